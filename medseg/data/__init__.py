@@ -1,0 +1,1 @@
+"""From files on disk to arrays with a known grid, and back."""
