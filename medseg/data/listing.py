@@ -1,0 +1,95 @@
+"""What lies in a folder: its images, what they could be called, which are channels of one case."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from medseg.data.case import Labels
+
+CHANNEL_ENDING = re.compile(r"_(\d{4})$")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Images and mask of one case, with the names it could go by, the shortest first."""
+
+    names: tuple[str, ...]
+    images: tuple[str, ...]
+    label: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a recogniser makes of a folder."""
+
+    pairs: tuple[Pair, ...]
+    images_alone: tuple[Path, ...] = ()
+    masks_alone: tuple[Path, ...] = ()
+    labels: Labels = field(default_factory=Labels)
+    channels: tuple[str, ...] = ()
+
+
+class Folder:
+    """A folder whose images are listed once, when first asked for."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @cached_property
+    def images(self) -> tuple[Path, ...]:
+        """Every image below, a DICOM series as its folder, sorted; hidden files left out."""
+        from medseg.data.images import find_images
+
+        return tuple(find_images(self.root))
+
+    def names(self, *paths: Path) -> tuple[str, ...]:
+        """The names a case of these files could go by: stem, path without suffix, path."""
+        return names_of(paths[0], self.root)
+
+    def below(self, names: Iterable[str]) -> Path | None:
+        """The first sub-folder that bears one of these names, whatever its case."""
+        folders = {path.name.lower(): path for path in sorted(self.root.iterdir()) if path.is_dir()}
+        return next((folders[name.lower()] for name in names if name.lower() in folders), None)
+
+
+def stem_of(path: Path) -> str:
+    """A file's name without suffix (``.nii.gz`` counts as one); a folder's whole name."""
+    from medseg.data.images import image_stem
+
+    return path.name if path.is_dir() else image_stem(path)
+
+
+def names_of(path: Path, root: Path) -> tuple[str, str, str]:
+    """Stem, relative path without suffix, and relative path, with ``/`` between folders."""
+    relative = path.relative_to(root)
+    stem = stem_of(path)
+    return stem, (relative.parent / stem).as_posix(), relative.as_posix()
+
+
+def numbered(images: Iterable[Path]) -> dict[Path, list[Path]] | None:
+    """Files grouped as channels of a case by their ending ``_0000``, ``_0001`` …; None unless all have one.
+
+    The keys are paths without that ending and suffix. Channels are counted from
+    0000 without a gap; where a case starts later or skips one, the answer is None too.
+    """
+    groups: dict[Path, list[Path]] = {}
+    for path in sorted(images):
+        number = CHANNEL_ENDING.search(stem_of(path))
+        place = path.with_name(CHANNEL_ENDING.sub("", stem_of(path)))
+        if number is None or int(number[1]) != len(groups.setdefault(place, [])):
+            return None
+        groups[place].append(path)
+    return groups or None
+
+
+def unique_names(paths: Iterable[Path], name_of: Callable[[Path], str]) -> tuple[dict[str, Path], list[Path]]:
+    """Files by name, and apart from them those whose name another has too (``a.png`` and ``a.jpg``)."""
+    named: dict[str, list[Path]] = {}
+    for path in paths:
+        named.setdefault(name_of(path), []).append(path)
+    unique = {name: same[0] for name, same in named.items() if len(same) == 1}
+    return unique, [path for same in named.values() if len(same) > 1 for path in same]

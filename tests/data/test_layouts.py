@@ -1,0 +1,224 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from medseg.data.cases import open_dataset
+from medseg.data.layouts import LAYOUTS
+from medseg.errors import DatasetError
+
+PLACES = {
+    "nnunet": ["imagesTr/a_0000.nii.gz", "imagesTr/b_0000.nii.gz", "labelsTr/a.nii.gz", "labelsTr/b.nii.gz"],
+    "acdc": [f"patient00{p}/patient00{p}_frame0{f}{gt}.nii.gz" for p in (1, 2) for f in (1, 9) for gt in ("", "_gt")],
+    "brats": [f"BraTS20_{c}/BraTS20_{c}_{m}.nii.gz" for c in "ab" for m in ("t2", "t1", "flair", "t1ce", "seg")],
+    "image-and-mask-folders": ["images/a.png", "images/b.png", "masks/a.png", "masks/b.png"],
+    "side-by-side": [
+        f"TCGA_DU_000{p}_1/TCGA_DU_000{p}_1_{s}{m}.tif" for p in (1, 2) for s in (1, 2) for m in ("", "_mask")
+    ],
+}
+
+
+def touch(root, names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"0")
+    return root
+
+
+def ids(dataset):
+    return [case.id for case in dataset.cases]
+
+
+def unpaired(root):
+    with pytest.raises(DatasetError, match="CASES_UNPAIRED") as caught:
+        open_dataset(root)
+    return caught.value.problem
+
+
+def stack(path, pages):
+    images = [Image.fromarray(np.full((4, 4), page, np.uint8)) for page in range(pages)]
+    images[0].save(path, save_all=True, append_images=images[1:])
+
+
+@pytest.mark.parametrize("layout", PLACES)
+def test_each_layout_is_recognised_with_an_image_and_a_mask_for_each_case(tmp_path, layout):
+    dataset = open_dataset(touch(tmp_path, PLACES[layout]))
+    assert dataset.layout == layout
+    assert len(dataset.cases) == len([name for name in PLACES[layout] if not name.endswith("_seg.nii.gz")]) / (
+        4 if layout == "brats" else 2
+    )
+    used = [path for case in dataset.cases for path in (*case.images, case.label)]
+    assert sorted(used) == sorted(str(tmp_path / name) for name in PLACES[layout])
+
+
+@pytest.mark.parametrize("layout", PLACES)
+def test_hidden_copies_are_left_out_of_each_layout(tmp_path, layout):
+    hidden = [name.rsplit("/", 1)[0] + "/._" + name.rsplit("/", 1)[1] for name in PLACES[layout]]
+    assert ids(open_dataset(touch(tmp_path, PLACES[layout] + hidden))) == ids(
+        open_dataset(touch(tmp_path, PLACES[layout]))
+    )
+
+
+@pytest.mark.parametrize("layout", PLACES)
+@pytest.mark.parametrize("position", [0, -1])
+def test_a_case_that_lost_a_file_is_named(tmp_path, layout, position):
+    names = list(PLACES[layout])
+    lost = names.pop(position)
+    partner = lost.rsplit("/", 1)[1].split(".")[0].split("_0000")[0]
+    for ending in ("_gt", "_mask", "_seg", "_t2"):
+        partner = partner.removesuffix(ending)
+    assert partner in unpaired(touch(tmp_path, names))
+
+
+def test_every_layout_has_a_name_of_its_own_and_says_what_it_looks_like():
+    assert len({layout.name for layout in LAYOUTS}) == len(LAYOUTS)
+    assert all(layout.looks_like and layout.recognise.__doc__ for layout in LAYOUTS)
+
+
+def test_all_lone_files_are_named_at_once(tmp_path):
+    problem = unpaired(touch(tmp_path, ["images/a.png", "images/b.png", "masks/a.png", "masks/c.png", "masks/d.png"]))
+    assert "images/b.png has no mask" in problem
+    assert "masks/c.png has no image" in problem
+    assert "masks/d.png has no image" in problem
+    assert "a.png has" not in problem
+
+
+@pytest.mark.parametrize("images", ["images", "imgs", "Image", "imagesTr"])
+@pytest.mark.parametrize(("masks", "ending"), [("masks", "_mask"), ("labels", ""), ("label", "-seg"), ("gt", "_gt")])
+def test_folders_and_endings_may_have_their_usual_names(tmp_path, images, masks, ending):
+    dataset = open_dataset(touch(tmp_path, [f"{images}/x_1.jpg", f"{masks}/x_1{ending}.png"]))
+    assert ids(dataset) == ["x_1"]
+
+
+def test_folders_of_images_and_masks_may_have_subfolders(tmp_path):
+    names = [f"{part}/{place}/s.png" for part in ("images", "masks") for place in "ab"]
+    assert ids(open_dataset(touch(tmp_path, names))) == ["a/s", "b/s"]
+
+
+def test_two_masks_of_one_image_are_refused(tmp_path):
+    assert "masks/a_mask.png" in unpaired(touch(tmp_path, ["images/a.png", "masks/a.png", "masks/a_mask.png"]))
+
+
+def test_two_images_of_one_name_are_refused(tmp_path):
+    problem = unpaired(touch(tmp_path, ["images/a.png", "images/a.jpg", "images/b.png", "masks/a.png", "masks/b.png"]))
+    assert "images/a.png" in problem
+    assert "images/a.jpg" in problem
+    assert "b.png" not in problem
+
+
+def test_two_masks_beside_one_image_are_refused(tmp_path):
+    assert "x/a_seg.tif" in unpaired(touch(tmp_path, ["x/a.tif", "x/a_mask.tif", "x/a_seg.tif"]))
+
+
+def test_nnunet_channels_stay_in_order_and_together(tmp_path):
+    names = [f"imagesTr/a_000{c}.nii.gz" for c in (2, 0, 1)] + ["labelsTr/a.nii.gz"]
+    (case,) = open_dataset(touch(tmp_path, names)).cases
+    assert [image[-8] for image in case.images] == ["0", "1", "2"]
+
+
+def test_an_nnunet_case_that_lacks_a_channel_is_named(tmp_path):
+    names = ["imagesTr/a_0000.nii", "imagesTr/a_0001.nii", "labelsTr/a.nii", "imagesTr/b_0000.nii", "labelsTr/b.nii"]
+    problem = unpaired(touch(tmp_path, names))
+    assert "b_0000.nii" in problem
+    assert "a_0000.nii" not in problem
+
+
+def test_numbered_images_with_masks_of_the_same_names_are_plain_pairs(tmp_path):
+    names = [f"{part}/s_{number:04d}.png" for part in ("imagesTr", "labelsTr") for number in range(3)]
+    dataset = open_dataset(touch(tmp_path, names))
+    assert (dataset.layout, len(dataset.cases)) == ("image-and-mask-folders", 3)
+
+
+def test_acdc_frames_belong_to_their_patient_and_the_cine_is_left_out(tmp_path):
+    dataset = open_dataset(touch(tmp_path, [*PLACES["acdc"], "patient001/patient001_4d.nii.gz", "patient001/Info.cfg"]))
+    assert ids(dataset)[0] == "patient001_frame01"
+    assert [case.group for case in dataset.cases] == ["patient001"] * 2 + ["patient002"] * 2
+    assert dataset.labels.names[3] == "left ventricle"
+
+
+def test_brats_channels_come_in_one_order_and_are_named(tmp_path):
+    dataset = open_dataset(touch(tmp_path, PLACES["brats"]))
+    assert dataset.channels == ("flair", "t1", "t1ce", "t2")
+    assert [image.rsplit("_", 1)[1] for image in dataset.cases[0].images] == [f"{c}.nii.gz" for c in dataset.channels]
+    assert ids(dataset) == ["BraTS20_a", "BraTS20_b"]
+
+
+def test_newer_and_older_brats_names_are_known_and_other_volumes_left_out(tmp_path):
+    newer = [f"new/C-1-{m}.nii.gz" for m in ("t1n", "t1c", "t2w", "t2f", "seg")]
+    older = [f"old/{m}.nii.gz" for m in ("Flair_x", "T1_x", "T1c_x", "T2_x", "OTMultiClass", "brainmask")]
+    first, second = open_dataset(touch(tmp_path, newer + older)).cases
+    assert [image.rsplit("/", 1)[1] for image in first.images] == [
+        f"C-1-{m}.nii.gz" for m in ("t2f", "t1n", "t1c", "t2w")
+    ]
+    assert second.images[2].endswith("old/T1c_x.nii.gz")
+
+
+def test_a_brats_case_with_two_files_for_one_channel_is_refused(tmp_path):
+    problem = unpaired(touch(tmp_path, [*PLACES["brats"], "BraTS20_a/BraTS20_a_t2w.nii.gz"]))
+    assert "BraTS20_a_t2w" in problem
+    assert "BraTS20_b" not in problem
+
+
+def test_each_page_of_a_stack_is_a_case(tmp_path):
+    stack(tmp_path / "train-volume.tif", 3)
+    stack(tmp_path / "train-labels.tif", 3)
+    stack(tmp_path / "test-volume.tif", 2)
+    dataset = open_dataset(tmp_path)
+    assert dataset.layout == "tiff-stacks"
+    assert ids(dataset) == [f"train-volume_00{page}" for page in range(3)]
+    assert dataset.cases[2].images == (f"{tmp_path}/train-volume.tif#2",)
+    assert dataset.cases[2].label == f"{tmp_path}/train-labels.tif#2"
+
+
+def test_a_stack_of_one_page_is_a_plain_image(tmp_path):
+    stack(tmp_path / "train-volume.tif", 1)
+    stack(tmp_path / "train-labels.tif", 1)
+    assert open_dataset(tmp_path).cases[0].images == (f"{tmp_path}/train-volume.tif",)
+
+
+def test_stacks_with_different_page_counts_are_refused(tmp_path):
+    stack(tmp_path / "train-volume.tif", 3)
+    stack(tmp_path / "train-labels.tif", 2)
+    with pytest.raises(DatasetError, match="PAGES_DIFFER"):
+        open_dataset(tmp_path)
+
+
+def test_a_stack_that_is_no_tiff_is_refused(tmp_path):
+    with pytest.raises(DatasetError, match="STACK_UNREADABLE"):
+        open_dataset(touch(tmp_path, ["train-volume.tif", "train-labels.tif"]))
+
+
+@pytest.mark.parametrize("mask", ["p{}/mask.npz", "p{}.npz"])
+def test_a_dicom_folder_takes_the_npz_inside_or_beside_it(tmp_path, mask):
+    for case in (1, 2):
+        dicom_slice(tmp_path / f"p{case}")
+        np.savez(tmp_path / mask.format(case), np.zeros((4, 4, 1), np.uint8))
+    dataset = open_dataset(tmp_path)
+    assert dataset.layout == "dicom-and-npz"
+    assert ids(dataset) == ["p1", "p2"]
+    assert dataset.cases[1].images == (str(tmp_path / "p2"),)
+    assert dataset.cases[1].label == str(tmp_path / mask.format(2))
+
+
+def test_a_dicom_folder_without_its_npz_is_named(tmp_path):
+    for case in (1, 2):
+        dicom_slice(tmp_path / f"p{case}")
+    np.savez(tmp_path / "p1.npz", np.zeros(1))
+    assert "p2 has no mask" in unpaired(tmp_path)
+
+
+def dicom_slice(folder):
+    import pydicom
+    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+    folder.mkdir(parents=True)
+    slice_ = pydicom.Dataset()
+    slice_.file_meta = pydicom.dataset.FileMetaDataset()
+    slice_.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    slice_.SOPClassUID, slice_.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.2", generate_uid()
+    slice_.SeriesInstanceUID, slice_.Modality = generate_uid(), "CT"
+    slice_.Rows = slice_.Columns = 4
+    slice_.SamplesPerPixel, slice_.PhotometricInterpretation = 1, "MONOCHROME2"
+    slice_.BitsAllocated, slice_.BitsStored, slice_.HighBit, slice_.PixelRepresentation = 16, 16, 15, 1
+    slice_.ImagePositionPatient, slice_.ImageOrientationPatient = [0, 0, 0], [1, 0, 0, 0, 1, 0]
+    slice_.PixelSpacing, slice_.PixelData = [1, 1], np.zeros((4, 4), np.int16).tobytes()
+    slice_.save_as(folder / "0.dcm", enforce_file_format=True)
