@@ -1,0 +1,1 @@
+"""From masks and reference masks to numbers, tables and pictures."""

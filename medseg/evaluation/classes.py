@@ -1,0 +1,118 @@
+"""What the values in the masks mean: their names, and masks drawn in 0 and 255."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from medseg.errors import DatasetError
+from medseg.evaluation.metrics import Tabulation
+
+BACKGROUND = "background"
+IGNORED = "ignore"
+"""Name of the value that marks voxels without a reference (nnU-Net); they count nowhere."""
+
+WHITE = 255
+"""What picture editors write for the one foreground class."""
+
+
+def known_names(labels: Mapping[int, str] | None, references: Path) -> dict[int, str] | None:
+    """Name of each value, rising, with the background; None where nothing names them.
+
+    Args:
+        labels: As the caller named them; else a dataset.json in or above ``references`` is read.
+        references: Where the reference masks lie.
+
+    Raises:
+        DatasetError: The dataset.json beside the references cannot be read.
+    """
+    named = labels or _names_beside(references)
+    return _with_background({int(value): str(name) for value, name in named.items()}) if named else None
+
+
+def names_found(tables: Sequence[Tabulation]) -> dict[int, str]:
+    """``class 1`` … for each value in any mask, where nothing names them; always with the background."""
+    return _with_background({value: f"class {value}" for value in _values_found(tables) if value != 0})
+
+
+def split_ignored(names: Mapping[int, str]) -> tuple[dict[int, str], int | None]:
+    """The names to score, and the value whose voxels are left out, if one is named ``ignore``."""
+    ignored = next((value for value, name in names.items() if name == IGNORED), None)
+    return {value: name for value, name in names.items() if value != ignored}, ignored
+
+
+def map_white(table: Tabulation, names: Mapping[int, str]) -> tuple[Tabulation, list[str]]:
+    """``table`` with 255 read as the only foreground class, and a sentence for each mask so read.
+
+    Unchanged where there are several classes, where 255 has a name, or where a mask holds
+    other values beside 0 and 255.
+    """
+    foreground = [value for value in names if value != 0]
+    if len(foreground) != 1 or WHITE in names:
+        return table, []
+    class_value, told = foreground[0], []
+    if _is_white(table.reference_values):
+        table = replace(table, reference_values=_without_white(table.reference_values, class_value))
+        told.append("reference")
+    if _is_white(table.prediction_values):
+        table = replace(table, prediction_values=_without_white(table.prediction_values, class_value))
+        told.append("mask")
+    what = f"is drawn in 0 and 255; 255 was read as {class_value} ({names[class_value]})"
+    return table, [f"{role} {what}" for role in told]
+
+
+def _is_white(values: tuple[int, ...]) -> bool:
+    return WHITE in values and set(values) <= {0, WHITE}
+
+
+def _without_white(values: tuple[int, ...], class_value: int) -> tuple[int, ...]:
+    return tuple(class_value if value == WHITE else value for value in values)
+
+
+def _with_background(names: dict[int, str]) -> dict[int, str]:
+    return dict(sorted({0: BACKGROUND, **names}.items()))
+
+
+def _values_found(tables: Sequence[Tabulation]) -> list[int]:
+    """Every value in any mask; 1 stands for 255 where masks hold nothing else but 0."""
+    sides = (
+        {value for table in tables for value in table.reference_values},
+        {value for table in tables for value in table.prediction_values},
+    )
+    if all(side <= {0, 1} or side <= {0, WHITE} for side in sides):
+        return [0, 1] if sides[0] | sides[1] > {0} else [0]
+    return sorted(sides[0] | sides[1])
+
+
+def _names_beside(references: Path) -> dict[int, str] | None:
+    folder = references if references.is_dir() else references.parent
+    places = [folder / "dataset.json", folder.parent / "dataset.json"]
+    for place in [references, *places] if references.suffix == ".json" else places:
+        if place.is_file():
+            return _names_in(place)
+    return None
+
+
+def _names_in(path: Path) -> dict[int, str] | None:
+    """Value to name from ``labels`` of a dataset.json, written either way round; None where it has none.
+
+    Labels of overlapping regions (lists of values) name no single value: None as well.
+    """
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DatasetError("DATASET_UNREADABLE", path, str(error), "correct the file, or give the labels") from error
+    labels = description.get("labels") if isinstance(description, dict) else None
+    if not isinstance(labels, dict) or not labels:
+        return None
+    if all(_is_whole(value) for value in labels.values()):
+        return {int(value): str(name) for name, value in labels.items()}
+    if all(_is_whole(value) for value in labels):
+        return {int(value): str(name) for value, name in labels.items()}
+    return None
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int | str) and not isinstance(value, bool) and str(value).isdecimal()

@@ -1,0 +1,296 @@
+"""Overlap of a predicted mask with its reference, class by class: masks in, numbers out.
+
+Everything follows from one table per case: how many voxels of each reference value
+were given each predicted value. A class is then judged against all others, from its
+true and false positives and negatives. ``EMPTY_POLICY`` says what empty masks give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg.errors import GridError, LabelError
+
+Mask = NDArray[np.integer]
+Scores = NDArray[np.float64]
+
+MAX_LABELS = 1024
+"""A mask with more different values than this is an image given by mistake."""
+
+VOXELS_AT_ONCE = 2**21
+"""Voxels counted in one step: the indices fit in a processor's cache, and memory stays small."""
+
+EMPTY_POLICY = (
+    "A class empty in both masks has no Dice, IoU, precision, recall or MCC: nan, left out of means and counted apart.",
+    "A class in only one of the two masks has Dice 0 and IoU 0: an extra structure costs as much as a missed one.",
+    "Precision is nan where the prediction is empty, recall where the reference is, specificity where the reference "
+    "fills the image, MCC where either mask is empty or fills the image; pooled values follow the same rules.",
+    "Per case: the mean over cases of each case's value. Pooled: one value from the voxels of all cases together.",
+    "The background is scored and shown, but is no part of the foreground mean.",
+)
+
+
+@dataclass(frozen=True)
+class Tabulation:
+    """How many voxels of each reference value were given each predicted value.
+
+    Args:
+        reference_values: The values in the reference, rising; one per row.
+        prediction_values: The values in the prediction, rising; one per column.
+        voxels: Numbers of voxels, (rows, columns).
+    """
+
+    reference_values: tuple[int, ...]
+    prediction_values: tuple[int, ...]
+    voxels: NDArray[np.int64]
+
+    def without_reference(self, value: int | None) -> Tabulation:
+        """The table without the voxels where the reference is ``value``; unchanged for None."""
+        kept = [index for index, found in enumerate(self.reference_values) if found != value]
+        voxels = self.voxels[kept]
+        used = np.flatnonzero(voxels.any(axis=0))
+        return Tabulation(
+            tuple(self.reference_values[index] for index in kept),
+            tuple(self.prediction_values[index] for index in used),
+            voxels[:, used],
+        )
+
+    def to_confusion(self, values: Sequence[int], case: object = "mask") -> NDArray[np.int64]:
+        """The table with one row and one column for each of ``values``, zero where absent.
+
+        Raises:
+            LabelError: A mask holds a value that is not in ``values``.
+        """
+        _check_known(self.reference_values, values, f"{case} (reference)")
+        _check_known(self.prediction_values, values, f"{case} (prediction)")
+        position = {value: index for index, value in enumerate(values)}
+        rows = [position[value] for value in self.reference_values]
+        columns = [position[value] for value in self.prediction_values]
+        confusion = np.zeros((len(values), len(values)), dtype=np.int64)
+        confusion[np.ix_(rows, columns)] = self.voxels
+        return confusion
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Voxels of each class, that class against all others; arrays of shape (classes,).
+
+    Args:
+        true_positive: In both masks.
+        false_positive: In the prediction only.
+        false_negative: In the reference only.
+        true_negative: In neither.
+    """
+
+    true_positive: Scores
+    false_positive: Scores
+    false_negative: Scores
+    true_negative: Scores
+
+
+def tabulate(prediction: Mask, reference: Mask) -> Tabulation:
+    """Count the voxels of each pair of values, whatever the values are.
+
+    Empty masks (all zero) give a table with the single value 0; arrays without voxels
+    give an empty table.
+
+    Args:
+        prediction: Whole numbers (or booleans), any shape.
+        reference: Whole numbers (or booleans), of the same shape.
+
+    Raises:
+        GridError: The shapes differ.
+        LabelError: A mask holds fractions, or more than 1024 different values.
+    """
+    if prediction.shape != reference.shape:
+        raise GridError(
+            "SHAPE_MISMATCH",
+            "mask",
+            f"prediction has {prediction.shape} voxels, reference {reference.shape}",
+            "compare masks of the same image",
+        )
+    if not reference.size:
+        return Tabulation((), (), np.zeros((0, 0), dtype=np.int64))
+    rows, reference_codes = _coded(reference, "reference")
+    columns, prediction_codes = _coded(prediction, "prediction")
+    table = _count_codes(reference_codes, prediction_codes, (rows.size, columns.size))
+    row, column = table.any(axis=1), table.any(axis=0)
+    return Tabulation(tuple(rows[row].tolist()), tuple(columns[column].tolist()), table[np.ix_(row, column)])
+
+
+def confusion_matrix(prediction: Mask, reference: Mask, values: Sequence[int]) -> NDArray[np.int64]:
+    """Voxels by reference value (row) and predicted value (column), in the order of ``values``.
+
+    A value in neither mask has a row and a column of zeros.
+
+    >>> confusion_matrix(np.array([0, 1, 1]), np.array([0, 0, 1]), [0, 1]).tolist()
+    [[1, 1], [0, 1]]
+
+    Raises:
+        GridError: The shapes differ.
+        LabelError: A mask holds a value that is not in ``values``.
+    """
+    return tabulate(prediction, reference).to_confusion(values)
+
+
+def count(confusion: NDArray[np.int64]) -> Counts:
+    """One class against all others, for each row of a confusion matrix.
+
+    Args:
+        confusion: (classes, classes), or (classes, classes + n) where further columns
+            hold voxels without any predicted class: false negatives of their row.
+    """
+    table = np.asarray(confusion, dtype=np.float64)
+    classes = table.shape[0]
+    both = np.diagonal(table).copy()
+    in_reference, in_prediction = table.sum(axis=1), table.sum(axis=0)[:classes]
+    neither = table.sum() - in_reference - in_prediction + both
+    return Counts(both, in_prediction - both, in_reference - both, neither)
+
+
+def dice(counts: Counts) -> Scores:
+    """Overlap from 0 to 1: 2|P∩R| / (|P|+|R|) (Dice, 1945).
+
+    nan where both masks are empty; 0 where one of them is.
+    """
+    double = 2 * counts.true_positive
+    return _ratio(double, double + counts.false_positive + counts.false_negative)
+
+
+def iou(counts: Counts) -> Scores:
+    """Intersection over union from 0 to 1: |P∩R| / |P∪R| (Jaccard, 1901).
+
+    nan where both masks are empty; 0 where one of them is.
+    """
+    return _ratio(counts.true_positive, counts.true_positive + counts.false_positive + counts.false_negative)
+
+
+def precision(counts: Counts) -> Scores:
+    """Share of the prediction that is right: TP / (TP+FP); nan where the prediction is empty."""
+    return _ratio(counts.true_positive, counts.true_positive + counts.false_positive)
+
+
+def recall(counts: Counts) -> Scores:
+    """Share of the reference that was found (sensitivity): TP / (TP+FN); nan where the reference is empty."""
+    return _ratio(counts.true_positive, counts.true_positive + counts.false_negative)
+
+
+def specificity(counts: Counts) -> Scores:
+    """Share of the rest that was left alone: TN / (TN+FP).
+
+    1 where both masks are empty; nan where the reference fills the image.
+    """
+    return _ratio(counts.true_negative, counts.true_negative + counts.false_positive)
+
+
+def accuracy(counts: Counts) -> Scores:
+    """Share of all voxels judged right: (TP+TN) / all.
+
+    1 where both masks are empty; nan only where there are no voxels.
+    """
+    right = counts.true_positive + counts.true_negative
+    return _ratio(right, right + counts.false_positive + counts.false_negative)
+
+
+def mcc(counts: Counts) -> Scores:
+    """Correlation of the two masks, from -1 to 1 (Matthews, 1975).
+
+    nan where either mask is empty or fills the image, since a constant correlates with nothing.
+    """
+    tp, fp, fn, tn = counts.true_positive, counts.false_positive, counts.false_negative, counts.true_negative
+    # Four roots, not the root of the product, which would lose digits beyond 1e308.
+    spread = np.sqrt(tp + fp) * np.sqrt(tp + fn) * np.sqrt(tn + fp) * np.sqrt(tn + fn)
+    return _ratio(tp * tn - fp * fn, spread)
+
+
+METRICS: dict[str, Callable[[Counts], Scores]] = {
+    "dice": dice,
+    "iou": iou,
+    "precision": precision,
+    "recall": recall,
+    "specificity": specificity,
+    "accuracy": accuracy,
+    "mcc": mcc,
+}
+"""Every metric by the name that it has in the tables."""
+
+
+def score(confusion: NDArray[np.int64], voxel_volume_ml: float = 1e-3) -> dict[str, Scores]:
+    """Every metric of every class, and both volumes.
+
+    Empty masks: as each metric says; an empty mask's volume is 0 ml.
+
+    Args:
+        confusion: From ``confusion_matrix``; (classes, classes).
+        voxel_volume_ml: Volume of one voxel, in millilitres.
+
+    Returns:
+        The keys of ``METRICS``, ``prediction_ml`` and ``reference_ml``; arrays of shape (classes,).
+    """
+    counts = count(confusion)
+    scores = {name: metric(counts) for name, metric in METRICS.items()}
+    scores["prediction_ml"] = (counts.true_positive + counts.false_positive) * voxel_volume_ml
+    scores["reference_ml"] = (counts.true_positive + counts.false_negative) * voxel_volume_ml
+    return scores
+
+
+def _ratio(numerator: Scores, denominator: Scores) -> Scores:
+    result = np.full(np.shape(numerator), np.nan)
+    np.divide(numerator, denominator, out=result, where=denominator > 0)
+    return result
+
+
+def _coded(mask: Mask, role: str) -> tuple[NDArray[np.int64], Mask]:
+    """Candidate values, and ``mask`` as positions among them (the mask itself where its values start at 0)."""
+    if mask.dtype == bool:
+        mask = mask.view(np.uint8)
+    if mask.dtype.kind not in "iu":
+        raise LabelError("LABEL_NOT_INTEGER", role, f"values are of type {mask.dtype}", "save whole numbers")
+    low, high = int(mask.min()), int(mask.max())
+    if low >= 0 and high < MAX_LABELS:
+        return np.arange(high + 1), mask
+    values, codes = np.unique(mask, return_inverse=True)
+    if values.size > MAX_LABELS:
+        raise LabelError(
+            "LABEL_TOO_MANY",
+            role,
+            f"the mask holds {values.size} different values, from {low} to {high}",
+            "give the mask, not the image",
+        )
+    return values.astype(np.int64), codes.reshape(mask.shape)
+
+
+def _count_codes(reference: Mask, prediction: Mask, shape: tuple[int, int]) -> NDArray[np.int64]:
+    bins = shape[0] * shape[1]
+    total = np.zeros(bins, dtype=np.int64)
+    for rows, columns in _slabs(reference, prediction):
+        index = rows.astype(np.int64)
+        index *= shape[1]
+        index += columns.astype(np.int64)
+        total += np.bincount(index, minlength=bins)
+    return total.reshape(shape)
+
+
+def _slabs(first: Mask, second: Mask) -> Iterator[tuple[Mask, Mask]]:
+    """Both arrays flat and in step, some voxels at a time, in the order in which the first lies in memory."""
+    first, second = np.atleast_1d(first), np.atleast_1d(second)
+    order = np.argsort([-abs(stride) for stride in first.strides], kind="stable")
+    first, second = first.transpose(order), second.transpose(order)
+    step = max(1, VOXELS_AT_ONCE * first.shape[0] // first.size)
+    for start in range(0, first.shape[0], step):
+        yield first[start : start + step].ravel(), second[start : start + step].ravel()
+
+
+def _check_known(found: Sequence[int], values: Sequence[int], case: str) -> None:
+    unknown = sorted(set(found) - set(values))
+    if unknown:
+        raise LabelError(
+            "LABEL_UNKNOWN",
+            case,
+            f"the mask holds {unknown[:10]}, the labels are {sorted(values)}",
+            "correct the mask, or name the value in the labels",
+        )

@@ -1,0 +1,298 @@
+"""An evaluation's rows and summaries, and their text for a terminal of 100 columns."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg.evaluation.metrics import EMPTY_POLICY, METRICS, score
+
+WIDTH = 100
+ALL_CASES = "all"
+FOREGROUND = "foreground mean"
+WORST_SHOWN = 5
+CASES_NAMED = 3
+
+MISSING_POLICY = {
+    "zero": "A case without a mask scores 0 in every metric for each class in its reference; pooled, its voxels count "
+    "as not found.",
+    "skip": "A case without a mask is listed and left out of every number.",
+    "error": "A case without a mask is an error and left out of every number.",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One class of one case.
+
+    Args:
+        case: The case's name.
+        part: Of the data set, such as ``test``; empty where not said.
+        value: The class's value in the masks.
+        name: The class's name.
+        status: ``scored``, or ``missing`` where there was no mask.
+        scores: One number for each of ``METRICS``, and both volumes in ml; nan where not defined.
+    """
+
+    case: str
+    part: str
+    value: int
+    name: str
+    status: str
+    scores: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How one metric lies over the cases where it is defined; nan where there are none.
+
+    Args:
+        n: Cases where the metric is defined (of the foreground mean: classes).
+        mean: Over these cases.
+        sd: With n - 1; nan for one case.
+        median: Over these cases.
+        least: The lowest value.
+        most: The highest value.
+        pooled: The metric of all cases' voxels together.
+    """
+
+    n: int
+    mean: float
+    sd: float
+    median: float
+    least: float
+    most: float
+    pooled: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One class over the cases of one part.
+
+    Args:
+        part: ``all``, or a part of the data set.
+        value: The class's value, None for the mean of the foreground classes.
+        name: The class's name.
+        cases: Cases with a row.
+        empty: Of these, cases where the class is in neither mask.
+        missing: Of these, cases without a mask.
+        metrics: A spread for each of ``METRICS``.
+    """
+
+    part: str
+    value: int | None
+    name: str
+    cases: int
+    empty: int
+    missing: int
+    metrics: Mapping[str, Spread]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something to know about a case: an error that left it out, or a note."""
+
+    case: str
+    code: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What ``evaluate`` found.
+
+    Args:
+        labels: Name of each value.
+        rows: One per case and class.
+        summaries: One per part and class, and the foreground's mean.
+        confusions: Per case, voxels by reference class (row) and predicted class (column); the
+            last column holds voxels of cases without a mask.
+        errors: Cases left out, and why.
+        notes: What was done to a case or noticed about it.
+        missing: Cases without a mask.
+        unmatched: Masks without a reference.
+        settings: What was compared and how.
+    """
+
+    labels: Mapping[int, str]
+    rows: tuple[Row, ...]
+    summaries: tuple[Summary, ...]
+    confusions: Mapping[str, NDArray[np.int64]]
+    errors: tuple[Finding, ...]
+    notes: tuple[Finding, ...]
+    missing: tuple[str, ...]
+    unmatched: tuple[str, ...]
+    settings: Mapping[str, str]
+
+    @property
+    def exit_code(self) -> int:
+        """0 where every case could be judged, 1 where some could not."""
+        return 1 if self.errors else 0
+
+    @property
+    def policy(self) -> tuple[str, ...]:
+        """How empty and missing masks count, in sentences."""
+        return (*EMPTY_POLICY, MISSING_POLICY[self.settings["missing"]])
+
+    @property
+    def counted(self) -> str:
+        """One line: how many cases were scored, missing and refused."""
+        cases = {row.case for row in self.rows}
+        treatment = {"zero": "scored 0", "skip": "left out", "error": "errors"}[self.settings["missing"]]
+        return (
+            f"{len(cases - set(self.missing))} scored, {len(self.missing)} without a mask ({treatment}), "
+            f"{len(self.errors)} errors, {len(self.unmatched)} masks without a reference"
+        )
+
+    def worst(self, most: int = WORST_SHOWN) -> list[Row]:
+        """The foreground rows of existing masks with the lowest Dice, lowest first; at most ``most``."""
+        scored = [row for row in self.rows if row.value != 0 and row.status == "scored"]
+        rows = [row for row in scored if not math.isnan(row.scores["dice"])]
+        return sorted(rows, key=lambda row: row.scores["dice"])[:most]
+
+    def to_text(self) -> str:
+        """Tables for a terminal, at most 100 columns wide."""
+        return "\n".join(_lines(self)) + "\n"
+
+
+def summarise(
+    rows: Sequence[Row], confusions: Mapping[str, NDArray[np.int64]], labels: Mapping[int, str], part: str
+) -> list[Summary]:
+    """One summary per class over ``rows``, background first, then the mean over the foreground classes.
+
+    The foreground's mean averages the classes' means (and their pooled values); it has no spread.
+    """
+    cases = dict.fromkeys(row.case for row in rows)
+    if not cases:
+        return []
+    pooled = score(np.sum([confusions[case] for case in cases], axis=0))
+    classes = [
+        _summary(part, [row for row in rows if row.value == value], {name: pooled[name][index] for name in METRICS})
+        for index, value in enumerate(labels)
+    ]
+    foreground = [summary for summary in classes if summary.value != 0]
+    return [*classes, _foreground(part, foreground)] if foreground else classes
+
+
+def number(value: float) -> str:
+    """Three decimals, or a dash for nan.
+
+    >>> number(0.91249), number(float("nan"))
+    ('0.912', '–')
+    """
+    return "–" if math.isnan(value) else f"{value:.3f}"
+
+
+def printable(text: str) -> str:
+    """``text`` with control characters written out, so that a file's name cannot steer the terminal."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+def _summary(part: str, rows: Sequence[Row], pooled: Mapping[str, float]) -> Summary:
+    return Summary(
+        part,
+        rows[0].value,
+        rows[0].name,
+        cases=len(rows),
+        empty=sum(math.isnan(row.scores["dice"]) for row in rows),
+        missing=sum(row.status == "missing" for row in rows),
+        metrics={name: _spread([row.scores[name] for row in rows], float(pooled[name])) for name in METRICS},
+    )
+
+
+def _spread(values: Iterable[float], pooled: float) -> Spread:
+    known = [value for value in values if not math.isnan(value)]
+    if not known:
+        return Spread(0, math.nan, math.nan, math.nan, math.nan, math.nan, pooled)
+    sd = statistics.stdev(known) if len(known) > 1 else math.nan
+    return Spread(len(known), statistics.fmean(known), sd, statistics.median(known), min(known), max(known), pooled)
+
+
+def _foreground(part: str, classes: Sequence[Summary]) -> Summary:
+    metrics = {}
+    for name in METRICS:
+        spreads = [summary.metrics[name] for summary in classes]
+        means = _spread([spread.mean for spread in spreads], math.nan)
+        pooled = _spread([spread.pooled for spread in spreads], math.nan).mean
+        metrics[name] = Spread(means.n, means.mean, math.nan, math.nan, math.nan, math.nan, pooled)
+    return Summary(part, None, FOREGROUND, classes[0].cases, 0, classes[0].missing, metrics)
+
+
+def _lines(evaluation: Evaluation) -> list[str]:
+    lines = [
+        *_wrapped("masks", evaluation.settings["masks"]),
+        *_wrapped("references", evaluation.settings["references"]),
+        *_wrapped("cases", evaluation.counted),
+    ]
+    for part in dict.fromkeys(summary.part for summary in evaluation.summaries):
+        lines += _part_lines(part, [summary for summary in evaluation.summaries if summary.part == part])
+    lines += _worst_lines(evaluation.worst())
+    lines += _error_lines(evaluation.errors) + _note_lines(evaluation.notes)
+    lines += ["", "How empty and missing masks count"]
+    return lines + [line for sentence in evaluation.policy for line in _wrapped("-", sentence)]
+
+
+def _worst_lines(rows: Sequence[Row]) -> list[str]:
+    if not rows:
+        return []
+    lines = [f"  {number(row.scores['dice'])}  {_cut(row.name, 22):22}  {_cut(row.case, 66)}" for row in rows]
+    return ["", "Lowest Dice (of masks that are there)", *lines]
+
+
+def _part_lines(part: str, summaries: Sequence[Summary]) -> list[str]:
+    title = "All cases" if part == ALL_CASES else f"Part: {printable(part)}"
+    lines = ["", f"{f'{title} ({summaries[0].cases})':34}{' mean over cases ':─^46}  {' pooled ':─^12}"]
+    lines.append(
+        f"{'class':22} {'n':>4} {'empty':>5}  {' Dice ± sd    (median)':22}  {'IoU':>5}  {'prec.':>5}  "
+        f"{'recall':>6}  {'Dice':>5}  {'IoU':>5}"
+    )
+    return lines + [_summary_line(summary) for summary in summaries]
+
+
+def _summary_line(summary: Summary) -> str:
+    dice, iou = summary.metrics["dice"], summary.metrics["iou"]
+    counts, spread = f"{dice.n:>4} {summary.empty:>5}", f"{number(dice.mean):>5}"
+    if summary.value is None:
+        counts = ""
+    else:
+        spread += f" ± {number(dice.sd):5} ({number(dice.median)})"
+    return (
+        f"{_cut(summary.name, 22):22} {counts:10}  {spread:22}  {number(iou.mean):>5}  "
+        f"{number(summary.metrics['precision'].mean):>5}  {number(summary.metrics['recall'].mean):>6}  "
+        f"{number(dice.pooled):>5}  {number(iou.pooled):>5}"
+    )
+
+
+def _error_lines(errors: Sequence[Finding]) -> list[str]:
+    if not errors:
+        return []
+    lines = ["", f"Errors: {len(errors)} cases are in no number above"]
+    return lines + [line for each in errors for line in _wrapped("-", f"{each.case}: {each.code}: {each.text}")]
+
+
+def _note_lines(notes: Sequence[Finding]) -> list[str]:
+    """One paragraph per kind of note: how many cases, the first few, and the first one's text."""
+    lines = ["", "Notes (each case's own are in evaluation.json)"] if notes else []
+    for code in dict.fromkeys(note.code for note in notes):
+        same = [note for note in notes if note.code == code]
+        cases = list(dict.fromkeys(note.case for note in same))
+        named = ", ".join(cases[:CASES_NAMED]) + (", …" if len(cases) > CASES_NAMED else "")
+        lines += _wrapped("-", f"{code} × {len(cases)} ({named}): {same[0].text}")
+    return lines
+
+
+def _wrapped(head: str, text: str) -> list[str]:
+    indent = "  " if head == "-" else " " * 12
+    first = "- " if head == "-" else head.ljust(12)
+    return textwrap.wrap(printable(text), WIDTH, initial_indent=first, subsequent_indent=indent) or [first]
+
+
+def _cut(text: str, most: int) -> str:
+    text = printable(text)
+    return text if len(text) <= most else f"{text[: most - 1]}…"
