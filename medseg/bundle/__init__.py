@@ -1,0 +1,1 @@
+"""Bundles: building them from settings, and reading them without running their code."""

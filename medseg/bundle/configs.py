@@ -1,0 +1,195 @@
+"""Settings as MONAI configurations: what each JSON file of a bundle says.
+
+Nothing in `network_def`, `preprocessing`, `inferer` and `postprocessing` is an
+expression (``$…``), so that these parts can be read without running code.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from medseg.bundle.settings import Settings
+
+Config = dict[str, Any]
+
+READER = "medseg.data.images.VolumeReader"
+WRITER = "medseg.data.images.VolumeWriter"
+
+
+def inference_config(settings: Settings) -> Config:
+    """`inference.json`: a folder of images in, masks on the images' own grids out."""
+    channels = len(settings.channels)
+    return {
+        "imports": [
+            "$import torch",
+            "$from medseg.bundle.load import running_root",
+            "$from medseg.data.cases import datalist",
+            "$from medseg.data.cases import open_images",
+        ],
+        **places("$@bundle_root + '/predictions'"),
+        "datalist": f"$datalist(open_images(@dataset_dir, {channels}))",
+        "output_ext": ".nii.gz" if settings.spatial_dims == 3 else ".png",
+        "output_postfix": "",
+        "output_dtype": "uint8",
+        "amp": False,
+        **network_config(settings),
+        "mirror_axes": list(settings.mirror_axes),
+        "preprocessing": {"_target_": "Compose", "transforms": preprocessing(settings, ["image"])},
+        "dataset": {"_target_": "Dataset", "data": "@datalist", "transform": "@preprocessing"},
+        "dataloader": _loader("@dataset", batch_size=1),
+        "inferer": sliding_window(settings),
+        "postprocessing": {"_target_": "Compose", "transforms": [*_to_labels(), _saver()]},
+        "handlers": [],
+        "evaluator": {
+            "_target_": "SupervisedEvaluator",
+            "device": "@device",
+            "val_data_loader": "@dataloader",
+            "network": "@network",
+            "inferer": "@inferer",
+            "postprocessing": "@postprocessing",
+            "val_handlers": "@handlers",
+            "amp": "@amp",
+        },
+        "checkpointloader": _weights_loader("@evaluator"),
+        "initialize": [],
+        "run": ["$@checkpointloader(@evaluator)", "$@evaluator.run()"],
+    }
+
+
+def evaluate_config(settings: Settings) -> Config:
+    """`evaluate.json`, laid over `train.json`: the weights' score on the test part."""
+    return {
+        "part": "test",
+        "cache_rate": 0.0,
+        "validate::handlers": [
+            {
+                "_target_": "MetricsSaver",
+                "save_dir": "@output_dir",
+                "metrics": ["val_mean_dice", "val_mean_iou"],
+                "metric_details": ["val_mean_dice", "val_mean_iou"],
+                "batch_transform": "$lambda batch: [item['image'].meta for item in batch]",
+                "summary_ops": "*",
+            }
+        ],
+        "checkpointloader": _weights_loader("@validate::evaluator"),
+        "initialize": [],
+        "run": ["$@checkpointloader(@validate::evaluator)", "$@validate::evaluator.run()"],
+    }
+
+
+def places(output: str) -> Config:
+    """Folders, weights and device: what a command line most often overrides."""
+    return {
+        "bundle_root": "$running_root()",
+        "dataset_dir": "$@bundle_root + '/data'",
+        "ckpt_dir": "$@bundle_root + '/models'",
+        "ckpt_path": "$@ckpt_dir + '/model.pt'",
+        "output_dir": output,
+        "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
+    }
+
+
+def network_config(settings: Settings) -> Config:
+    """The network, replaceable by one override of `network_name`; channels last is faster on CPUs and GPUs."""
+    layout = "channels_last_3d" if settings.spatial_dims == 3 else "channels_last"
+    return {
+        "network_name": settings.network["name"],
+        "network_options": {key: value for key, value in settings.network.items() if key != "name"},
+        "network_def": {
+            "_target_": "medseg.networks.build_network",
+            "name": "@network_name",
+            "spatial_dims": settings.spatial_dims,
+            "in_channels": len(settings.channels),
+            "out_channels": len(settings.labels),
+            "unet_options": "@network_options",
+        },
+        "network": f"$@network_def.to(@device).to(memory_format=torch.{layout})",
+    }
+
+
+def preprocessing(settings: Settings, keys: list[str]) -> list[Config]:
+    """Transforms without chance, for an image alone or with its label."""
+    modes = ["bilinear", "nearest"][: len(keys)]
+    steps: list[Config] = [
+        {"_target_": "LoadImaged", "keys": keys, "reader": READER, "image_only": True},
+        {"_target_": "EnsureChannelFirstd", "keys": keys},
+    ]
+    if settings.spatial_dims == 3:
+        steps.append({"_target_": "Orientationd", "keys": keys, "axcodes": "RAS", "labels": None})
+    if settings.spacing_mm:
+        pixdim = list(settings.spacing_mm)
+        steps.append({"_target_": "Spacingd", "keys": keys, "pixdim": pixdim, "mode": modes, "align_corners": False})
+    return [*steps, _intensity(settings), {"_target_": "EnsureTyped", "keys": keys, "dtype": "float32"}]
+
+
+def _intensity(settings: Settings) -> Config:
+    kind = settings.intensity["kind"]
+    if kind == "z-score":
+        return {"_target_": "NormalizeIntensityd", "keys": "image", "channel_wise": True}
+    if kind == "unit":
+        return {"_target_": "ScaleIntensityd", "keys": "image", "channel_wise": True}
+    low, high = settings.intensity["low"], settings.intensity["high"]
+    window = {"a_min": low, "a_max": high, "b_min": 0.0, "b_max": 1.0, "clip": True}
+    return {"_target_": "ScaleIntensityRanged", "keys": "image", **window}
+
+
+def sliding_window(settings: Settings) -> Config:
+    """The inferer: overlapping windows, blended by a Gaussian."""
+    return {
+        "_target_": "SlidingWindowInferer",
+        "roi_size": list(settings.patch_voxels),
+        "sw_batch_size": 2,
+        "overlap": settings.overlap,
+        "mode": "gaussian",
+    }
+
+
+def _to_labels() -> list[Config]:
+    """Logits to labels on the image's own grid: the way back is taken by probabilities, not by labels."""
+    return [
+        {"_target_": "Activationsd", "keys": "pred", "softmax": True},
+        {
+            "_target_": "Invertd",
+            "keys": "pred",
+            "transform": "@preprocessing",
+            "orig_keys": "image",
+            "nearest_interp": False,
+            "to_tensor": True,
+        },
+        {"_target_": "AsDiscreted", "keys": "pred", "argmax": True},
+    ]
+
+
+def _saver() -> Config:
+    return {
+        "_target_": "SaveImaged",
+        "keys": "pred",
+        "writer": WRITER,
+        "output_dir": "@output_dir",
+        "output_ext": "@output_ext",
+        "output_postfix": "@output_postfix",
+        "output_dtype": "@output_dtype",
+        "separate_folder": False,
+        "resample": False,
+        "data_root_dir": "@dataset_dir",
+    }
+
+
+def _loader(dataset: str, batch_size: int | str) -> Config:
+    return {
+        "_target_": "DataLoader",
+        "dataset": dataset,
+        "batch_size": batch_size,
+        "shuffle": False,
+        "num_workers": 0,
+    }
+
+
+def _weights_loader(engine: str) -> Config:
+    return {
+        "_target_": "CheckpointLoader",
+        "load_path": "@ckpt_path",
+        "load_dict": {"model": "@network"},
+        "map_location": "@device",
+        "strict": True,
+    }

@@ -1,0 +1,239 @@
+"""Reading a bundle: its network with weights, and the chain before and behind it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+import medseg
+from medseg.bundle.trust import ALLOW_CODE, sections_of
+from medseg.errors import BundleError, first_line
+
+if TYPE_CHECKING:
+    import torch
+    from monai.inferers import Inferer
+    from monai.transforms import Compose
+
+CONFIG_SUFFIXES = (".json", ".yaml", ".yml")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle, ready to predict.
+
+    Args:
+        root: Its folder.
+        version: As its metadata says.
+        network: On the CPU, in evaluation mode, weights loaded strictly.
+        preprocessing: From ``{"image": path or paths}`` to the network's input, channel first.
+        inferer: Runs the network over windows.
+        postprocessing: From logits to labels on the image's own grid.
+        channels: Names of the input channels.
+        labels: Name of each output value.
+        spatial_dims: 2 or 3.
+        mirror_axes: Axes along which the training mirrored images.
+        weights_sha256: Of the weights file.
+    """
+
+    root: Path
+    version: str
+    network: torch.nn.Module
+    preprocessing: Compose
+    inferer: Inferer
+    postprocessing: Compose
+    channels: tuple[str, ...]
+    labels: Mapping[int, str]
+    spatial_dims: int
+    mirror_axes: tuple[int, ...]
+    weights_sha256: str
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.root.name
+
+
+def running_root() -> str:
+    """The bundle whose configuration MONAI's command line is running; the working folder elsewhere.
+
+    Lets ``python -m monai.bundle run --config_file BUNDLE/configs/train.json`` work from any folder.
+    """
+    for position, word in enumerate(sys.argv):
+        name, _, value = word.partition("=")
+        if name == "--config_file":
+            files = value or " ".join(sys.argv[position + 1 : position + 2])
+            first = Path(files.strip("[]() ").split(",")[0].strip("'\" "))
+            return str(first.resolve().parent.parent if first.parent.name == "configs" else first.resolve().parent)
+    return "."
+
+
+def find_bundle(name: str | Path) -> Path:
+    """The folder of a bundle given by path, or by the name of one that medseg ships.
+
+    Raises:
+        BundleError: There is no such folder with a `configs` inside; the shipped names are listed.
+    """
+    package = Path(medseg.__file__).parent
+    shipped_in = [package / "bundles", package.parent / "bundles"]
+    for folder in (Path(name), *(place / name for place in shipped_in)):
+        if (folder / "configs").is_dir():
+            return folder.resolve()
+    shipped = sorted(path.parent.name for place in shipped_in for path in place.glob("*/configs"))
+    raise BundleError(
+        "BUNDLE_NOT_FOUND",
+        name,
+        "there is no folder 'configs' in it",
+        f"give a bundle's folder, or one of: {', '.join(shipped)}",
+    )
+
+
+def open_bundle(name: str | Path, allow: Collection[str] = ()) -> Bundle:
+    """Read a bundle without running its code.
+
+    Args:
+        name: A bundle's folder or a shipped bundle's name.
+        allow: Error codes accepted knowingly; BUNDLE_RUNS_CODE lets its expressions run.
+
+    Raises:
+        BundleError: It is not found or incomplete, would run code, or its weights do not fit.
+    """
+    from monai.bundle import ConfigParser
+
+    root = find_bundle(name)
+    allow_code = ALLOW_CODE in allow
+    source, config = _read_config(root)
+    meta = _read_metadata(root)
+    if allow_code:
+        config = {**config, "bundle_root": str(root)}
+        sys.path.insert(0, str(root))
+    parser = ConfigParser(sections_of(config, source, allow_code))
+    parts = {section: _built(parser, section, source) for section in ("network_def", "inferer")}
+    chains = {section: _chain(_built(parser, section, source)) for section in ("preprocessing", "postprocessing")}
+    weights = root / "models" / "model.pt"
+    image = _tensor_format(meta, "inputs", "image", root)
+    pred = _tensor_format(meta, "outputs", "pred", root)
+    return Bundle(
+        root=root,
+        version=str(meta.get("version", "unknown")),
+        network=load_weights(parts["network_def"], weights),
+        preprocessing=chains["preprocessing"],
+        inferer=parts["inferer"],
+        postprocessing=chains["postprocessing"],
+        channels=_names(image, "channel "),
+        labels=dict(enumerate(_names(pred, "class "))),
+        spatial_dims=len(image["spatial_shape"]),
+        mirror_axes=tuple(config.get("mirror_axes", ())),
+        weights_sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
+    )
+
+
+def load_weights(network: torch.nn.Module, path: Path) -> torch.nn.Module:
+    """``network`` with the weights of ``path``, in evaluation mode; every tensor must fit.
+
+    Raises:
+        BundleError: The file is missing, holds anything but tensors, does not fit or is not finite.
+    """
+    import pickle
+
+    import torch
+
+    if not path.is_file():
+        raise BundleError("WEIGHTS_MISSING", path, "there is no such file", "train the bundle, or fetch its weights")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise BundleError(
+            "WEIGHTS_UNREADABLE", path, f"not a file of tensors ({first_line(error)})", "fetch or save it again"
+        ) from error
+    state = state.get("model", state) if isinstance(state, dict) else state
+    _check_fits(network.state_dict(), state, path)
+    network.load_state_dict(state)
+    return network.eval()
+
+
+def _check_fits(expected: Mapping[str, Any], state: Any, path: Path) -> None:
+    import torch
+
+    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise BundleError("WEIGHTS_UNREADABLE", path, "not a table of tensors", "save a plain state_dict")
+    wrong = [f"missing {key}" for key in expected if key not in state]
+    wrong += [f"unknown {key}" for key in state if key not in expected]
+    wrong += [
+        f"{key} is {tuple(state[key].shape)}, not {tuple(value.shape)}"
+        for key, value in expected.items()
+        if key in state and state[key].shape != value.shape
+    ]
+    if wrong:
+        raise BundleError(
+            "WEIGHTS_MISMATCH",
+            path,
+            f"{len(wrong)} tensors do not fit the network: {'; '.join(wrong[:3])}",
+            "use the weights trained with this very network",
+        )
+    broken = [key for key, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]
+    if broken:
+        raise BundleError("WEIGHTS_NONFINITE", path, f"NaN or Inf in {broken[0]}", "train or fetch them again")
+
+
+def _read_config(root: Path) -> tuple[Path, dict[str, Any]]:
+    for suffix in CONFIG_SUFFIXES:
+        path = root / "configs" / f"inference{suffix}"
+        if path.is_file():
+            return path, _parsed(path)
+    raise BundleError("BUNDLE_INCOMPLETE", root, "there is no configs/inference.json", "add it, or use another bundle")
+
+
+def _read_metadata(root: Path) -> dict[str, Any]:
+    path = root / "configs" / "metadata.json"
+    if not path.is_file():
+        raise BundleError("BUNDLE_INCOMPLETE", root, "there is no configs/metadata.json", "add it")
+    return _parsed(path)
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    text = path.read_text(encoding="utf8")
+    try:
+        content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError) as error:
+        raise BundleError("BUNDLE_UNREADABLE", path, str(error).replace("\n", " "), "correct the file") from error
+    if not isinstance(content, dict):
+        raise BundleError("BUNDLE_UNREADABLE", path, "not a table of settings", "correct the file")
+    return content
+
+
+def _built(parser: Any, section: str, source: Path) -> Any:
+    try:
+        return parser.get_parsed_content(section, instantiate=True)
+    except (RuntimeError, ValueError, KeyError, TypeError, ImportError, AttributeError) as error:
+        cause = first_line(error.__cause__ or error)
+        raise BundleError("BUNDLE_UNREADABLE", f"{source}: {section}", cause, "correct that section") from error
+
+
+def _chain(built: Any) -> Compose:
+    from monai.transforms import Compose
+
+    return built if isinstance(built, Compose) else Compose(built)
+
+
+def _tensor_format(meta: Mapping[str, Any], direction: str, key: str, root: Path) -> Mapping[str, Any]:
+    try:
+        return meta["network_data_format"][direction][key]
+    except (KeyError, TypeError) as error:
+        raise BundleError(
+            "BUNDLE_INCOMPLETE",
+            root / "configs" / "metadata.json",
+            f"there is no network_data_format.{direction}.{key}",
+            "describe the network's input and output there",
+        ) from error
+
+
+def _names(tensor: Mapping[str, Any], otherwise: str) -> Sequence[str] | Any:
+    named = tensor.get("channel_def", {})
+    return tuple(named.get(str(index), f"{otherwise}{index}") for index in range(tensor["num_channels"]))

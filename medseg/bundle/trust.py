@@ -1,0 +1,142 @@
+"""Which parts of a bundle's configuration may be built without running its code.
+
+A MONAI configuration is a program: ``$…`` is evaluated, ``_target_`` names any
+callable, and a transform's ``reader`` or ``writer`` is imported by name. Here a
+configuration is read as data: only named networks, transforms and inferers are built,
+and medseg reads and writes the images itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from medseg.errors import BundleError
+
+SECTIONS = ("network_def", "preprocessing", "inferer", "postprocessing")
+"""What a bundle must name for `medseg predict`."""
+
+ALLOWED_MODULES = ("monai.transforms", "monai.networks.nets", "monai.inferers")
+"""Whose public classes a configuration may name, shortly or in full."""
+ALLOWED_TARGETS = ("medseg.networks.build_network",)
+"""Callables that it may name besides."""
+
+ALLOW_CODE = "BUNDLE_RUNS_CODE"
+READER = "medseg.data.images.VolumeReader"
+
+_REFUSED_KEYS = ("_mode_", "_requires_")
+
+
+def sections_of(config: dict[str, Any], source: object, allow_code: bool) -> dict[str, Any]:
+    """The part of an inference configuration that predicting needs, made safe to build.
+
+    Readers are replaced by medseg's own and savers left out. Without ``allow_code`` the
+    result holds no expression, no macro and only allowed targets.
+
+    Args:
+        config: The whole configuration as plain values.
+        source: The file, named in errors.
+        allow_code: Accept expressions and any target, as MONAI itself does.
+
+    Raises:
+        BundleError: A section is missing, or something in it would run code.
+    """
+    for section in SECTIONS:
+        if section not in config:
+            raise BundleError(
+                "BUNDLE_INCOMPLETE",
+                source,
+                f"there is no {section!r}",
+                f"an inference configuration names {', '.join(SECTIONS)}",
+            )
+    own = {key: _with_own_files(config[key]) for key in ("preprocessing", "postprocessing")}
+    config = {**config, **own}
+    if allow_code:
+        return config
+    needed = {key: config[key] for key in _reachable(config)}
+    for section, value in needed.items():
+        _check_is_data(value, f"{source}: {section}")
+    return needed
+
+
+def _reachable(config: dict[str, Any]) -> list[str]:
+    """The top-level keys that the sections name, directly or through each other."""
+    found: list[str] = []
+    waiting = list(SECTIONS)
+    while waiting:
+        key = waiting.pop()
+        if key in found or key not in config:
+            continue
+        found.append(key)
+        waiting += [_top_level(text) for text in _strings(config[key]) if text.startswith("@")]
+    return found
+
+
+def _top_level(reference: str) -> str:
+    return reference.lstrip("@").replace("#", "::").split("::")[0]
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _strings(inner)
+
+
+def _with_own_files(section: Any) -> Any:
+    """A section with medseg's reader in every loader, and without savers."""
+    if isinstance(section, list):
+        return [_with_own_files(item) for item in section if not _names(item, "SaveImage")]
+    if isinstance(section, dict):
+        changed = {key: _with_own_files(value) for key, value in section.items()}
+        return {**changed, "reader": READER, "image_only": True} if _names(section, "LoadImage") else changed
+    return section
+
+
+def _names(item: Any, target: str) -> bool:
+    """Whether a component is the transform ``target`` or one of its dictionary forms."""
+    if not isinstance(item, dict) or not isinstance(item.get("_target_"), str):
+        return False
+    name = item["_target_"].rpartition(".")[2]
+    return name in {target, f"{target}d", f"{target}D", f"{target}Dict"}
+
+
+def _check_is_data(value: Any, place: str) -> None:
+    if isinstance(value, str) and value.startswith(("$", "%")):
+        raise _runs_code(place, value)
+    if isinstance(value, list):
+        for item in value:
+            _check_is_data(item, place)
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key in _REFUSED_KEYS:
+                raise _runs_code(place, key)
+            if key == "_target_" and not _is_allowed(inner):
+                raise _runs_code(place, inner)
+            if key == "writer" or (key == "reader" and inner != READER):
+                raise _runs_code(place, f"{key} {inner}")
+            _check_is_data(inner, f"{place}.{key}")
+
+
+def _is_allowed(target: Any) -> bool:
+    if not isinstance(target, str):
+        return False
+    if target in ALLOWED_TARGETS:
+        return True
+    from monai import inferers, transforms
+    from monai.networks import nets
+
+    module, _, name = target.rpartition(".")
+    if module and module not in ALLOWED_MODULES:
+        return False
+    homes = [home for home in (transforms, nets, inferers) if module in ("", home.__name__)]
+    return any(isinstance(getattr(home, name, None), type) for home in homes)
+
+
+def _runs_code(place: str, what: object) -> BundleError:
+    return BundleError(
+        ALLOW_CODE,
+        place,
+        f"{str(what)[:80]!r} would run code of the bundle",
+        f"read the configuration, and if you trust it, repeat with --allow {ALLOW_CODE}",
+    )

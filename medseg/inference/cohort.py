@@ -1,0 +1,204 @@
+"""Many cases: one model, one mask each, and a record of what happened to every one."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import medseg
+from medseg.bundle.load import Bundle, open_bundle
+from medseg.data.cases import Case, open_images
+from medseg.data.images import write
+from medseg.errors import ImageError, MedsegError, OutputError, coded_cause, first_line
+from medseg.inference.predict import Prediction, PredictOptions, Predictor, mask_volumes_ml
+
+RECORD_NAME = "predictions.json"
+KEPT_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".png", ".tif", ".tiff")
+"""Formats in which a mask is written as its image came; any other image gets a NIfTI or PNG mask."""
+
+_UNFORESEEN = (OSError, RuntimeError, ValueError, TypeError, KeyError, IndexError, MemoryError)
+
+
+@dataclass(frozen=True)
+class CaseRecord:
+    """What happened to one case.
+
+    Args:
+        case: Its id.
+        images: The files read.
+        mask: The file written, relative to the output folder; None where it failed.
+        seconds: From reading to the verified mask.
+        volumes_ml: Each structure's volume.
+        error: Code, case, problem and remedy where it failed.
+    """
+
+    case: str
+    images: tuple[str, ...]
+    mask: str | None = None
+    seconds: float = 0.0
+    volumes_ml: dict[str, float] = field(default_factory=dict)
+    error: dict[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The outcome of a run over many cases.
+
+    Args:
+        output: The folder of masks.
+        records: One per case, in order.
+        seconds: Of the whole run, loading the model included.
+    """
+
+    output: Path
+    records: tuple[CaseRecord, ...]
+    seconds: float
+
+    @property
+    def failed(self) -> tuple[CaseRecord, ...]:
+        """The cases without a mask."""
+        return tuple(record for record in self.records if record.error)
+
+    @property
+    def exit_code(self) -> int:
+        """0 where every case has its mask, 1 otherwise."""
+        return 1 if self.failed else 0
+
+
+def predict(
+    bundle: str | Path,
+    images: str | Path,
+    output: str | Path,
+    *,
+    options: PredictOptions | None = None,
+    allow: Collection[str] = (),
+    on_case: Callable[[CaseRecord, int], None] | None = None,
+) -> Predictions:
+    """Segment every case found, with one mask each on the image's own grid.
+
+    A case that fails is recorded and the others go on. `predictions.json` beside the
+    masks says what was run on what, and how each case went.
+
+    Args:
+        bundle: A bundle's folder, or the name of one that medseg ships.
+        images: An image file, a folder (any mix of formats, nested), a DICOM case, or a list (.txt, .csv).
+        output: Folder for the masks; made where missing.
+        options: Device, precision, mirroring, overlap, probabilities.
+        allow: Error codes accepted knowingly, such as BUNDLE_RUNS_CODE.
+        on_case: Called after each case with its record and the number of cases in all.
+
+    Raises:
+        InputError: There is no image.
+        BundleError: The bundle is refused.
+        OutputError: The output folder cannot be written, or lies where it would overwrite an image.
+    """
+    started = time.perf_counter()
+    options = options or PredictOptions()
+    opened = open_bundle(bundle, allow)
+    predictor = Predictor(opened, options)
+    cases = open_images(images, len(opened.channels))
+    folder = _writable_folder(Path(output))
+    targets = _targets(cases, folder)
+    records = []
+    for case in cases:
+        records.append(_one(predictor, case, targets[case.id], folder))
+        _write_record(folder, opened, options, records)
+        if on_case:
+            on_case(records[-1], len(cases))
+    return Predictions(folder, tuple(records), time.perf_counter() - started)
+
+
+def _one(predictor: Predictor, case: Case, target: Path, folder: Path) -> CaseRecord:
+    started = time.perf_counter()
+    try:
+        prediction = predictor(case)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write(prediction.labels, prediction.affine, target)
+        if prediction.probabilities is not None:
+            _write_probabilities(prediction, target)
+    except MedsegError as error:
+        return CaseRecord(case.id, case.images, error=error.to_record())
+    except _UNFORESEEN as error:
+        return CaseRecord(case.id, case.images, error=_coded(error, case).to_record())
+    return CaseRecord(
+        case.id,
+        case.images,
+        mask=target.relative_to(folder).as_posix(),
+        seconds=round(time.perf_counter() - started, 3),
+        volumes_ml=dict(mask_volumes_ml(prediction, predictor.bundle.labels)),
+    )
+
+
+def _coded(error: Exception, case: Case) -> MedsegError:
+    unknown = ImageError("CASE_FAILED", case.id, first_line(error), "see whether the bundle fits the image")
+    return coded_cause(error) or unknown
+
+
+def _write_probabilities(prediction: Prediction, target: Path) -> None:
+    """The class probabilities, channel first, as one 4D image beside the mask."""
+    stem = target.name.removesuffix(_suffix(target))
+    ending = ".nii.gz" if prediction.labels.ndim == 3 else ".npz"
+    write(prediction.probabilities, prediction.affine, target.with_name(f"{stem}_probabilities{ending}"))
+
+
+def _targets(cases: Sequence[Case], folder: Path) -> dict[str, Path]:
+    """Each case's mask file: the case's id with the image's format.
+
+    Raises:
+        OutputError: Two cases would share a file, or a mask would overwrite an image.
+    """
+    images = {Path(image).resolve() for case in cases for image in case.images}
+    targets: dict[str, Path] = {}
+    taken: set[str] = set()
+    for case in cases:
+        target = folder / f"{case.id}{_mask_suffix(case)}"
+        if target.resolve() in images or str(target).lower() in taken:
+            raise OutputError(
+                "OUTPUT_COLLISION", target, "would overwrite an image or another mask", "give another output folder"
+            )
+        taken.add(str(target).lower())
+        targets[case.id] = target
+    return targets
+
+
+def _mask_suffix(case: Case) -> str:
+    first = Path(case.images[0].partition("#")[0])
+    if _suffix(first):
+        return ".png" if "#" in case.images[0] else _suffix(first)
+    return ".png" if first.suffix.lower() in {".jpg", ".jpeg", ".bmp"} else ".nii.gz"
+
+
+def _suffix(path: Path) -> str:
+    return next((suffix for suffix in KEPT_SUFFIXES if path.name.lower().endswith(suffix)), "")
+
+
+def _writable_folder(folder: Path) -> Path:
+    """``folder``, made and tried before any work is done."""
+    probe = folder / f".writable-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(
+            "OUTPUT_UNWRITABLE", folder, error.strerror or str(error), "give a folder that you may write to"
+        ) from error
+    return folder
+
+
+def _write_record(folder: Path, bundle: Bundle, options: PredictOptions, records: Sequence[CaseRecord]) -> None:
+    content: dict[str, Any] = {
+        "medseg": medseg.__version__,
+        "bundle": {"name": bundle.name, "version": bundle.version, "weights_sha256": bundle.weights_sha256},
+        "labels": {str(value): name for value, name in bundle.labels.items()},
+        "options": asdict(options),
+        "cases": [asdict(record) for record in records],
+    }
+    unfinished = folder / f".{RECORD_NAME}.unfinished"
+    unfinished.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf8")
+    unfinished.replace(folder / RECORD_NAME)

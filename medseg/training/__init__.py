@@ -1,0 +1,1 @@
+"""From cases with reference masks to a bundle's weights."""

@@ -1,0 +1,244 @@
+"""Training a bundle on a data set: the bundle's own train configuration, checked and followed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import medseg
+from medseg.bundle.load import find_bundle
+from medseg.data.cases import open_dataset
+from medseg.data.splits import Split, parts, write_split
+from medseg.errors import BundleError, DatasetError, MedsegError, OutputError, UsageError, coded_cause, first_line
+from medseg.training.checkpoints import Checkpoints
+
+RECORD_NAME = "run.json"
+_CONFIGS = ("train.json", "inference.json")
+_LIBRARY_ERRORS = (RuntimeError, ValueError, TypeError, KeyError, OSError, MemoryError)
+
+EpochSeen = Callable[[Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What a training changes in its bundle's own configuration.
+
+    Args:
+        epochs: Number of epochs in all.
+        network: A key of ``medseg.networks.NETWORKS`` or one of MONAI's networks by name.
+        loss: A key of ``medseg.losses.LOSSES``.
+        settings: Any other keys of `train.json`, nested ones as ``a::b``, with their new values.
+        resume: Go on with the run in the output folder.
+    """
+
+    epochs: int | None = None
+    network: str | None = None
+    loss: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    resume: bool = False
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """The changes by configuration key."""
+        named = {"epochs": self.epochs, "network_name": self.network, "loss_name": self.loss}
+        return {**{key: value for key, value in named.items() if value is not None}, **self.settings}
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """A finished training.
+
+    Args:
+        folder: The trained bundle: predict with it, or train it further.
+        best_dice: Mean foreground Dice of the kept weights on the validation part.
+        best_epoch: When it was reached.
+        epochs: How many epochs the run has in all.
+        seconds: Of this call.
+    """
+
+    folder: Path
+    best_dice: float
+    best_epoch: int
+    epochs: int
+    seconds: float
+
+
+def train(
+    bundle: str | Path,
+    data: str | Path,
+    output: str | Path,
+    *,
+    options: TrainOptions | None = None,
+    on_epoch: EpochSeen | None = None,
+    on_step: Callable[[int, int], None] | None = None,
+) -> TrainingRun:
+    """Train a bundle's network on a data set; the result is a bundle of its own.
+
+    ``output`` receives the bundle's configurations with the changes written into them, the
+    split, the best weights (`models/model.pt`), the state to resume from and a log. The
+    shipped bundle is not touched. The bundle's train configuration is run as MONAI runs it,
+    expressions included: train only what you trust.
+
+    Args:
+        bundle: A bundle's folder, or the name of one that medseg ships.
+        data: A data set in any layout that ``medseg.data.cases`` knows.
+        output: Folder of the run.
+        options: Changes to the configuration.
+        on_epoch: Called after each epoch with its numbers.
+        on_step: Called after each optimiser step with the step and the steps per epoch.
+
+    Raises:
+        UsageError: A setting is not in the configuration; the nearest is named.
+        DatasetError: The data set cannot be used.
+        OutputError: The folder holds another run.
+        BundleError: There is nothing to resume, or the configuration cannot be run.
+    """
+    started = time.perf_counter()
+    options = options or TrainOptions()
+    folder = Path(output).resolve()
+    dataset_dir = Path(data).resolve()
+    if options.resume:
+        _check_resumable(folder)
+        _write_overrides(folder, options.overrides)
+    else:
+        _start_run(find_bundle(bundle), folder, dataset_dir, options)
+    checkpoints = _followed(folder, dataset_dir, options.resume, on_epoch, on_step)
+    return TrainingRun(
+        folder,
+        checkpoints.best_metric,
+        checkpoints.best_epoch,
+        int(_read(folder / "configs" / "train.json")["epochs"]),
+        time.perf_counter() - started,
+    )
+
+
+def _start_run(bundle: Path, folder: Path, dataset_dir: Path, options: TrainOptions) -> None:
+    if (folder / "models" / "checkpoint.pt").exists() or folder == bundle:
+        raise OutputError(
+            "RUN_EXISTS", folder, "holds a bundle or run already", "give another folder, or --resume to go on with it"
+        )
+    if not (bundle / "configs" / "train.json").is_file():
+        raise BundleError("BUNDLE_INCOMPLETE", bundle, "there is no configs/train.json", "use a bundle that can train")
+    _check_known(_read(bundle / "configs" / "train.json"), options.overrides)
+    dataset = open_dataset(dataset_dir)
+    _check_labels(dataset.labels.names, _read(bundle / "configs" / "metadata.json"), dataset_dir)
+    shutil.copytree(bundle, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("models", "logs", "eval"))
+    _write_overrides(folder, options.overrides)
+    split = _record_split(folder, dataset)
+    record = {
+        "medseg": medseg.__version__,
+        "bundle": bundle.name,
+        "data": str(dataset_dir),
+        "overrides": options.overrides,
+        "cases": {part: len(getattr(split, part)) for part in ("train", "validation", "test")},
+    }
+    _write(folder / RECORD_NAME, record)
+
+
+def _record_split(folder: Path, dataset: Any) -> Split:
+    config = _read(folder / "configs" / "train.json")
+    path = folder / "configs" / "split.json"
+    split = parts(dataset.cases, str(path) if path.is_file() else None, tuple(config["fractions"]), config["seed"])
+    write_split(split, path)
+    return split
+
+
+def _check_resumable(folder: Path) -> None:
+    if not (folder / "models" / "checkpoint.pt").is_file():
+        raise BundleError(
+            "NOTHING_TO_RESUME", folder, "there is no models/checkpoint.pt", "leave --resume out to start the run"
+        )
+
+
+def _check_labels(named: Mapping[int, str], metadata: Mapping[str, Any], dataset_dir: Path) -> None:
+    classes = metadata["network_data_format"]["outputs"]["pred"]["num_channels"]
+    if named and max(named) + 1 != classes:
+        raise DatasetError(
+            "LABELS_DIFFER",
+            dataset_dir,
+            f"its labels go up to {max(named)}, the bundle has {classes} classes with the background",
+            "use a bundle made for these labels",
+        )
+
+
+def _check_known(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:
+    """Refuse a key that the configuration does not have, naming the nearest."""
+    for key in overrides:
+        place: Any = config
+        for step in key.split("::"):
+            if not isinstance(place, Mapping) or step not in place:
+                near = get_close_matches(step, list(place) if isinstance(place, Mapping) else [], n=1, cutoff=0.5)
+                remedy = f"did you mean {near[0]!r}?" if near else "see the keys in the bundle's configs/train.json"
+                raise UsageError("SETTING_UNKNOWN", key, f"train.json has no {step!r}", remedy)
+            place = place[step]
+
+
+def _write_overrides(folder: Path, overrides: Mapping[str, Any]) -> None:
+    """Write the changes into each configuration that has the key, so that training and predicting agree."""
+    for name in _CONFIGS:
+        path = folder / "configs" / name
+        config = _read(path)
+        for key, value in overrides.items():
+            *way, last = key.split("::")
+            place: Any = config
+            for step in way:
+                place = place.get(step, {})
+            if last in place:
+                place[last] = value
+        _write(path, config)
+
+
+def _followed(
+    folder: Path,
+    dataset_dir: Path,
+    resume: bool,
+    on_epoch: EpochSeen | None,
+    on_step: Callable[[int, int], None] | None,
+) -> Checkpoints:
+    """Run the folder's train configuration to its end."""
+    from ignite.engine import Events
+    from monai.bundle import ConfigWorkflow
+
+    places = {"bundle_root": str(folder), "dataset_dir": str(dataset_dir), "resume": resume}
+    try:
+        workflow = ConfigWorkflow(str(folder / "configs" / "train.json"), logging_file=False, **places)
+        workflow.initialize()
+        trainer = workflow.parser.get_parsed_content("train::trainer")
+        checkpoints = workflow.parser.get_parsed_content("checkpoints")
+        if on_epoch:
+            trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: on_epoch(checkpoints.epoch_record()))
+        if on_step:
+            length = trainer.state.epoch_length or len(trainer.data_loader)
+            trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: on_step(trainer.state.iteration, length))
+        workflow.run()
+    except MedsegError:
+        raise
+    except _LIBRARY_ERRORS as error:
+        raise coded_cause(error) or _config_error(folder, error) from error
+    return checkpoints
+
+
+def _config_error(folder: Path, error: Exception) -> BundleError:
+    root = error
+    while isinstance(root.__cause__, Exception):
+        root = root.__cause__
+    return BundleError(
+        "TRAINING_FAILED",
+        folder / "configs" / "train.json",
+        first_line(root),
+        "correct that setting, then repeat (--resume goes on from the last epoch)",
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf8"))
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf8")

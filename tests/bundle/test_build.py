@@ -1,0 +1,101 @@
+import json
+import subprocess
+import sys
+
+import pytest
+from monai.bundle import ConfigParser, ConfigWorkflow, verify_metadata, verify_net_in_out
+
+from medseg.bundle.build import bundle_files, drifted_files, write_bundle
+from tests.conftest import ROOT
+
+BUNDLES = ["hippocampus_mr_segmentation", "phantom_ct_segmentation"]
+
+
+def test_a_written_bundle_is_in_step_until_a_file_changes(tiny_settings, licence, tmp_path):
+    written = write_bundle(tiny_settings, tmp_path, licence)
+    assert len(written) == len(bundle_files(tiny_settings, licence))
+    assert drifted_files(tiny_settings, tmp_path, licence) == []
+    assert write_bundle(tiny_settings, tmp_path, licence) == []
+    card = tmp_path / tiny_settings.name / "docs" / "README.md"
+    card.write_text(card.read_text() + "by hand")
+    assert drifted_files(tiny_settings, tmp_path, licence) == [card]
+    card.unlink()
+    assert drifted_files(tiny_settings, tmp_path, licence) == [card]
+
+
+@pytest.mark.parametrize("name", BUNDLES)
+def test_metadata_follows_monai_s_schema(name):
+    """The schema itself is fetched by MONAI from the network; its required keys are checked here."""
+    meta = json.loads((ROOT / "bundles" / name / "configs" / "metadata.json").read_text())
+    required = {"schema", "version", "monai_version", "pytorch_version", "numpy_version", "required_packages_version"}
+    required |= {"task", "description", "authors", "copyright", "network_data_format"}
+    assert required <= set(meta)
+    assert meta["version"] in meta["changelog"]
+
+
+@pytest.mark.parametrize("name", BUNDLES)
+def test_the_network_s_input_and_output_are_as_the_metadata_says(name):
+    configs = ROOT / "bundles" / name / "configs"
+    verify_net_in_out(
+        net_id="network_def",
+        meta_file=str(configs / "metadata.json"),
+        config_file=str(configs / "inference.json"),
+        device="cpu",
+        n=1,
+    )
+
+
+@pytest.mark.parametrize("name", BUNDLES)
+@pytest.mark.parametrize(("config", "kind"), [("train", "train"), ("inference", "infer")])
+def test_every_property_that_monai_knows_is_there(name, config, kind, ball_data):
+    path = ROOT / "bundles" / name / "configs" / f"{config}.json"
+    places = {"bundle_root": str(path.parent.parent), "dataset_dir": str(ball_data)}
+    workflow = ConfigWorkflow(str(path), workflow_type=kind, logging_file=False, **places)
+    workflow.initialize()
+    assert workflow.check_properties() == []
+
+
+@pytest.mark.parametrize("name", BUNDLES)
+def test_training_and_prediction_prepare_images_alike(name):
+    configs = ROOT / "bundles" / name / "configs"
+    train = json.loads((configs / "train.json").read_text())
+    inference = json.loads((configs / "inference.json").read_text())
+
+    def for_images(steps):
+        found = []
+        for step in steps:
+            step = dict(step)
+            keys = step["keys"] if isinstance(step["keys"], list) else [step["keys"]]
+            if "image" in keys:
+                mode = step.get("mode")
+                found.append({**step, "keys": "image", **({"mode": mode[0]} if isinstance(mode, list) else {})})
+        return found
+
+    wanted = for_images(inference["preprocessing"]["transforms"])
+    assert for_images(train["validate"]["preprocessing"]["transforms"]) == wanted
+    assert for_images(train["train"]["deterministic_transforms"])[: len(wanted)] == wanted
+    assert train["network_def"] == inference["network_def"]
+    assert train["validate"]["inferer"] == inference["inferer"]
+
+
+@pytest.mark.parametrize("network", ["attention-res-unet", "SegResNet"])
+def test_another_network_is_one_override(network):
+    parser = ConfigParser()
+    parser.read_config(str(ROOT / "bundles" / "hippocampus_mr_segmentation" / "configs" / "train.json"))
+    parser["network_name"] = network
+    built = parser.get_parsed_content("network_def")
+    assert sum(p.numel() for p in built.parameters()) > 0
+
+
+def test_the_shipped_bundles_are_in_step_with_their_sources():
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "make_bundles.py"), "--check"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_monai_verifies_the_metadata_against_a_schema(tmp_path):
+    schema = tmp_path / "schema.json"
+    schema.write_text(json.dumps({"type": "object", "required": ["network_data_format"]}))
+    meta = ROOT / "bundles" / BUNDLES[0] / "configs" / "metadata.json"
+    verify_metadata(meta_file=str(meta), filepath=str(schema))

@@ -1,0 +1,109 @@
+import json
+import sys
+
+import pytest
+import torch
+
+from medseg.bundle.load import find_bundle, open_bundle, running_root
+from medseg.errors import BundleError
+
+
+def test_a_bundle_opens_with_its_names(tiny_bundle):
+    bundle = open_bundle(tiny_bundle)
+    assert (bundle.channels, bundle.labels, bundle.spatial_dims) == (("T1",), {0: "background", 1: "ball"}, 3)
+    assert bundle.mirror_axes == (0,)
+    assert not bundle.network.training
+
+
+def test_shipped_bundles_are_found_by_name():
+    assert (find_bundle("phantom_ct_segmentation") / "configs" / "inference.json").is_file()
+
+
+def test_an_unknown_bundle_lists_the_shipped_ones():
+    with pytest.raises(BundleError, match=r"BUNDLE_NOT_FOUND.*hippocampus_mr_segmentation"):
+        find_bundle("hipocampus")
+
+
+def change_weights(bundle, change):
+    path = bundle / "models" / "model.pt"
+    state = torch.load(path, weights_only=True)
+    change(state)
+    torch.save(state, path)
+
+
+def drop_first(state):
+    del state[next(iter(state))]
+
+
+def reshape_first(state):
+    first = next(iter(state))
+    state[first] = torch.zeros(1)
+
+
+def add_one(state):
+    state["other.weight"] = torch.zeros(1)
+
+
+@pytest.mark.parametrize("change", [drop_first, reshape_first, add_one])
+def test_weights_that_do_not_fit_are_refused(tiny_bundle, change):
+    change_weights(tiny_bundle, change)
+    with pytest.raises(BundleError, match="WEIGHTS_MISMATCH.*1 tensors"):
+        open_bundle(tiny_bundle)
+
+
+def test_weights_with_nan_are_refused(tiny_bundle):
+    change_weights(tiny_bundle, lambda state: state[next(iter(state))].fill_(float("nan")))
+    with pytest.raises(BundleError, match="WEIGHTS_NONFINITE"):
+        open_bundle(tiny_bundle)
+
+
+def test_missing_weights_say_what_to_do(tiny_bundle):
+    (tiny_bundle / "models" / "model.pt").unlink()
+    with pytest.raises(BundleError, match="WEIGHTS_MISSING.*train the bundle"):
+        open_bundle(tiny_bundle)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04cut"])
+def test_a_file_that_is_no_checkpoint_is_refused(tiny_bundle, content):
+    (tiny_bundle / "models" / "model.pt").write_bytes(content)
+    with pytest.raises(BundleError, match="WEIGHTS_UNREADABLE"):
+        open_bundle(tiny_bundle)
+
+
+class Payload:
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return (open, (str(self.marker), "w"))
+
+
+def test_a_pickle_in_the_weights_does_not_run(tiny_bundle, tmp_path):
+    torch.save({"payload": Payload(tmp_path / "ran")}, tiny_bundle / "models" / "model.pt")
+    with pytest.raises(BundleError, match="WEIGHTS_UNREADABLE"):
+        open_bundle(tiny_bundle)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_broken_configuration_names_the_file(tiny_bundle):
+    (tiny_bundle / "configs" / "inference.json").write_text("{")
+    with pytest.raises(BundleError, match=r"BUNDLE_UNREADABLE.*inference.json"):
+        open_bundle(tiny_bundle)
+
+
+def test_a_section_that_cannot_be_built_is_named(tiny_bundle):
+    path = tiny_bundle / "configs" / "inference.json"
+    config = json.loads(path.read_text())
+    config["inferer"]["roi"] = 3
+    path.write_text(json.dumps(config))
+    with pytest.raises(BundleError, match=r"BUNDLE_UNREADABLE.*inferer.*roi"):
+        open_bundle(tiny_bundle)
+
+
+def test_the_running_bundle_is_the_one_on_the_command_line(tiny_bundle, monkeypatch):
+    config = tiny_bundle / "configs" / "train.json"
+    for words in (["--config_file", str(config)], [f"--config_file=['{config}','{config}']"]):
+        monkeypatch.setattr(sys, "argv", ["monai.bundle", "run", *words])
+        assert running_root() == str(tiny_bundle)
+    monkeypatch.setattr(sys, "argv", ["python"])
+    assert running_root() == "."

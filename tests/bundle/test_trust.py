@@ -1,0 +1,73 @@
+import pytest
+
+from medseg.bundle.configs import inference_config
+from medseg.bundle.trust import sections_of
+from medseg.errors import BundleError
+
+
+@pytest.fixture
+def config(tiny_settings):
+    return inference_config(tiny_settings)
+
+
+def test_the_needed_sections_of_our_bundles_hold_no_code(config):
+    sections = sections_of(config, "inference.json", allow_code=False)
+    assert set(sections) == {
+        "network_def",
+        "network_name",
+        "network_options",
+        "preprocessing",
+        "inferer",
+        "postprocessing",
+    }
+
+
+def test_savers_are_left_out_and_readers_are_ours(config):
+    config["preprocessing"]["transforms"][0].pop("reader")
+    sections = sections_of(config, "inference.json", allow_code=False)
+    assert sections["preprocessing"]["transforms"][0]["reader"] == "medseg.data.images.VolumeReader"
+    assert all("SaveImage" not in step["_target_"] for step in sections["postprocessing"]["transforms"])
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"_target_": "Lambdad", "keys": "image", "func": "$lambda x: x"},
+        {"_target_": "os.system", "command": "true"},
+        {"_target_": "subprocess.Popen", "args": ["true"]},
+        {"_target_": "monai.bundle.run"},
+        {"_target_": "monai.transforms.io.array.LoadImage.__init__"},
+        {"_target_": "Compose", "transforms": [{"_target_": "builtins.eval"}]},
+        {"_target_": "Flipd", "keys": "image", "_mode_": "debug"},
+        {"_target_": "Flipd", "keys": "%/etc/passwd"},
+        {"_target_": "ScaleIntensityd", "keys": "image", "reader": "subprocess.Popen"},
+        {"_target_": ["os.system"]},
+    ],
+)
+def test_anything_that_would_run_code_is_refused(config, step):
+    config["preprocessing"]["transforms"].append(step)
+    with pytest.raises(BundleError, match="BUNDLE_RUNS_CODE"):
+        sections_of(config, "inference.json", allow_code=False)
+
+
+def test_code_behind_a_reference_is_refused_too(config):
+    config["preprocessing"]["transforms"].append("@hidden")
+    config["hidden"] = {"_target_": "os.system"}
+    with pytest.raises(BundleError, match="BUNDLE_RUNS_CODE"):
+        sections_of(config, "inference.json", allow_code=False)
+
+
+def test_code_elsewhere_in_the_configuration_is_not_looked_at(config):
+    config["unused"] = {"_target_": "os.system"}
+    assert "unused" not in sections_of(config, "inference.json", allow_code=False)
+
+
+def test_code_can_be_allowed_knowingly(config):
+    config["inferer"]["overlap"] = "$1 / 4"
+    assert sections_of(config, "inference.json", allow_code=True)["inferer"]["overlap"] == "$1 / 4"
+
+
+def test_a_missing_section_is_named(config):
+    config.pop("inferer")
+    with pytest.raises(BundleError, match="BUNDLE_INCOMPLETE.*'inferer'"):
+        sections_of(config, "inference.json", allow_code=False)

@@ -1,0 +1,36 @@
+import pytest
+
+from medseg.errors import BundleError, ImageError, InputError, MedsegError, OutputError, UsageError, coded_cause
+
+
+def test_an_error_says_code_case_problem_and_remedy():
+    error = ImageError("IMAGE_TRUNCATED", "a.nii", "12 of 40 bytes", "copy it again")
+    assert str(error) == "IMAGE_TRUNCATED: a.nii: 12 of 40 bytes; copy it again"
+    assert error.to_record() == {
+        "code": "IMAGE_TRUNCATED",
+        "case": "a.nii",
+        "problem": "12 of 40 bytes",
+        "remedy": "copy it again",
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "exit_code"), [(ImageError, 1), (UsageError, 2), (InputError, 3), (BundleError, 4), (OutputError, 5)]
+)
+def test_each_branch_of_the_tree_has_its_exit_code(kind, exit_code):
+    assert issubclass(kind, MedsegError)
+    assert kind("CODE", "case", "problem", "remedy").exit_code == exit_code
+
+
+def test_our_error_is_found_inside_a_library_s():
+    try:
+        try:
+            raise ImageError("IMAGE_TRUNCATED", "a.nii", "short", "copy it again")
+        except ImageError as inner:
+            raise RuntimeError("applying transform") from inner
+    except RuntimeError as outer:
+        assert coded_cause(outer).code == "IMAGE_TRUNCATED"
+
+
+def test_a_library_s_own_error_has_no_code():
+    assert coded_cause(ValueError("nothing of ours")) is None
