@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import medseg
 from medseg.errors import MedsegError, UsageError
+from medseg.progress import Progress
 
 if TYPE_CHECKING:
-    from tqdm import tqdm
-
     from medseg.inference.cohort import CaseRecord
 
 INTERRUPTED = 130
@@ -26,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     refused, 5 the output cannot be written, 6 another run holds the folder, 130 interrupted.
     """
     parsed = _parser().parse_args(arguments)
+    _hush_libraries()
     try:
         return parsed.run(parsed)
     except MedsegError as error:
@@ -36,6 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("medseg: interrupted; what was finished is kept", file=sys.stderr)
         return INTERRUPTED
+
+
+def _hush_libraries() -> None:
+    """Leave out what libraries say of themselves and no user can act on."""
+    for name in ("monai.data.nvimgcodec_pydicom_plugin", "ignite"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -141,13 +150,21 @@ def _predict(parsed: argparse.Namespace) -> int:
     from medseg.inference.predict import PredictOptions
 
     options = PredictOptions(parsed.device, parsed.amp, parsed.tta, parsed.overlap, parsed.probabilities)
-    with _Progress("predict", "case", parsed.quiet) as progress:
+    with Progress("predict", "case", parsed.quiet) as progress:
 
         def tell(record: CaseRecord, total: int) -> None:
             progress.step(total, f"{record.case}: {record.mask or 'failed'} ({record.seconds:.1f} s)")
+            if record.notes and not parsed.quiet:
+                progress.line(f"note: {record.case}: {record.notes}")
 
         found = medseg.predict(
-            parsed.bundle, parsed.images, parsed.output, options=options, allow=parsed.allow, on_case=tell
+            parsed.bundle,
+            parsed.images,
+            parsed.output,
+            options=options,
+            allow=parsed.allow,
+            on_case=tell,
+            on_window=progress.within,
         )
     for record in found.failed:
         error: Mapping[str, str] = record.error or {}
@@ -188,7 +205,7 @@ def _train(parsed: argparse.Namespace) -> int:
 
     options = TrainOptions(parsed.epochs, parsed.network, parsed.loss, _settings(parsed.set), parsed.resume)
     output = Path(parsed.output or Path("runs") / Path(parsed.bundle).name)
-    with _Progress("epoch", "step", parsed.quiet) as progress:
+    with Progress("epoch", "step", parsed.quiet) as progress:
         run = medseg.train(
             parsed.bundle,
             parsed.data,
@@ -228,47 +245,3 @@ def _demo(parsed: argparse.Namespace) -> int:
     print(shown.evaluation.to_text())
     print(f"\nopen this page in a browser: {shown.page.resolve()}")
     return shown.evaluation.exit_code
-
-
-class _Progress:
-    """A bar on a terminal, plain lines elsewhere, nothing when quiet."""
-
-    def __init__(self, name: str, unit: str, is_quiet: bool) -> None:
-        self.name, self.unit = name, unit
-        self.is_quiet = is_quiet
-        self.is_terminal = sys.stderr.isatty() and not is_quiet
-        self.done = 0
-        self._bar: tqdm | None = None
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def step(self, total: int, text: str) -> None:
-        """One more of ``total`` is done."""
-        self.done += 1
-        if self.is_terminal:
-            self.to(self.done, total)
-        elif not self.is_quiet:
-            print(f"[{self.done}/{total}] {text}", file=sys.stderr, flush=True)
-
-    def to(self, done: int, total: int) -> None:
-        """``done`` of ``total`` are done; moves the bar."""
-        if not self.is_terminal:
-            return
-        if self._bar is None:
-            from tqdm import tqdm
-
-            self._bar = tqdm(total=total, desc=self.name, unit=self.unit)
-        self._bar.n = done
-        self._bar.refresh()
-
-    def line(self, text: str) -> None:
-        """A line that stays."""
-        if self._bar is not None:
-            self._bar.write(text, file=sys.stderr)
-        elif not self.is_quiet:
-            print(text, file=sys.stderr, flush=True)

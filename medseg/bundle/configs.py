@@ -13,6 +13,7 @@ from medseg.bundle.settings import Settings
 Config = dict[str, Any]
 
 READER = "medseg.data.images.VolumeReader"
+MASK_READER = "medseg.data.images.MaskReader"
 WRITER = "medseg.data.images.VolumeWriter"
 
 
@@ -38,7 +39,7 @@ def inference_config(settings: Settings) -> Config:
         "dataset": {"_target_": "Dataset", "data": "@datalist", "transform": "@preprocessing"},
         "dataloader": _loader("@dataset", batch_size=1),
         "inferer": sliding_window(settings),
-        "postprocessing": {"_target_": "Compose", "transforms": [*_to_labels(), _saver()]},
+        "postprocessing": {"_target_": "Compose", "transforms": [*_to_labels(), _saver(channels)]},
         "handlers": [],
         "evaluator": {
             "_target_": "SupervisedEvaluator",
@@ -110,10 +111,13 @@ def network_config(settings: Settings) -> Config:
 def preprocessing(settings: Settings, keys: list[str]) -> list[Config]:
     """Transforms without chance, for an image alone or with its label."""
     modes = ["bilinear", "nearest"][: len(keys)]
-    steps: list[Config] = [
-        {"_target_": "LoadImaged", "keys": keys, "reader": READER, "image_only": True},
-        {"_target_": "EnsureChannelFirstd", "keys": keys},
-    ]
+    steps: list[Config] = [{"_target_": "LoadImaged", "keys": "image", "reader": READER, "image_only": True}]
+    if "label" in keys:
+        values = {"values": sorted(settings.labels)}
+        steps.append({"_target_": "LoadImaged", "keys": "label", "reader": MASK_READER, "image_only": True, **values})
+    steps.append({"_target_": "EnsureChannelFirstd", "keys": keys})
+    if "label" in keys:
+        steps.append({"_target_": "medseg.data.transforms.AlignToImaged", "keys": "label", "image_key": "image"})
     if settings.spatial_dims == 3:
         steps.append({"_target_": "Orientationd", "keys": keys, "axcodes": "RAS", "labels": None})
     if settings.spacing_mm:
@@ -160,18 +164,22 @@ def _to_labels() -> list[Config]:
     ]
 
 
-def _saver() -> Config:
+def _saver(channels: int) -> Config:
     return {
         "_target_": "SaveImaged",
         "keys": "pred",
         "writer": WRITER,
-        "output_dir": "@output_dir",
         "output_ext": "@output_ext",
-        "output_postfix": "@output_postfix",
         "output_dtype": "@output_dtype",
-        "separate_folder": False,
         "resample": False,
-        "data_root_dir": "@dataset_dir",
+        "folder_layout": {
+            "_target_": "medseg.bundle.layout.CaseLayout",
+            "output_dir": "@output_dir",
+            "dataset_dir": "@dataset_dir",
+            "channels": channels,
+            "extension": "@output_ext",
+            "postfix": "@output_postfix",
+        },
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -234,6 +234,6 @@ def _tensor_format(meta: Mapping[str, Any], direction: str, key: str, root: Path
         ) from error
 
 
-def _names(tensor: Mapping[str, Any], otherwise: str) -> Sequence[str] | Any:
+def _names(tensor: Mapping[str, Any], otherwise: str) -> tuple[str, ...]:
     named = tensor.get("channel_def", {})
     return tuple(named.get(str(index), f"{otherwise}{index}") for index in range(tensor["num_channels"]))

@@ -92,7 +92,7 @@ def read_settings(path: Path) -> Settings:
     Raises:
         UsageError: A key is unknown or missing, or a value is not allowed.
     """
-    given = yaml.safe_load(path.read_text(encoding="utf8"))
+    given: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf8"))
     known = {item.name for item in fields(Settings)}
     for key in set(given) - known:
         near = get_close_matches(key, known, n=1) or ["see Settings"]
@@ -100,4 +100,5 @@ def read_settings(path: Path) -> Settings:
     required = {f.name for f in fields(Settings) if f.default is MISSING and f.default_factory is MISSING}
     if missing := required - set(given):
         raise UsageError("SETTING_MISSING", path.name, f"{', '.join(sorted(missing))} not given", "add them")
-    return Settings(**{key: tuple(value) if isinstance(value, list) else value for key, value in given.items()})
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
+    return Settings(**values)

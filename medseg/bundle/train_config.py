@@ -12,6 +12,7 @@ def train_config(settings: Settings) -> Config:
     """`train.json`: cases with labels in, weights out."""
     return {
         "imports": [
+            "$from pathlib import Path",
             "$import torch",
             "$import monai",
             "$from medseg.bundle.load import running_root",
@@ -19,7 +20,8 @@ def train_config(settings: Settings) -> Config:
         ],
         **places("$@bundle_root + '/eval'"),
         "log_dir": "$@bundle_root + '/logs'",
-        "split_file": "$@bundle_root + '/configs/split.json'",
+        # A bundle without a split of its own draws one, which is the same in every run.
+        "split_file": "$next(map(str, Path(@bundle_root).glob('configs/split.json')), None)",
         "fractions": list(settings.fractions),
         "part": "validation",
         "seed": settings.seed,
@@ -71,6 +73,7 @@ def multi_gpu_train_config() -> Config:
     return {
         "imports": [
             "$import os",
+            "$from pathlib import Path",
             "$import torch",
             "$import torch.distributed as dist",
             "$import monai",
@@ -91,6 +94,8 @@ def multi_gpu_train_config() -> Config:
         },
         "train::dataloader::sampler": "@train::sampler",
         "train::dataloader::shuffle": False,
+        # A rank whose whole share is less than a batch would train on nothing.
+        "train::dataloader::drop_last": "$len(@train::sampler) > @batch_size",
         "validate::sampler": {
             "_target_": "DistributedSampler",
             "dataset": "@validate::dataset",

@@ -15,7 +15,7 @@ from medseg.bundle.load import Bundle, open_bundle
 from medseg.data.cases import Case, open_images
 from medseg.data.images import write
 from medseg.errors import ImageError, MedsegError, OutputError, coded_cause, first_line
-from medseg.inference.predict import Prediction, PredictOptions, Predictor, mask_volumes_ml
+from medseg.inference.predict import PredictOptions, Predictor, mask_volumes_ml
 
 RECORD_NAME = "predictions.json"
 KEPT_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".png", ".tif", ".tiff")
@@ -34,6 +34,7 @@ class CaseRecord:
         mask: The file written, relative to the output folder; None where it failed.
         seconds: From reading to the verified mask.
         volumes_ml: Each structure's volume.
+        notes: What is odd about the image without being wrong, with codes.
         error: Code, case, problem and remedy where it failed.
     """
 
@@ -42,6 +43,7 @@ class CaseRecord:
     mask: str | None = None
     seconds: float = 0.0
     volumes_ml: dict[str, float] = field(default_factory=dict)
+    notes: str = ""
     error: dict[str, str] | None = None
 
 
@@ -78,6 +80,7 @@ def predict(
     options: PredictOptions | None = None,
     allow: Collection[str] = (),
     on_case: Callable[[CaseRecord, int], None] | None = None,
+    on_window: Callable[[str, int], None] | None = None,
 ) -> Predictions:
     """Segment every case found, with one mask each on the image's own grid.
 
@@ -91,6 +94,7 @@ def predict(
         options: Device, precision, mirroring, overlap, probabilities.
         allow: Error codes accepted knowingly, such as BUNDLE_RUNS_CODE.
         on_case: Called after each case with its record and the number of cases in all.
+        on_window: Called with a case's id and the number of its windows done so far.
 
     Raises:
         InputError: There is no image.
@@ -100,7 +104,7 @@ def predict(
     started = time.perf_counter()
     options = options or PredictOptions()
     opened = open_bundle(bundle, allow)
-    predictor = Predictor(opened, options)
+    predictor = Predictor(opened, options, on_window)
     cases = open_images(images, len(opened.channels))
     folder = _writable_folder(Path(output))
     targets = _targets(cases, folder)
@@ -118,9 +122,9 @@ def _one(predictor: Predictor, case: Case, target: Path, folder: Path) -> CaseRe
     try:
         prediction = predictor(case)
         target.parent.mkdir(parents=True, exist_ok=True)
-        write(prediction.labels, prediction.affine, target)
         if prediction.probabilities is not None:
-            _write_probabilities(prediction, target)
+            write(prediction.probabilities, prediction.affine, _beside(target, "probabilities"), has_channels=True)
+        write(prediction.labels, prediction.affine, target)
     except MedsegError as error:
         return CaseRecord(case.id, case.images, error=error.to_record())
     except _UNFORESEEN as error:
@@ -131,6 +135,7 @@ def _one(predictor: Predictor, case: Case, target: Path, folder: Path) -> CaseRe
         mask=target.relative_to(folder).as_posix(),
         seconds=round(time.perf_counter() - started, 3),
         volumes_ml=dict(mask_volumes_ml(prediction, predictor.bundle.labels)),
+        notes=prediction.notes,
     )
 
 
@@ -139,11 +144,10 @@ def _coded(error: Exception, case: Case) -> MedsegError:
     return coded_cause(error) or unknown
 
 
-def _write_probabilities(prediction: Prediction, target: Path) -> None:
-    """The class probabilities, channel first, as one 4D image beside the mask."""
-    stem = target.name.removesuffix(_suffix(target))
-    ending = ".nii.gz" if prediction.labels.ndim == 3 else ".npz"
-    write(prediction.probabilities, prediction.affine, target.with_name(f"{stem}_probabilities{ending}"))
+def _beside(target: Path, what: str) -> Path:
+    """The file beside a mask that holds its class probabilities, channel first."""
+    ending = ".npz" if target.suffix.lower() in {".png", ".tif", ".tiff"} else ".nii.gz"
+    return target.with_name(f"{target.name.removesuffix(_suffix(target))}_{what}{ending}")
 
 
 def _targets(cases: Sequence[Case], folder: Path) -> dict[str, Path]:

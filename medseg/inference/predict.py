@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import chain, combinations
@@ -64,11 +64,13 @@ class Prediction:
         labels: (X, Y[, Z]) integers, on the image's own grid.
         affine: 4 by 4, voxel index to RAS+ mm; the image's own.
         probabilities: (C, X, Y[, Z]) float32 from 0 to 1, or None.
+        notes: What is odd about the image without being wrong, with codes.
     """
 
     labels: NDArray[np.uint8]
     affine: NDArray[np.float64]
     probabilities: NDArray[np.float32] | None
+    notes: str = ""
 
     @property
     def grid(self) -> Grid:
@@ -82,14 +84,19 @@ class Predictor:
     Args:
         bundle: An opened bundle.
         options: How to run it.
+        on_window: Called with a case's id and the number of windows run so far.
 
     Raises:
         UsageError: The bundle does not offer what the options ask for.
     """
 
-    def __init__(self, bundle: Bundle, options: PredictOptions) -> None:
+    def __init__(
+        self, bundle: Bundle, options: PredictOptions, on_window: Callable[[str, int], None] | None = None
+    ) -> None:
         self.bundle = bundle
         self.options = options
+        self.on_window = on_window
+        self._case_id, self._windows_done = "", 0
         self.device = options.torch_device
         layout = torch.channels_last_3d if bundle.spatial_dims == 3 else torch.channels_last
         self.network = bundle.network.to(self.device).to(memory_format=layout)  # type: ignore[call-overload]
@@ -103,6 +110,7 @@ class Predictor:
         Raises:
             ImageError: The images cannot be read, are not what the bundle takes, or give non-finite values.
         """
+        self._case_id, self._windows_done = case.id, 0
         data = self._prepared(case)
         with torch.inference_mode(), self._precision():
             logits = self.bundle.inferer(data["image"][None].to(self.device), self._mirrored_mean)
@@ -164,6 +172,9 @@ class Predictor:
         total = torch.zeros((), device=window.device)
         for axes in self._mirrorings:
             total = total + self.network(window.flip(axes) if axes else window).flip(axes).float()
+        self._windows_done += len(window)
+        if self.on_window:
+            self.on_window(self._case_id, self._windows_done)
         return total / len(self._mirrorings)
 
     def _set_overlap(self, overlap: float) -> None:
@@ -184,7 +195,7 @@ class Predictor:
         labels = _as_labels(np.asarray(state["pred"]), self.bundle, case)
         affine = np.asarray(image.meta["original_affine"], dtype=float)
         _check_on_grid(labels, state["pred"], image, case)
-        return Prediction(labels, affine, probabilities)
+        return Prediction(labels, affine, probabilities, str(image.meta.get("notes", "")))
 
 
 def _check_finite(image: Tensor, case: Case) -> None:

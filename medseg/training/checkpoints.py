@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
+from monai.transforms import Randomizable
 from monai.utils import set_determinism
 from torch import nn
 
@@ -50,7 +51,11 @@ class Checkpoints:
         self.best_path = Path(folder) / "model.pt"
         self.last_path = Path(folder) / "checkpoint.pt"
         self.log_path = Path(log_dir) / "epochs.csv"
-        self.parts = {"network": _unwrapped(network), "optimizer": optimizer, "lr_scheduler": lr_scheduler}
+        self.parts: dict[str, Any] = {
+            "network": _unwrapped(network),
+            "optimizer": optimizer,
+            "lr_scheduler": lr_scheduler,
+        }
         self.trainer = trainer
         self.evaluator = evaluator
         self.best_metric = float("-inf")
@@ -78,16 +83,16 @@ class Checkpoints:
     def _seed_epoch(self, trainer: Engine, seed: int) -> None:
         set_determinism(seed=seed + trainer.state.epoch)
         transform = getattr(trainer.data_loader.dataset, "transform", None)  # type: ignore[attr-defined]
-        if hasattr(transform, "set_random_state"):
+        if isinstance(transform, Randomizable):
             transform.set_random_state(seed=seed + trainer.state.epoch)
         self._losses = []
 
     def _note_loss(self, trainer: Engine) -> None:
-        output = trainer.state.output
+        output: Any = trainer.state.output
         self._losses.append(float(output[0]["loss"] if isinstance(output, list) else output["loss"]))
 
     def _keep_best(self, evaluator: Engine) -> None:
-        metric = float(evaluator.state.metrics[evaluator.state.key_metric_name])
+        metric = float(evaluator.state.metrics[evaluator.state.key_metric_name])  # type: ignore[attr-defined]
         if metric > self.best_metric:
             self.best_metric, self.best_epoch = metric, self.trainer.state.epoch
             _save_whole(self.parts["network"].state_dict(), self.best_path)
@@ -132,7 +137,7 @@ class Checkpoints:
 
     def _go_on_from(self, trainer: Engine, epoch: int) -> None:
         trainer.state.epoch = epoch
-        trainer.state.iteration = epoch * trainer.state.epoch_length
+        trainer.state.iteration = epoch * (trainer.state.epoch_length or 0)
 
 
 def _unwrapped(network: nn.Module) -> nn.Module:

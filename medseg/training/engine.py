@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -205,7 +206,9 @@ def _followed(
     from ignite.engine import Events
     from monai.bundle import ConfigWorkflow
 
-    places = {"bundle_root": str(folder), "dataset_dir": str(dataset_dir), "resume": resume}
+    # MONAI warns that the bundle's logging.conf is not used, which is meant: progress is told by the callbacks.
+    logging.getLogger("monai.bundle.workflows").setLevel(logging.ERROR)
+    places: dict[str, Any] = {"bundle_root": str(folder), "dataset_dir": str(dataset_dir), "resume": resume}
     try:
         workflow = ConfigWorkflow(str(folder / "configs" / "train.json"), logging_file=False, **places)
         workflow.initialize()

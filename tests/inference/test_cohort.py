@@ -1,0 +1,107 @@
+import json
+import os
+
+import nibabel
+import numpy as np
+import pytest
+
+import medseg
+from medseg.errors import BundleError, DatasetError, OutputError
+from medseg.inference.predict import PredictOptions
+from tests.conftest import ball, save_nifti
+
+
+@pytest.fixture
+def scans(tmp_path):
+    """Two scans in different folders and formats, one cut short."""
+    folder = tmp_path / "scans"
+    save_nifti(ball(1)[0], folder / "a.nii.gz")
+    save_nifti(ball(2)[0], folder / "deep" / "er" / "b.nii")
+    broken = save_nifti(ball(3)[0], folder / "c.nii.gz")
+    broken.write_bytes(broken.read_bytes()[:2000])
+    return folder
+
+
+def record_of(folder):
+    return json.loads((folder / "predictions.json").read_text())
+
+
+def test_every_readable_case_has_a_mask_of_its_name_and_the_rest_an_error(tiny_bundle, scans, tmp_path):
+    told = []
+    made = medseg.predict(tiny_bundle, scans, tmp_path / "out", on_case=lambda record, total: told.append(total))
+    assert (tmp_path / "out" / "a.nii.gz").is_file()
+    assert (tmp_path / "out" / "deep" / "er" / "b.nii").is_file()
+    assert not (tmp_path / "out" / "c.nii.gz").exists()
+    assert [record.case for record in made.failed] == ["c"]
+    assert made.failed[0].error["code"] == "IMAGE_TRUNCATED"
+    assert made.exit_code == 1
+    assert told == [3, 3, 3]
+
+
+def test_the_record_says_what_was_run_on_what(tiny_bundle, scans, tmp_path):
+    medseg.predict(tiny_bundle, scans, tmp_path / "out", options=PredictOptions(device="cpu", tta=True))
+    record = record_of(tmp_path / "out")
+    assert record["bundle"]["name"] == tiny_bundle.name
+    assert len(record["bundle"]["weights_sha256"]) == 64
+    assert record["options"]["tta"] is True
+    by_case = {case["case"]: case for case in record["cases"]}
+    mask = nibabel.load(tmp_path / "out" / by_case["a"]["mask"])
+    assert by_case["a"]["volumes_ml"]["ball"] == pytest.approx(np.count_nonzero(mask.dataobj) / 1000, abs=1e-3)
+    assert by_case["c"]["error"]["code"] == "IMAGE_TRUNCATED"
+
+
+def test_masks_are_the_same_bytes_each_time(tiny_bundle, scans, tmp_path):
+    for name in ("first", "second"):
+        medseg.predict(tiny_bundle, scans, tmp_path / name)
+    assert (tmp_path / "first" / "a.nii.gz").read_bytes() == (tmp_path / "second" / "a.nii.gz").read_bytes()
+
+
+def test_probabilities_lie_beside_the_mask(tiny_bundle, scans, tmp_path):
+    medseg.predict(tiny_bundle, scans / "a.nii.gz", tmp_path / "out", options=PredictOptions(probabilities=True))
+    assert nibabel.load(tmp_path / "out" / "a_probabilities.nii.gz").shape == (20, 18, 16, 2)
+
+
+def test_names_that_differ_only_in_suffix_both_get_a_mask(tiny_bundle, tmp_path):
+    for name in ("a.nii", "a.nii.gz"):
+        save_nifti(ball(1)[0], tmp_path / "scans" / name)
+    made = medseg.predict(tiny_bundle, tmp_path / "scans", tmp_path / "out")
+    assert len({record.mask for record in made.records}) == 2
+    assert not made.failed
+
+
+def test_an_image_is_never_overwritten(tiny_bundle, scans):
+    before = (scans / "a.nii.gz").read_bytes()
+    with pytest.raises(OutputError, match="OUTPUT_COLLISION"):
+        medseg.predict(tiny_bundle, scans, scans)
+    assert (scans / "a.nii.gz").read_bytes() == before
+
+
+def test_an_empty_folder_is_an_error_not_a_success(tiny_bundle, tmp_path):
+    (tmp_path / "none").mkdir()
+    with pytest.raises(DatasetError, match="NO_CASES"):
+        medseg.predict(tiny_bundle, tmp_path / "none", tmp_path / "out")
+
+
+def test_a_missing_input_is_an_error(tiny_bundle, tmp_path):
+    with pytest.raises(DatasetError, match="NOT_FOUND"):
+        medseg.predict(tiny_bundle, tmp_path / "nowhere", tmp_path / "out")
+
+
+def test_a_refused_bundle_makes_no_output(scans, tmp_path):
+    with pytest.raises(BundleError):
+        medseg.predict(tmp_path / "no_bundle", scans, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_an_output_folder_that_cannot_be_written_is_found_before_work(tiny_bundle, scans, tmp_path):
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    with pytest.raises(OutputError, match="OUTPUT_UNWRITABLE"):
+        medseg.predict(tiny_bundle, scans, locked / "out")
+
+
+def test_an_output_below_a_file_is_found_before_work(tiny_bundle, scans, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(OutputError, match="OUTPUT_UNWRITABLE"):
+        medseg.predict(tiny_bundle, scans, tmp_path / "file" / "out")

@@ -1,0 +1,145 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from monai.inferers import sliding_window_inference
+
+from medseg.bundle.load import open_bundle
+from medseg.data.case import Case
+from medseg.errors import ImageError, UsageError
+from medseg.inference.predict import Prediction, PredictOptions, Predictor, mask_volumes_ml
+from tests.conftest import ball, save_nifti
+
+
+def case_of(path):
+    return Case(id="one", images=(str(path),), label=None, group="one")
+
+
+def predictor(bundle, **options):
+    return Predictor(open_bundle(bundle), PredictOptions(device="cpu", **options))
+
+
+def test_labels_are_those_of_the_network_over_monai_s_windows(tiny_bundle, tmp_path):
+    image, _ = ball(1, (20, 18, 24))
+    made = predictor(tiny_bundle)(case_of(save_nifti(image, tmp_path / "a.nii.gz")))
+    network = open_bundle(tiny_bundle).network
+    scaled = torch.from_numpy((image - image.mean()) / image.std())[None, None]
+    with torch.no_grad():
+        logits = sliding_window_inference(scaled, (16, 16, 16), 2, network, overlap=0.5, mode="gaussian")
+    assert np.mean(made.labels == logits.argmax(1)[0].numpy()) > 0.9999
+
+
+@pytest.mark.parametrize(
+    "affine",
+    [
+        np.diag([-1.0, -1.0, 2.0, 1.0]),
+        np.array([[0, 1.5, 0, -4], [0, 0, -1, 8], [2, 0, 0, 3], [0, 0, 0, 1.0]]),
+        np.array([[0.98, -0.17, 0, 5], [0.17, 0.98, 0, -7], [0, 0, 1, 2], [0, 0, 0, 1.0]]),
+    ],
+)
+def test_the_mask_lies_on_the_image_s_own_grid(tiny_bundle, tmp_path, affine):
+    image, _ = ball(2, (21, 17, 13))
+    made = predictor(tiny_bundle)(case_of(save_nifti(image, tmp_path / "a.nii.gz", affine)))
+    assert made.labels.shape == image.shape
+    assert np.allclose(made.affine, affine, atol=1e-5)
+
+
+def test_an_image_stored_the_other_way_round_gives_the_same_mask(tiny_bundle, tmp_path):
+    image, _ = ball(3)
+    flipped = np.diag([-1.0, 1.0, 1.0, 1.0])
+    flipped[0, 3] = image.shape[0] - 1
+    run = predictor(tiny_bundle)
+    straight = run(case_of(save_nifti(image, tmp_path / "a.nii.gz"))).labels
+    turned = run(case_of(save_nifti(image[::-1].copy(), tmp_path / "b.nii.gz", flipped))).labels
+    assert np.array_equal(turned[::-1], straight)
+
+
+def test_probabilities_add_up_and_agree_with_the_labels(tiny_bundle, tmp_path):
+    image, _ = ball(4)
+    made = predictor(tiny_bundle, probabilities=True)(case_of(save_nifti(image, tmp_path / "a.nii.gz")))
+    assert np.allclose(made.probabilities.sum(axis=0), 1, atol=1e-5)
+    assert np.array_equal(made.probabilities.argmax(axis=0), made.labels)
+
+
+def test_mirroring_averages_over_the_bundle_s_axes(tiny_bundle, tmp_path):
+    image, _ = ball(5, (16, 16, 16))
+    made = predictor(tiny_bundle, tta=True, probabilities=True)(case_of(save_nifti(image, tmp_path / "a.nii.gz")))
+    network = open_bundle(tiny_bundle).network
+    scaled = torch.from_numpy((image - image.mean()) / image.std())[None, None]
+    with torch.no_grad():
+        mean = (network(scaled) + network(scaled.flip(2)).flip(2)) / 2
+    assert np.allclose(made.probabilities, mean.softmax(1)[0].numpy(), atol=1e-4)
+
+
+def test_mirroring_is_refused_where_the_bundle_did_not_train_it(tiny_bundle):
+    with pytest.raises(UsageError, match="TTA_NOT_OFFERED"):
+        Predictor(replace(open_bundle(tiny_bundle), mirror_axes=()), PredictOptions(tta=True))
+
+
+def test_the_overlap_reaches_the_windows(tiny_bundle):
+    assert predictor(tiny_bundle, overlap=0.25).bundle.inferer.overlap == 0.25
+
+
+@pytest.mark.parametrize(("option", "code"), [({"overlap": 1.0}, "OVERLAP"), ({"device": "tpu"}, "DEVICE_UNKNOWN")])
+def test_an_option_that_makes_no_sense_is_refused(option, code):
+    with pytest.raises(UsageError, match=code):
+        PredictOptions(**option)
+
+
+def test_an_image_smaller_than_the_window_is_padded_and_restored(tiny_bundle, tmp_path):
+    image, _ = ball(6, (5, 9, 3))
+    assert predictor(tiny_bundle)(case_of(save_nifti(image, tmp_path / "a.nii.gz"))).labels.shape == (5, 9, 3)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_single_non_finite_voxel_is_refused(tiny_bundle, tmp_path, bad):
+    image, _ = ball(7)
+    image[3, 4, 5] = bad
+    with pytest.raises(ImageError, match="NONFINITE_VOXELS.*1 of 5760"):
+        predictor(tiny_bundle)(case_of(save_nifti(image, tmp_path / "a.nii.gz")))
+
+
+def test_a_time_series_is_a_channel_too_many(tiny_bundle, tmp_path):
+    series = np.stack([ball(seed)[0] for seed in (1, 2)], axis=-1)
+    with pytest.raises(ImageError, match="CHANNEL_COUNT.*2 channel"):
+        predictor(tiny_bundle)(case_of(save_nifti(series, tmp_path / "a.nii.gz")))
+
+
+def test_a_picture_is_no_volume(tiny_bundle, tmp_path):
+    from PIL import Image
+
+    Image.fromarray(np.zeros((20, 20), np.uint8)).save(tmp_path / "a.png")
+    with pytest.raises(ImageError, match="IMAGE_NOT_3D"):
+        predictor(tiny_bundle)(case_of(tmp_path / "a.png"))
+
+
+def test_a_network_that_gives_nan_makes_no_mask(tiny_bundle, tmp_path):
+    image, _ = ball(8)
+    run = predictor(tiny_bundle)
+    with torch.no_grad():
+        next(run.network.parameters()).fill_(1e38)
+    with pytest.raises(ImageError, match="OUTPUT_NONFINITE"):
+        run(case_of(save_nifti(image, tmp_path / "a.nii.gz")))
+
+
+def test_postprocessing_that_leaves_the_grid_is_refused(tiny_bundle, tmp_path):
+    path = tiny_bundle / "configs" / "inference.json"
+    config = json.loads(path.read_text())
+    config["preprocessing"]["transforms"].insert(
+        3, {"_target_": "Spacingd", "keys": "image", "pixdim": [2.0, 2.0, 2.0], "mode": "bilinear"}
+    )
+    steps = config["postprocessing"]["transforms"]
+    config["postprocessing"]["transforms"] = [step for step in steps if step["_target_"] != "Invertd"]
+    path.write_text(json.dumps(config))
+    image, _ = ball(9)
+    with pytest.raises(ImageError, match="OUTPUT_OFF_GRID"):
+        predictor(tiny_bundle)(case_of(save_nifti(image, tmp_path / "a.nii.gz")))
+
+
+def test_volumes_are_voxels_times_their_size():
+    labels = np.zeros((4, 4, 4), np.uint8)
+    labels[:2, :2, :2] = 1
+    made = Prediction(labels, np.diag([10.0, 10.0, 5.0, 1.0]), None)
+    assert dict(mask_volumes_ml(made, {0: "background", 1: "ball", 2: "absent"})) == {"ball": 4.0, "absent": 0.0}
