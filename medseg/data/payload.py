@@ -1,0 +1,178 @@
+"""Voxel bytes out of a file, plain or compressed, checked against what the header claims."""
+
+from __future__ import annotations
+
+import io
+import zlib
+from pathlib import Path
+from typing import IO, cast
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from medseg.data.volume import Note
+from medseg.errors import ImageError
+
+GZIP_WINDOW = 31
+ZLIB_WINDOW = 15
+GZIP_MAGIC = b"\x1f\x8b"
+
+READ_BYTES = 1 << 18
+INFLATE_BYTES = 1 << 22
+TRAILING_LIMIT_BYTES = 1 << 26
+
+DEFLATE_LIMIT_RATIO = 1040
+"""Deflate never packs more than 1032 bytes into one; a larger claim is false."""
+
+SUSPECT_BYTES = 1 << 30
+SUSPECT_RATIO = 900
+"""Above 1 GiB, what shrinks 900-fold is one value throughout, packed as tight as deflate can: a bomb.
+
+Even an empty mask that ``write`` made shrinks only 229-fold, for it packs at level 3.
+"""
+
+
+class Inflated(io.RawIOBase):
+    """The bytes inside a deflate stream, read once, checksums verified on the way.
+
+    Several gzip members one after the other (bgzip, pigz) read as one stream. Bytes
+    after the last member are counted in ``trailing_bytes``.
+
+    Args:
+        file: Open at the first compressed byte.
+        case: Named in errors.
+        window: zlib's ``wbits``: 31 gzip, 15 zlib, −15 bare deflate.
+    """
+
+    def __init__(self, file: IO[bytes], case: object, window: int = GZIP_WINDOW) -> None:
+        self.trailing_bytes = 0
+        self._file, self._case, self._window = file, case, window
+        self._inflater = zlib.decompressobj(window)
+        self._waiting = b""
+
+    def readable(self) -> bool:
+        """Always true."""
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        """Fill ``buffer`` as far as one step allows; 0 at the end of the stream.
+
+        Raises:
+            ImageError: ``IMAGE_TRUNCATED`` or ``IMAGE_CORRUPT``.
+        """
+        view = memoryview(cast(bytearray, buffer)).cast("B")
+        while True:
+            if self._inflater.eof and not self._starts_next_member():
+                return 0
+            data = self._waiting or self._file.read(READ_BYTES)
+            if not data:
+                raise _truncated(self._case, "the compressed stream ends too early")
+            block = self._inflate(data, min(len(view), INFLATE_BYTES))
+            if block:
+                view[: len(block)] = block
+                return len(block)
+
+    def close(self) -> None:
+        """Close the file below as well."""
+        self._file.close()
+        super().close()
+
+    def _inflate(self, data: bytes, limit: int) -> bytes:
+        try:
+            block = self._inflater.decompress(data, limit)
+        except zlib.error as error:
+            problem = f"the compressed data is damaged ({error})"
+            raise ImageError("IMAGE_CORRUPT", self._case, problem, "copy the file again from its source") from error
+        self._waiting = self._inflater.unconsumed_tail
+        return block
+
+    def _starts_next_member(self) -> bool:
+        rest = self._inflater.unused_data + self._waiting
+        rest += self._file.read(READ_BYTES) if len(rest) < 2 else b""
+        if self._window == GZIP_WINDOW and rest.startswith(GZIP_MAGIC):
+            self._inflater, self._waiting = zlib.decompressobj(self._window), rest
+            return True
+        self.trailing_bytes = len(rest.strip(b"\0"))
+        return False
+
+
+def open_source(path: Path) -> io.BufferedReader:
+    """The file's bytes, inflated where it begins as gzip, whatever its name says."""
+    file = path.open("rb")
+    magic = file.read(2)
+    file.seek(0)
+    return io.BufferedReader(Inflated(file, path), INFLATE_BYTES) if magic == GZIP_MAGIC else file
+
+
+def is_inflated(source: io.BufferedReader) -> bool:
+    """Whether ``source`` inflates a compressed file."""
+    return isinstance(source.raw, Inflated)
+
+
+def check_budget(claimed_bytes: int, stored_bytes: int, is_compressed: bool, case: object) -> None:
+    """Refuse a header that claims more bytes than the file can hold, before allocating.
+
+    Raises:
+        ImageError: ``IMAGE_TRUNCATED`` or ``IMAGE_TOO_LARGE``.
+    """
+    if claimed_bytes > stored_bytes * (DEFLATE_LIMIT_RATIO if is_compressed else 1):
+        raise _truncated(case, f"the header claims {claimed_bytes} bytes, the file holds {stored_bytes}")
+    if claimed_bytes > SUSPECT_BYTES and claimed_bytes > SUSPECT_RATIO * stored_bytes:
+        raise ImageError(
+            "IMAGE_TOO_LARGE",
+            case,
+            f"{stored_bytes} bytes on disk would inflate to {claimed_bytes}",
+            "check the header; to accept it, store the image uncompressed",
+        )
+
+
+def skip_bytes(source: IO[bytes], count: int, case: object) -> None:
+    """Read past ``count`` bytes.
+
+    Raises:
+        ImageError: ``IMAGE_TRUNCATED``.
+    """
+    while count:
+        block = source.read(min(count, INFLATE_BYTES))
+        if not block:
+            raise _truncated(case, "the file ends before its voxels begin")
+        count -= len(block)
+
+
+def read_voxels(source: IO[bytes], shape: tuple[int, ...], dtype: DTypeLike, case: object) -> NDArray:
+    """Exactly the voxels of ``shape``, first axis fastest, in native byte order.
+
+    Raises:
+        ImageError: ``IMAGE_TRUNCATED``.
+    """
+    stored = np.dtype(dtype)
+    flat = np.empty(int(np.prod(shape, dtype=object)), dtype=stored)
+    view, done = memoryview(flat.view(np.uint8)), 0  # type: ignore[arg-type]
+    while done < flat.nbytes:
+        count = source.readinto(view[done : done + (1 << 30)])  # type: ignore[attr-defined]
+        if not count:
+            raise _truncated(case, f"voxels need {flat.nbytes} bytes, {done} are there")
+        done += count
+    if not stored.isnative:
+        flat = flat.byteswap(inplace=True).view(stored.newbyteorder("="))
+    return flat.reshape(shape, order="F")
+
+
+def trailing_notes(source: io.BufferedReader, case: object) -> tuple[Note, ...]:
+    """Read to the end, which verifies checksums; note bytes that belong to nothing.
+
+    Raises:
+        ImageError: ``IMAGE_TOO_LARGE`` where more than 64 MiB follow the voxels.
+    """
+    extra = 0
+    while block := source.read(INFLATE_BYTES):
+        extra += len(block)
+        if extra > TRAILING_LIMIT_BYTES:
+            problem = f"more than {TRAILING_LIMIT_BYTES >> 20} MiB follow the voxels"
+            raise ImageError("IMAGE_TOO_LARGE", case, problem, "write the image again with a tool that you trust")
+    extra += source.raw.trailing_bytes if isinstance(source.raw, Inflated) else 0
+    return (Note("TRAILING_DATA", f"{extra} bytes follow the voxels"),) if extra else ()
+
+
+def _truncated(case: object, problem: str) -> ImageError:
+    return ImageError("IMAGE_TRUNCATED", case, problem, "copy the file again from its source")

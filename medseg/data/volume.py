@@ -1,0 +1,183 @@
+"""A volume as it was read: voxels, where they lie, and what was odd about the file."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg.errors import ImageError
+from medseg.geometry import Grid, spacing_mm
+
+PARSER_ERRORS: tuple[type[Exception], ...] = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    BufferError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+"""What nibabel, pydicom, Pillow and SimpleITK are known to raise on broken files."""
+
+WIDEST_SPACING_MM = 50.0
+"""Neighbouring voxels farther apart than this are a header fault, not a scan."""
+
+LEAST_SHEAR = 1e-3
+"""Cosine between two voxel axes below which they count as perpendicular."""
+
+LARGEST_SQUARE_SAFE = 1e18
+"""Above this a value's square, and so a standard deviation, overflows float32."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something odd about a file that was read all the same.
+
+    Args:
+        code: Stable upper-case name, a key of the table in docs/reference/errors.md.
+        text: What was found, with the value.
+    """
+
+    code: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.text}"
+
+
+@dataclass(frozen=True)
+class Volume:
+    """Voxels and the grid they lie on.
+
+    Args:
+        array: (X, Y) or (X, Y, Z); with ``has_channels`` (C, X, Y) or (C, X, Y, Z).
+        affine: 4 by 4, voxel index to RAS+ millimetres.
+        has_channels: Whether the first axis holds channels.
+        notes: What was odd about the file, reported but not fatal.
+    """
+
+    array: NDArray
+    affine: NDArray[np.float64]
+    has_channels: bool = False
+    notes: tuple[Note, ...] = ()
+
+    @property
+    def spatial_shape(self) -> tuple[int, ...]:
+        """Voxels along each spatial axis, without channels."""
+        return tuple(self.array.shape[1:] if self.has_channels else self.array.shape)
+
+    @property
+    def grid(self) -> Grid:
+        """The lattice on which the voxels lie."""
+        return Grid(self.spatial_shape, self.affine)
+
+
+def check_affine(affine: NDArray[np.float64], shape: tuple[int, ...], case: object) -> tuple[Note, ...]:
+    """Refuse a matrix that places no volume in the world; note a sheared one.
+
+    Args:
+        affine: 4 by 4, voxel index to RAS+ millimetres.
+        shape: Voxels along each spatial axis.
+        case: Named in the error.
+
+    Raises:
+        ImageError: ``IMAGE_GRID``: not finite, flat, or voxels more than 50 mm apart.
+    """
+    remedy = "export the image again with its spacing and orientation"
+    if not np.isfinite(affine).all():
+        raise ImageError("IMAGE_GRID", case, f"the voxel-to-world matrix is not finite: {affine.tolist()}", remedy)
+    lengths_mm = np.asarray(spacing_mm(affine))
+    if (lengths_mm < 1e-9).any():
+        raise ImageError("IMAGE_GRID", case, f"voxel spacing {_listed(lengths_mm)} mm holds a zero", remedy)
+    if any(mm > WIDEST_SPACING_MM and n > 1 for mm, n in zip(lengths_mm, shape, strict=False)):
+        problem = f"voxel spacing {_listed(lengths_mm)} mm exceeds {WIDEST_SPACING_MM:g} mm"
+        raise ImageError("IMAGE_GRID", case, problem, "correct the spacing, which must be in millimetres")
+    directions = affine[:3, :3] / lengths_mm
+    if abs(np.linalg.det(directions)) < 1e-3:
+        raise ImageError("IMAGE_GRID", case, "two voxel axes point the same way", remedy)
+    shear = float(np.abs(directions.T @ directions - np.eye(3)).max())
+    if shear <= LEAST_SHEAR:
+        return ()
+    return (Note("SHEARED_GRID", f"voxel axes are not perpendicular (cosine {shear:.3g}); many tools ignore this"),)
+
+
+def value_notes(array: NDArray) -> tuple[Note, ...]:
+    """Notes on voxels that arithmetic or float32, which networks use, cannot hold.
+
+    Empty arrays give none.
+    """
+    if array.size == 0 or array.dtype == bool:
+        return ()
+    if np.issubdtype(array.dtype, np.integer):
+        largest = max(abs(int(array.min())), abs(int(array.max())))
+        if largest > 2**24:
+            return (Note("INTEGER_BEYOND_FLOAT32", f"value {largest} is not exact in float32 (above 2^24)"),)
+        return ()
+    finite = np.isfinite(array)
+    bad = array.size - int(np.count_nonzero(finite))
+    notes = [Note("NONFINITE_VOXELS", f"{bad} of {array.size} voxels are NaN or infinite")] if bad else []
+    largest_finite = float(np.abs(array, where=finite, out=np.zeros_like(array)).max()) if bad else _extreme(array)
+    if largest_finite > LARGEST_SQUARE_SAFE:
+        notes.append(Note("HUGE_VALUES", f"value {largest_finite:.4g} overflows float32 when squared"))
+    return tuple(notes)
+
+
+def rescaled(array: NDArray, slope: float, intercept: float) -> NDArray:
+    """``slope`` × stored value + ``intercept``, the values that a header means.
+
+    Identity returns the array itself. Integers stay integers (the smallest of int16,
+    int32 and int64 that holds them) where slope is 1 and the intercept is whole;
+    everything else becomes float32, calculated in float64.
+    """
+    if slope == 1 and intercept == 0:
+        return array
+    if slope == 1 and float(intercept).is_integer() and np.issubdtype(array.dtype, np.integer):
+        return _shifted(array, int(intercept))
+    result = np.empty_like(array, dtype=np.float32)
+    for index in range(array.shape[-1]):
+        result[..., index] = array[..., index].astype(np.float64) * slope + intercept
+    return result
+
+
+def channels_first(array: NDArray, case: object) -> tuple[NDArray, bool]:
+    """Drop trailing singleton axes beyond the third; move a fourth axis to the front.
+
+    Returns:
+        The array (X, Y), (X, Y, Z) or (C, X, Y, Z), and whether it has channels.
+
+    Raises:
+        ImageError: ``IMAGE_NOT_3D`` where five or more axes are in use.
+    """
+    while array.ndim > 3 and array.shape[-1] == 1:
+        array = array[..., 0]
+    if array.ndim > 4:
+        size = "×".join(str(n) for n in array.shape)
+        raise ImageError("IMAGE_NOT_3D", case, f"{array.ndim} axes ({size})", "split it into 3D images")
+    return (np.moveaxis(array, -1, 0), True) if array.ndim == 4 else (array, False)
+
+
+def _shifted(array: NDArray, intercept: int) -> NDArray:
+    low, high = int(array.min()) + intercept, int(array.max()) + intercept
+    for dtype in (np.int16, np.int32, np.int64):
+        if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
+            return np.add(array, intercept, dtype=dtype, casting="unsafe")
+    return array.astype(np.float32) + np.float32(intercept)
+
+
+def _extreme(array: NDArray) -> float:
+    return max(abs(float(array.min())), abs(float(array.max())))
+
+
+def _listed(values: NDArray[np.float64]) -> str:
+    return "×".join(f"{value:.4g}" for value in values)

@@ -1,0 +1,60 @@
+"""Label values found, converted and compared with the ones expected."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from medseg.data.labels import COUNTED_UP_TO, label_values, smallest_integers, whole_labels
+from medseg.errors import LabelError
+
+SHAPES = arrays.array_shapes(min_dims=1, max_dims=3, max_side=6)
+
+
+@given(arrays.arrays(np.int32, SHAPES, elements=st.integers(0, 300)))
+def test_label_values_are_those_of_unique(array):
+    assert label_values(array) == np.unique(array).tolist()
+
+
+def test_labels_too_large_to_count_are_found_too():
+    assert label_values(np.array([[COUNTED_UP_TO + 5, 0], [7, 7]])) == [0, 7, COUNTED_UP_TO + 5]
+
+
+def test_an_array_without_voxels_has_no_labels():
+    assert label_values(np.zeros((0, 3), np.uint8)) == []
+
+
+@given(arrays.arrays(np.float64, SHAPES, elements=st.integers(0, 70000).map(float)))
+def test_whole_floats_become_equal_integers(array):
+    labels = whole_labels(array, "case")
+    assert np.issubdtype(labels.dtype, np.integer)
+    np.testing.assert_array_equal(labels, array)
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        ([0, 255], np.uint8),
+        ([0, 256], np.int16),
+        ([-1, 3], np.int16),
+        ([0, 60000], np.uint16),
+        ([0, 70000], np.int32),
+        ([0, 3e9], np.uint32),
+        ([0, 5e9], np.int64),
+        ([], np.uint8),
+    ],
+)
+def test_the_smallest_type_that_holds_the_values_is_chosen(values, dtype):
+    assert smallest_integers(np.array(values, dtype=float), "case").dtype == dtype
+
+
+def test_a_label_beyond_64_bits_is_refused():
+    with pytest.raises(LabelError, match="LABEL_NOT_INTEGER"):
+        whole_labels(np.array([0.0, 1e30]), "case")
+
+
+def test_booleans_are_labels_0_and_1():
+    labels = whole_labels(np.array([True, False]), "case")
+    assert labels.dtype == np.uint8
+    assert labels.tolist() == [1, 0]
