@@ -17,6 +17,9 @@ Each carries a stable ``code`` to search for, the ``case`` it is about, the
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
+from difflib import get_close_matches
+
 
 class MedsegError(Exception):
     """An error with a code, the case, what was found and what to do about it.
@@ -103,3 +106,22 @@ def first_line(error: BaseException) -> str:
     """What an error of a library says, in one line, with its kind."""
     said = str(error).strip().splitlines()
     return f"{type(error).__name__}: {said[0]}" if said else type(error).__name__
+
+
+def check_known(code: str, names: Iterable[str], known: Collection[str], where: str = "") -> None:
+    """Refuse a name that is not among the known ones, naming the nearest.
+
+    Args:
+        code: Of the error.
+        names: To be checked.
+        known: What is allowed.
+        where: In which file or table the names are looked up, for the message.
+
+    Raises:
+        UsageError: With ``code``, for the first name that is not known.
+    """
+    for name in names:
+        if name not in known:
+            near = get_close_matches(name, known, n=3, cutoff=0.4)
+            remedy = f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(known) or 'none'}"
+            raise UsageError(code, name, f"is not known{f' in {where}' if where else ''}", remedy)

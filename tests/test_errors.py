@@ -1,6 +1,16 @@
 import pytest
 
-from medseg.errors import BundleError, ImageError, InputError, MedsegError, OutputError, UsageError, coded_cause
+from medseg.errors import (
+    BundleError,
+    ImageError,
+    InputError,
+    MedsegError,
+    OutputError,
+    UsageError,
+    check_known,
+    coded_cause,
+    first_line,
+)
 
 
 def test_an_error_says_code_case_problem_and_remedy():
@@ -34,3 +44,16 @@ def test_our_error_is_found_inside_a_library_s():
 
 def test_a_library_s_own_error_has_no_code():
     assert coded_cause(ValueError("nothing of ours")) is None
+
+
+def test_an_unknown_name_is_refused_with_the_nearest():
+    with pytest.raises(UsageError, match=r"COLOUR_UNKNOWN: gren: is not known in paint; did you mean green"):
+        check_known("COLOUR_UNKNOWN", ["red", "gren"], ["red", "green"], "paint")
+    with pytest.raises(UsageError, match="use one of red, green"):
+        check_known("COLOUR_UNKNOWN", ["xyz"], ["red", "green"])
+    check_known("COLOUR_UNKNOWN", ["red"], ["red"])
+
+
+def test_an_error_without_text_still_has_a_line():
+    assert first_line(EOFError()) == "EOFError"
+    assert first_line(ValueError("one\ntwo")) == "ValueError: one"

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from medseg.errors import UsageError
+from medseg.errors import UsageError, check_known
 
 INTENSITIES = ("z-score", "window", "unit")
 """How voxel values are scaled: zero mean and unit variance; a fixed window to [0, 1]; minimum..maximum to [0, 1]."""
@@ -93,10 +92,8 @@ def read_settings(path: Path) -> Settings:
         UsageError: A key is unknown or missing, or a value is not allowed.
     """
     given: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf8"))
-    known = {item.name for item in fields(Settings)}
-    for key in set(given) - known:
-        near = get_close_matches(key, known, n=1) or ["see Settings"]
-        raise UsageError("SETTING_UNKNOWN", path.name, f"there is no setting {key!r}", f"did you mean {near[0]!r}?")
+    known = [item.name for item in fields(Settings)]
+    check_known("SETTING_UNKNOWN", given, known, path.name)
     required = {f.name for f in fields(Settings) if f.default is MISSING and f.default_factory is MISSING}
     if missing := required - set(given):
         raise UsageError("SETTING_MISSING", path.name, f"{', '.join(sorted(missing))} not given", "add them")

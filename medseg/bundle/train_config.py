@@ -35,19 +35,7 @@ def train_config(settings: Settings) -> Config:
         "resume": False,
         "amp": "$@device.type == 'cuda'",
         **network_config(settings),
-        "loss_name": settings.loss_name,
-        "loss": {"_target_": "medseg.losses.build_loss", "name": "@loss_name"},
-        "optimizer": {
-            "_target_": "torch.optim.AdamW",
-            "params": "$@network.parameters()",
-            "lr": "@learning_rate",
-            "weight_decay": "@weight_decay",
-        },
-        "lr_scheduler": {
-            "_target_": "torch.optim.lr_scheduler.LambdaLR",
-            "optimizer": "@optimizer",
-            "lr_lambda": "$lambda epoch: max(1 - epoch / @epochs, 0.0) ** 0.9",
-        },
+        **_optimisation(settings),
         "train": _train(settings),
         "validate": _validate(settings),
         "checkpoints": {
@@ -109,6 +97,24 @@ def multi_gpu_train_config() -> Config:
             "$monai.utils.set_determinism(seed=@seed)",
         ],
         "finalize": ["$dist.destroy_process_group()"],
+    }
+
+
+def _optimisation(settings: Settings) -> Config:
+    return {
+        "loss_name": settings.loss_name,
+        "loss": {"_target_": "medseg.losses.build_loss", "name": "@loss_name"},
+        "optimizer": {
+            "_target_": "torch.optim.AdamW",
+            "params": "$@network.parameters()",
+            "lr": "@learning_rate",
+            "weight_decay": "@weight_decay",
+        },
+        "lr_scheduler": {
+            "_target_": "torch.optim.lr_scheduler.LambdaLR",
+            "optimizer": "@optimizer",
+            "lr_lambda": "$lambda epoch: max(1 - epoch / @epochs, 0.0) ** 0.9",
+        },
     }
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any
 
-from medseg.errors import UsageError
+from medseg.errors import check_known
 from medseg.losses.base import SegmentationLoss, WeightedSum, check_range
 from medseg.losses.distance import Boundary
 from medseg.losses.entropy import BinaryCrossEntropy, BinaryFocal, BorderWeightedCrossEntropy, CrossEntropy, Focal
@@ -84,14 +83,6 @@ def build_loss(name: str, **options: Any) -> SegmentationLoss:
     Raises:
         UsageError: LOSS_UNKNOWN, LOSS_OPTION_UNKNOWN or LOSS_OPTION_INVALID.
     """
-    _check_known("LOSS_UNKNOWN", [name], LOSSES)
-    _check_known("LOSS_OPTION_UNKNOWN", options, inspect.signature(LOSSES[name]).parameters)
+    check_known("LOSS_UNKNOWN", [name], LOSSES)
+    check_known("LOSS_OPTION_UNKNOWN", options, inspect.signature(LOSSES[name]).parameters)
     return LOSSES[name](**options)
-
-
-def _check_known(code: str, names: Collection[str], known: Collection[str]) -> None:
-    for name in names:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-            remedy = f"did you mean {' or '.join(near)}" if near else f"use one of {', '.join(known) or 'none'}"
-            raise UsageError(code, name, "is not known", remedy)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from torch import nn
 
-from medseg.errors import UsageError
+from medseg.errors import UsageError, check_known
 from medseg.networks.unet import UNet, UNetSettings, check_shape, option_error
 
 NETWORKS: dict[str, dict[str, bool]] = {
@@ -113,12 +112,12 @@ def build_network(
             NETWORK_PACKAGE_MISSING, the MONAI network needs a package that is not installed.
     """
     check_shape(spatial_dims, in_channels, out_channels)
-    _check_known("NETWORK_UNKNOWN", [name], [*NETWORKS, *MONAI_NETWORKS])
-    _check_known("NETWORK_OPTION_UNKNOWN", unet_options or {}, UNET_OPTIONS)
+    check_known("NETWORK_UNKNOWN", [name], [*NETWORKS, *MONAI_NETWORKS])
+    check_known("NETWORK_OPTION_UNKNOWN", unet_options or {}, UNET_OPTIONS)
     if name in MONAI_NETWORKS:
         shape = {"spatial_dims": spatial_dims, "in_channels": in_channels, "out_channels": out_channels}
         return _build_monai(name, shape, options)
-    _check_known("NETWORK_OPTION_UNKNOWN", options, UNET_OPTIONS)
+    check_known("NETWORK_OPTION_UNKNOWN", options, UNET_OPTIONS)
     settings = UNetSettings(**{**NETWORKS[name], **(unet_options or {}), **options})
     return UNet(spatial_dims, in_channels, out_channels, settings)
 
@@ -133,7 +132,7 @@ def _build_monai(name: str, shape: dict[str, int], options: dict[str, Any]) -> n
     from monai.networks import nets
 
     network_class = getattr(nets, name)
-    _check_known("NETWORK_OPTION_UNKNOWN", options, inspect.signature(network_class).parameters)
+    check_known("NETWORK_OPTION_UNKNOWN", options, inspect.signature(network_class).parameters)
     for option, value in _ONE_OUTPUT.items():
         if options.get(option, value) != value:
             raise option_error(option, options[option], f"leave it at {value}: a network gives one tensor")
@@ -147,11 +146,3 @@ def _build_monai(name: str, shape: dict[str, int], options: dict[str, Any]) -> n
         raise UsageError(
             "NETWORK_OPTION_INVALID", name, f"MONAI refuses {arguments}: {error}", "change that option"
         ) from error
-
-
-def _check_known(code: str, names: Collection[str], known: Collection[str]) -> None:
-    for name in names:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-            remedy = f"did you mean {' or '.join(near)}" if near else f"use one of {', '.join(known)}"
-            raise UsageError(code, name, "is not known", remedy)

@@ -8,7 +8,6 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,15 @@ import medseg
 from medseg.bundle.load import find_bundle
 from medseg.data.cases import open_dataset
 from medseg.data.splits import Split, parts, write_split
-from medseg.errors import BundleError, DatasetError, MedsegError, OutputError, UsageError, coded_cause, first_line
+from medseg.errors import (
+    BundleError,
+    DatasetError,
+    MedsegError,
+    OutputError,
+    check_known,
+    coded_cause,
+    first_line,
+)
 from medseg.training.checkpoints import Checkpoints
 
 RECORD_NAME = "run.json"
@@ -173,10 +180,7 @@ def _check_known(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> Non
     for key in overrides:
         place: Any = config
         for step in key.split("::"):
-            if not isinstance(place, Mapping) or step not in place:
-                near = get_close_matches(step, list(place) if isinstance(place, Mapping) else [], n=1, cutoff=0.5)
-                remedy = f"did you mean {near[0]!r}?" if near else "see the keys in the bundle's configs/train.json"
-                raise UsageError("SETTING_UNKNOWN", key, f"train.json has no {step!r}", remedy)
+            check_known("SETTING_UNKNOWN", [step], place if isinstance(place, Mapping) else [], f"train.json: {key}")
             place = place[step]
 
 

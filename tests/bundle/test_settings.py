@@ -32,7 +32,7 @@ def test_settings_are_read_with_their_defaults(tmp_path):
 
 
 def test_a_mistyped_key_is_refused_with_the_nearest(tmp_path):
-    with pytest.raises(UsageError, match=r"SETTING_UNKNOWN.*'epocs'.*'epochs'"):
+    with pytest.raises(UsageError, match=r"SETTING_UNKNOWN: epocs.*did you mean epochs"):
         read_settings(settings_file(tmp_path, epocs=3))
 
 
