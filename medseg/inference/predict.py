@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from monai.data import MetaTensor
+from monai.inferers import SliceInferer
 from monai.transforms import AsDiscrete, AsDiscreted, Compose
 from numpy.typing import NDArray
 from torch import Tensor
@@ -146,6 +147,13 @@ class Predictor:
         wanted = self.bundle.spatial_dims
         if spatial < wanted:
             raise ImageError("IMAGE_NOT_3D", case.id, f"{spatial}D, the bundle takes {wanted}D", "give whole volumes")
+        if spatial > wanted and not isinstance(self.bundle.inferer, SliceInferer):
+            raise ImageError(
+                "IMAGE_NOT_2D",
+                case.id,
+                f"{spatial}D, the bundle takes {wanted}D",
+                "give slices, such as scan.nii.gz#12",
+            )
 
     def _precision(self) -> AbstractContextManager[Any]:
         if not self.options.amp:

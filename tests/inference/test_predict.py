@@ -5,11 +5,14 @@ import numpy as np
 import pytest
 import torch
 from monai.inferers import sliding_window_inference
+from PIL import Image
 
+from medseg.bundle.build import write_bundle
 from medseg.bundle.load import open_bundle
 from medseg.data.case import Case
 from medseg.errors import ImageError, UsageError
 from medseg.inference.predict import Prediction, PredictOptions, Predictor, mask_volumes_ml
+from medseg.networks import build_network
 from tests.conftest import ball, save_nifti
 
 
@@ -108,11 +111,42 @@ def test_a_time_series_is_a_channel_too_many(tiny_bundle, tmp_path):
 
 
 def test_a_picture_is_no_volume(tiny_bundle, tmp_path):
-    from PIL import Image
-
     Image.fromarray(np.zeros((20, 20), np.uint8)).save(tmp_path / "a.png")
     with pytest.raises(ImageError, match="IMAGE_NOT_3D"):
         predictor(tiny_bundle)(case_of(tmp_path / "a.png"))
+
+
+@pytest.fixture
+def flat_bundle(tiny_settings, licence, tmp_path):
+    """A bundle for colour pictures."""
+    settings = replace(
+        tiny_settings,
+        name="picture_segmentation",
+        patch_voxels=(16, 16),
+        channels=("red", "green", "blue"),
+        intensity={"kind": "unit"},
+    )
+    write_bundle(settings, tmp_path / "flat", licence)
+    root = tmp_path / "flat" / settings.name
+    (root / "models").mkdir()
+    torch.manual_seed(4)
+    network = build_network("unet", 2, 3, 2, unet_options={"filters": 4, "depth": 2})
+    torch.save(network.state_dict(), root / "models" / "model.pt")
+    return root
+
+
+def test_a_colour_picture_goes_the_same_way(flat_bundle, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (23, 31, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    made = predictor(flat_bundle, probabilities=True)(case_of(tmp_path / "a.png"))
+    assert made.labels.shape == (31, 23)
+    assert made.probabilities.shape == (2, 31, 23)
+
+
+def test_a_volume_is_no_picture(flat_bundle, tmp_path):
+    path = save_nifti(ball(1)[0], tmp_path / "a.nii.gz")
+    with pytest.raises(ImageError, match="IMAGE_NOT_2D.*#12"):
+        predictor(flat_bundle)(case_of(path))
 
 
 def test_a_network_that_gives_nan_makes_no_mask(tiny_bundle, tmp_path):
