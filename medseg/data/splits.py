@@ -19,6 +19,7 @@ import numpy as np
 from medseg.data.case import Case, some_of
 from medseg.data.cases import datalist, open_dataset
 from medseg.errors import DatasetError, UsageError
+from medseg.files import write_json
 
 PARTS = ("train", "validation", "test")
 FRACTIONS = (0.7, 0.2, 0.1)
@@ -112,10 +113,7 @@ def write_split(split: Split, path: str | Path) -> Path:
         "fingerprint": fingerprint(split.ids),
         **{part: list(getattr(split, part)) for part in PARTS},
     }
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.partial")
-    partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(target)
+    write_json(content, target)
     return target
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import json
 import math
-import os
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -17,9 +15,9 @@ from typing import Any
 import numpy as np
 
 import medseg
-from medseg.errors import OutputError
 from medseg.evaluation.metrics import METRICS
 from medseg.evaluation.tables import Evaluation, Row, Summary
+from medseg.files import write_text
 
 CASE_COLUMNS = ("case", "part", "value", "class", "status", *METRICS, "prediction_ml", "reference_ml")
 SPREAD_COLUMNS = ("n", "mean", "sd", "median", "min", "max", "pooled")
@@ -63,31 +61,6 @@ def to_record(evaluation: Evaluation) -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """What computed the numbers."""
     return {"medseg": medseg.__version__, "python": platform.python_version(), "numpy": np.__version__}
-
-
-def write_text(text: str, path: Path) -> None:
-    """Write ``text`` to ``path`` by way of a temporary file beside it, so that a reader never sees half of it.
-
-    Raises:
-        OutputError: It cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        _remove(temporary)
-        raise OutputError("OUTPUT_UNWRITABLE", path, str(error), "free space or choose another folder") from error
-
-
-def _remove(path: Path) -> None:
-    # Below a file or in a read-only folder there is nothing to remove.
-    with contextlib.suppress(OSError):
-        path.unlink()
 
 
 def _to_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

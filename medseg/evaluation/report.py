@@ -20,8 +20,9 @@ from medseg.evaluation.evaluate import aligned
 from medseg.evaluation.figures import class_colours, overlay, score_box_plot, to_png
 from medseg.evaluation.metrics import METRICS
 from medseg.evaluation.pairs import Pair, pair_masks, plain_name
-from medseg.evaluation.records import versions, write_text
+from medseg.evaluation.records import versions
 from medseg.evaluation.tables import Evaluation, Summary, number
+from medseg.files import write_text
 
 TEMPLATE = Path(__file__).with_name("report.html")
 

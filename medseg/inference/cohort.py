@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,6 +13,7 @@ from medseg.bundle.load import Bundle, open_bundle
 from medseg.data.cases import Case, open_images
 from medseg.data.images import write
 from medseg.errors import ImageError, MedsegError, OutputError, coded_cause, first_line
+from medseg.files import held, write_json
 from medseg.inference.predict import PredictOptions, Predictor, mask_volumes_ml
 
 RECORD_NAME = "predictions.json"
@@ -100,20 +99,22 @@ def predict(
         InputError: There is no image.
         BundleError: The bundle is refused.
         OutputError: The output folder cannot be written, or lies where it would overwrite an image.
+        LockedError: Another run is writing to the output folder.
     """
     started = time.perf_counter()
     options = options or PredictOptions()
     opened = open_bundle(bundle, allow)
     predictor = Predictor(opened, options, on_window)
     cases = open_images(images, len(opened.channels))
-    folder = _writable_folder(Path(output))
+    folder = Path(output)
     targets = _targets(cases, folder)
-    records = []
-    for case in cases:
-        records.append(_one(predictor, case, targets[case.id], folder))
-        _write_record(folder, opened, options, records)
-        if on_case:
-            on_case(records[-1], len(cases))
+    records: list[CaseRecord] = []
+    with held(folder):
+        for case in cases:
+            records.append(_one(predictor, case, targets[case.id], folder))
+            _write_record(folder, opened, options, records)
+            if on_case:
+                on_case(records[-1], len(cases))
     return Predictions(folder, tuple(records), time.perf_counter() - started)
 
 
@@ -181,20 +182,6 @@ def _suffix(path: Path) -> str:
     return next((suffix for suffix in KEPT_SUFFIXES if path.name.lower().endswith(suffix)), "")
 
 
-def _writable_folder(folder: Path) -> Path:
-    """``folder``, made and tried before any work is done."""
-    probe = folder / f".writable-{os.getpid()}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise OutputError(
-            "OUTPUT_UNWRITABLE", folder, error.strerror or str(error), "give a folder that you may write to"
-        ) from error
-    return folder
-
-
 def _write_record(folder: Path, bundle: Bundle, options: PredictOptions, records: Sequence[CaseRecord]) -> None:
     content: dict[str, Any] = {
         "medseg": medseg.__version__,
@@ -203,6 +190,4 @@ def _write_record(folder: Path, bundle: Bundle, options: PredictOptions, records
         "options": asdict(options),
         "cases": [asdict(record) for record in records],
     }
-    unfinished = folder / f".{RECORD_NAME}.unfinished"
-    unfinished.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf8")
-    unfinished.replace(folder / RECORD_NAME)
+    write_json(content, folder / RECORD_NAME)

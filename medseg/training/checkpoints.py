@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import csv
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from monai.utils import set_determinism
 from torch import nn
 
 from medseg.errors import BundleError
+from medseg.files import write_whole
 
 LOG_COLUMNS = ("epoch", "loss", "train_mean_dice", "val_mean_dice", "val_mean_iou", "learning_rate", "seconds")
 
@@ -95,12 +95,12 @@ class Checkpoints:
         metric = float(evaluator.state.metrics[evaluator.state.key_metric_name])  # type: ignore[attr-defined]
         if metric > self.best_metric:
             self.best_metric, self.best_epoch = metric, self.trainer.state.epoch
-            _save_whole(self.parts["network"].state_dict(), self.best_path)
+            _save(self.parts["network"].state_dict(), self.best_path)
 
     def _keep_last(self, trainer: Engine) -> None:
         state = {name: part.state_dict() for name, part in self.parts.items()}
         progress = {"epoch": trainer.state.epoch, "best_metric": self.best_metric, "best_epoch": self.best_epoch}
-        _save_whole({**state, **progress}, self.last_path)
+        _save({**state, **progress}, self.last_path)
         self._append_log(self.epoch_record())
 
     def epoch_record(self) -> dict[str, Any]:
@@ -148,14 +148,8 @@ def _is_first_rank() -> bool:
     return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
 
 
-def _save_whole(state: Mapping[str, Any], path: Path, save: Callable[..., None] = torch.save) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".unfinished")
-    with unfinished.open("wb") as file:
-        save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
+def _save(state: Mapping[str, Any], path: Path) -> None:
+    write_whole(path, lambda file: torch.save(state, file))
 
 
 def _rounded(value: object) -> object:

@@ -24,6 +24,7 @@ from medseg.errors import (
     coded_cause,
     first_line,
 )
+from medseg.files import held, write_json
 from medseg.training.checkpoints import Checkpoints
 
 RECORD_NAME = "run.json"
@@ -105,6 +106,7 @@ def train(
         UsageError: A setting is not in the configuration; the nearest is named.
         DatasetError: The data set cannot be used.
         OutputError: The folder holds another run.
+        LockedError: Another run is writing to the folder.
         BundleError: There is nothing to resume, or the configuration cannot be run.
     """
     started = time.perf_counter()
@@ -116,7 +118,8 @@ def train(
         _write_overrides(folder, options.overrides)
     else:
         _start_run(find_bundle(bundle), folder, dataset_dir, options)
-    checkpoints = _followed(folder, dataset_dir, options.resume, on_epoch, on_step)
+    with held(folder):
+        checkpoints = _followed(folder, dataset_dir, options.resume, on_epoch, on_step)
     return TrainingRun(
         folder,
         checkpoints.best_metric,
@@ -146,7 +149,7 @@ def _start_run(bundle: Path, folder: Path, dataset_dir: Path, options: TrainOpti
         "overrides": options.overrides,
         "cases": {part: len(getattr(split, part)) for part in ("train", "validation", "test")},
     }
-    _write(folder / RECORD_NAME, record)
+    write_json(record, folder / RECORD_NAME)
 
 
 def _record_split(folder: Path, dataset: Any) -> Split:
@@ -196,7 +199,7 @@ def _write_overrides(folder: Path, overrides: Mapping[str, Any]) -> None:
                 place = place.get(step, {})
             if last in place:
                 place[last] = value
-        _write(path, config)
+        write_json(config, path)
 
 
 def _followed(
@@ -245,7 +248,3 @@ def _config_error(folder: Path, error: Exception) -> BundleError:
 
 def _read(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf8"))
-
-
-def _write(path: Path, content: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf8")
