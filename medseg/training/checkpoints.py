@@ -61,6 +61,7 @@ class Checkpoints:
         self.best_metric = float("-inf")
         self.best_epoch = 0
         self._losses: list[float] = []
+        self._validated_epoch = 0
 
     def attach(self, seed: int, resume: bool = False) -> None:
         """Hang the keeping of files and the seeding of epochs onto the run's engines.
@@ -74,8 +75,11 @@ class Checkpoints:
         """
         if resume:
             self._restore()
+        elif _is_first_rank():
+            self.log_path.unlink(missing_ok=True)
         self.trainer.add_event_handler(Events.EPOCH_STARTED, self._seed_epoch, seed)
         self.trainer.add_event_handler(Events.ITERATION_COMPLETED, self._note_loss)
+        self.evaluator.add_event_handler(Events.COMPLETED, self._note_validation)
         if _is_first_rank():
             self.evaluator.add_event_handler(Events.COMPLETED, self._keep_best)
             self.trainer.add_event_handler(Events.EPOCH_COMPLETED, self._keep_last)
@@ -91,6 +95,9 @@ class Checkpoints:
         output: Any = trainer.state.output
         self._losses.append(float(output[0]["loss"] if isinstance(output, list) else output["loss"]))
 
+    def _note_validation(self) -> None:
+        self._validated_epoch = self.trainer.state.epoch
+
     def _keep_best(self, evaluator: Engine) -> None:
         metric = float(evaluator.state.metrics[evaluator.state.key_metric_name])  # type: ignore[attr-defined]
         if metric > self.best_metric:
@@ -104,9 +111,10 @@ class Checkpoints:
         self._append_log(self.epoch_record())
 
     def epoch_record(self) -> dict[str, Any]:
-        """The finished epoch's numbers, by the names in LOG_COLUMNS."""
+        """The finished epoch's numbers, by the names in LOG_COLUMNS; None where it was not validated."""
         state = self.trainer.state
-        metrics = {**state.metrics, **self.evaluator.state.metrics}
+        validated = self.evaluator.state.metrics if self._validated_epoch == state.epoch else {}
+        metrics = {**state.metrics, **validated}
         return {
             "epoch": state.epoch,
             "loss": sum(self._losses) / max(len(self._losses), 1),

@@ -7,7 +7,7 @@ from medseg.errors import BundleError
 from medseg.training.checkpoints import Checkpoints
 
 
-def run_of(tmp_path, metrics, epochs=None, resume=False):
+def run_of(tmp_path, metrics, epochs=None, resume=False, val_interval=1):
     """A run over one number whose validation gives ``metrics``, epoch by epoch."""
     network = nn.Linear(1, 1)
     optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
@@ -25,7 +25,7 @@ def run_of(tmp_path, metrics, epochs=None, resume=False):
         str(tmp_path / "models"), network, optimizer, scheduler, trainer, evaluator, str(tmp_path / "logs")
     )
 
-    @trainer.on(Events.EPOCH_COMPLETED)
+    @trainer.on(Events.EPOCH_COMPLETED(every=val_interval))
     def validate(engine):
         evaluator.run([0])
 
@@ -77,3 +77,16 @@ def test_nothing_unfinished_is_left(tmp_path):
 def test_resuming_without_a_checkpoint_is_refused(tmp_path):
     with pytest.raises(BundleError, match="NOTHING_TO_RESUME"):
         run_of(tmp_path, [0.1], resume=True)
+
+
+def test_a_run_started_anew_starts_its_log_anew(tmp_path):
+    run_of(tmp_path, [0.1, 0.2])
+    run_of(tmp_path, [0.3])
+    rows = (tmp_path / "logs" / "epochs.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["epoch", "1"]
+
+
+def test_an_epoch_without_validation_has_no_validation_in_the_log(tmp_path):
+    run_of(tmp_path, [0.1, 0.2, 0.3, 0.4], val_interval=2)
+    rows = (tmp_path / "logs" / "epochs.csv").read_text().splitlines()
+    assert [row.split(",")[3] for row in rows[1:]] == ["", "0.2", "", "0.4"]
