@@ -15,6 +15,7 @@ from medseg.data.case import Case, Dataset, Labels, case_ids, guessed_group, is_
 from medseg.data.layouts import recognise_nnunet
 from medseg.data.listing import Folder, Pair, names_of
 from medseg.errors import DatasetError, OutputError
+from medseg.files import write_text
 
 DESCRIPTION = "dataset.json"
 TABLE = "dataset.csv"
@@ -90,10 +91,7 @@ def write_dataset(dataset: Dataset, folder: str | Path) -> Path:
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     if target.exists() and target.read_text(encoding="utf-8") != text:
         raise OutputError("OUTPUT_EXISTS", target, "describes something else", "move it away or choose another folder")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{DESCRIPTION}.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(target)
+    write_text(text, target)
     return target
 
 

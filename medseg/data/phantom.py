@@ -7,7 +7,6 @@ grids is one patient scanned twice, and volumes can be compared.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from scipy.ndimage import gaussian_filter
 
 from medseg.data.phantom_anatomy import Anatomy, draw_anatomy, turned
 from medseg.errors import UsageError
+from medseg.files import write_json
 
 LABELS = {
     0: "background",
@@ -116,7 +116,7 @@ def write_phantoms(folder: str | Path, count: int, seed: int = 0, shape: tuple[i
             write(array, phantom.affine, root / pair[key])
         training.append({key: f"./{path}" for key, path in pair.items()})
     description = root / "dataset.json"
-    description.write_text(json.dumps(_described(training, seed), indent=1) + "\n", encoding="utf-8")
+    write_json(_described(training, seed), description)
     return description
 
 
