@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -29,12 +30,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     _hush_libraries()
     try:
-        return parsed.run(parsed)
+        exit_code = parsed.run(parsed)
+        sys.stdout.flush()
+        return exit_code
     except MedsegError as error:
         print(
             f"medseg: {error.code}\n  at   {error.case}\n  what {error.problem}\n  do   {error.remedy}", file=sys.stderr
         )
         return error.exit_code
+    except BrokenPipeError:
+        # Whoever read our output has seen enough (`medseg evaluate … | head`).
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("medseg: interrupted; what was finished is kept", file=sys.stderr)
         return INTERRUPTED
@@ -137,6 +144,7 @@ def _add_train(verbs: Any) -> None:
         help="any key of the bundle's configs/train.json, such as learning_rate=0.001",
     )
     parser.add_argument("--resume", action="store_true", help="go on with the run in the output folder")
+    parser.add_argument("--new-split", action="store_true", help="draw a split instead of using the bundle's own")
     parser.set_defaults(run=_train)
 
 
@@ -203,7 +211,8 @@ def _split_file(held_out: str | None) -> str | None:
 def _train(parsed: argparse.Namespace) -> int:
     from medseg.training.engine import TrainOptions
 
-    options = TrainOptions(parsed.epochs, parsed.network, parsed.loss, _settings(parsed.set), parsed.resume)
+    settings = _settings(parsed.set)
+    options = TrainOptions(parsed.epochs, parsed.network, parsed.loss, settings, parsed.resume, parsed.new_split)
     output = Path(parsed.output or Path("runs") / Path(parsed.bundle).name)
     with Progress("epoch", "step", parsed.quiet) as progress:
         run = medseg.train(

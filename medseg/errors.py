@@ -122,6 +122,6 @@ def check_known(code: str, names: Iterable[str], known: Collection[str], where: 
     """
     for name in names:
         if name not in known:
-            near = get_close_matches(name, known, n=3, cutoff=0.4)
+            near = get_close_matches(name, known, n=2, cutoff=0.6)
             remedy = f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(known) or 'none'}"
             raise UsageError(code, name, f"is not known{f' in {where}' if where else ''}", remedy)

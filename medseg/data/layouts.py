@@ -16,7 +16,7 @@ from medseg.data.listing import Folder, Found, Pair, names_of, numbered, stem_of
 from medseg.errors import DatasetError
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "imagesTr", "scans", "volumes")
-MASK_FOLDERS = ("masks", "mask", "labels", "label", "labelsTr", "segmentations", "annotations", "gt")
+MASK_FOLDERS = ("masks", "mask", "labels", "label", "labelsTr", "segmentations", "annotations", "references", "gt")
 IMAGE_ENDING = re.compile(r"[-_](image|img|0000)$", re.IGNORECASE)
 MASK_ENDING = re.compile(r"[-_](masks?|gt|seg|segmentation|labels?|manual)$", re.IGNORECASE)
 
@@ -103,9 +103,17 @@ def _tumour_role(stem: str) -> str | None:
 
 def _folders(folder: Folder) -> Found | None:
     """A folder of images beside one of masks, equal names up to an ending such as ``_mask``."""
-    images, masks = folder.below(IMAGE_FOLDERS), folder.below(MASK_FOLDERS)
-    if images is None or masks is None:
+    images, several = folder.below(IMAGE_FOLDERS), folder.all_below(MASK_FOLDERS)
+    if images is None or not several:
         return None
+    if len(several) > 1:
+        raise DatasetError(
+            "MASK_FOLDERS_SEVERAL",
+            folder.root,
+            f"{' and '.join(path.name for path in several)} could all hold the reference masks",
+            "move the others away, or describe the cases in a dataset.json or dataset.csv",
+        )
+    masks = several[0]
     image_at, repeated = unique_names(Folder(images).images, lambda path: names_of(path, images)[1])
     short = {IMAGE_ENDING.sub("", name): name for name in image_at}
     mask_at: dict[str, Path] = {}

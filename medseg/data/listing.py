@@ -52,8 +52,12 @@ class Folder:
 
     def below(self, names: Iterable[str]) -> Path | None:
         """The first sub-folder that bears one of these names, whatever its case."""
+        return next(iter(self.all_below(names)), None)
+
+    def all_below(self, names: Iterable[str]) -> list[Path]:
+        """The sub-folders that bear one of these names, whatever their case, in the order of the names."""
         folders = {path.name.lower(): path for path in sorted(self.root.iterdir()) if path.is_dir()}
-        return next((folders[name.lower()] for name in names if name.lower() in folders), None)
+        return [folders[name.lower()] for name in names if name.lower() in folders]
 
 
 def stem_of(path: Path) -> str:

@@ -168,7 +168,7 @@ def parts(
             split_file,
             f"{len(unknown)} cases are not in the split ({some_of(unknown, 5)}), "
             f"{len(absent)} of the split are not in the data set ({some_of(absent, 5)})",
-            "complete the data set, or leave the split file out to draw a new split",
+            "complete the data set, or draw a new split: leave the split file out (medseg train: --new-split)",
         )
     _check_groups_whole(split, cases, split_file)
     return split

@@ -18,17 +18,19 @@ WHITE = 255
 """What picture editors write for the one foreground class."""
 
 
-def known_names(labels: Mapping[int, str] | None, references: Path) -> dict[int, str] | None:
+def known_names(labels: Mapping[int, str] | None, references: Path, masks: Path) -> dict[int, str] | None:
     """Name of each value, rising, with the background; None where nothing names them.
 
     Args:
-        labels: As the caller named them; else a dataset.json in or above ``references`` is read.
+        labels: As the caller named them; else a dataset.json in or above ``references`` is read,
+            else the record that `medseg predict` leaves beside its masks.
         references: Where the reference masks lie.
+        masks: Where the masks to judge lie.
 
     Raises:
-        DatasetError: The dataset.json beside the references cannot be read.
+        DatasetError: The dataset.json or the record cannot be read.
     """
-    named = labels or _names_beside(references)
+    named = labels or _names_beside(references) or _names_predicted(masks)
     return _with_background({int(value): str(name) for value, name in named.items()}) if named else None
 
 
@@ -93,6 +95,11 @@ def _names_beside(references: Path) -> dict[int, str] | None:
         if place.is_file():
             return _names_in(place)
     return None
+
+
+def _names_predicted(masks: Path) -> dict[int, str] | None:
+    record = (masks if masks.is_dir() else masks.parent) / "predictions.json"
+    return _names_in(record) if record.is_file() else None
 
 
 def _names_in(path: Path) -> dict[int, str] | None:

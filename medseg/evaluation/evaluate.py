@@ -57,7 +57,8 @@ def evaluate(
     Args:
         masks: Folder of masks to judge, or one file.
         references: Folder of reference masks, or one file.
-        labels: Name of each value; otherwise from a dataset.json in or above ``references``, or ``class 1`` ….
+        labels: Name of each value; otherwise from a dataset.json in or above ``references``,
+            from the record that `medseg predict` left beside ``masks``, or ``class 1`` ….
         output: Folder for cases.csv, summary.csv and evaluation.json.
         held_out: Split, or its JSON file, or the names of the test cases; adds a column and a table per part.
         missing: What a reference without a mask counts: ``zero``, ``skip`` or ``error``.
@@ -75,7 +76,7 @@ def evaluate(
         raise UsageError("MISSING_UNKNOWN", "missing", f"{missing!r}", f"choose one of {', '.join(MISSING_POLICY)}")
     settings = {"masks": str(masks), "references": str(references), "missing": missing}
     pairing, parts = pair_masks(Path(masks), Path(references)), _parts(held_out)
-    known = known_names(labels, Path(references))
+    known = known_names(labels, Path(references), Path(masks))
     counted, errors = _count_all(pairing, known, progress, missing)
     names, ignored = split_ignored(known or names_found([case.table for case in counted]))
     counted = [_read_with(case, names, ignored) for case in counted]

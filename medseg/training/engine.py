@@ -13,7 +13,7 @@ from typing import Any
 
 import medseg
 from medseg.bundle.load import find_bundle
-from medseg.data.cases import open_dataset
+from medseg.data.cases import Dataset, open_dataset
 from medseg.data.splits import Split, parts, write_split
 from medseg.errors import (
     BundleError,
@@ -24,7 +24,7 @@ from medseg.errors import (
     coded_cause,
     first_line,
 )
-from medseg.files import held, write_json
+from medseg.files import held, write_json, write_text
 from medseg.training.checkpoints import Checkpoints
 
 RECORD_NAME = "run.json"
@@ -44,6 +44,7 @@ class TrainOptions:
         loss: A key of ``medseg.losses.LOSSES``.
         settings: Any other keys of `train.json`, nested ones as ``a::b``, with their new values.
         resume: Go on with the run in the output folder.
+        new_split: Draw a split, also where the bundle's own names the data set's cases.
     """
 
     epochs: int | None = None
@@ -51,6 +52,7 @@ class TrainOptions:
     loss: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     resume: bool = False
+    new_split: bool = False
 
     @property
     def overrides(self) -> dict[str, Any]:
@@ -141,7 +143,7 @@ def _start_run(bundle: Path, folder: Path, dataset_dir: Path, options: TrainOpti
     _check_labels(dataset.labels.names, _read(bundle / "configs" / "metadata.json"), dataset_dir)
     shutil.copytree(bundle, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("models", "logs", "eval"))
     _write_overrides(folder, options.overrides)
-    split = _record_split(folder, dataset)
+    split = _record_split(folder, dataset, options.new_split)
     record = {
         "medseg": medseg.__version__,
         "bundle": bundle.name,
@@ -150,14 +152,31 @@ def _start_run(bundle: Path, folder: Path, dataset_dir: Path, options: TrainOpti
         "cases": {part: len(getattr(split, part)) for part in ("train", "validation", "test")},
     }
     write_json(record, folder / RECORD_NAME)
+    _describe(folder, record)
 
 
-def _record_split(folder: Path, dataset: Any) -> Split:
+def _record_split(folder: Path, dataset: Dataset, is_new: bool) -> Split:
     config = _read(folder / "configs" / "train.json")
     path = folder / "configs" / "split.json"
-    split = parts(dataset.cases, str(path) if path.is_file() else None, tuple(config["fractions"]), config["seed"])
+    own = str(path) if path.is_file() and not is_new else None
+    split = parts(dataset.cases, own, tuple(config["fractions"]), config["seed"])
     write_split(split, path)
     return split
+
+
+def _describe(folder: Path, record: Mapping[str, Any]) -> None:
+    """Replace what the bundle says of its own training: its scores are not those of this run."""
+    path = folder / "configs" / "metadata.json"
+    metadata = {**_read(path), "eval_metrics": {}, "name": folder.name, "data_source": "see run.json"}
+    write_json({**metadata, "description": f"Trained from the bundle {record['bundle']}; see run.json."}, path)
+    counts = ", ".join(f"{count} {part}" for part, count in record["cases"].items())
+    changes = "".join(f"\n- {key}: {value}" for key, value in record["overrides"].items()) or " none"
+    write_text(
+        f"# {folder.name}\n\nTrained by medseg {record['medseg']} from the bundle {record['bundle']}.\n\n"
+        f"Cases: {counts} (configs/split.json). Changes to its settings:{changes}\n\n"
+        "The log of the training is logs/epochs.csv.\n",
+        folder / "docs" / "README.md",
+    )
 
 
 def _check_resumable(folder: Path) -> None:

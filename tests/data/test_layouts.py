@@ -222,3 +222,9 @@ def dicom_slice(folder):
     slice_.ImagePositionPatient, slice_.ImageOrientationPatient = [0, 0, 0], [1, 0, 0, 0, 1, 0]
     slice_.PixelSpacing, slice_.PixelData = [1, 1], np.zeros((4, 4), np.int16).tobytes()
     slice_.save_as(folder / "0.dcm", enforce_file_format=True)
+
+
+def test_two_folders_of_masks_are_refused_for_one_may_hold_predictions(tmp_path):
+    touch(tmp_path, ["scans/a.png", "masks/a.png", "references/a.png"])
+    with pytest.raises(DatasetError, match="MASK_FOLDERS_SEVERAL.*masks and references"):
+        open_dataset(tmp_path)

@@ -306,3 +306,9 @@ def test_soft_edges_of_a_picture_are_cut_where_one_class_is_named(tmp_path):
         Image.fromarray(picture).save(tmp_path / folder / "eye.png")
     evaluation = evaluate(tmp_path / "masks", tmp_path / "references", labels={1: "vessel"})
     assert dice_of(evaluation) == {"eye": 1.0}
+
+
+def test_names_come_from_the_record_beside_predicted_masks(folders):
+    masks, _ = folders
+    (masks / "predictions.json").write_text(json.dumps({"labels": {"0": "background", "1": "liver", "2": "tumour"}}))
+    assert evaluate(*folders).labels == {0: "background", 1: "liver", 2: "tumour"}

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import medseg
-from medseg.data.splits import read_split
+from medseg.data.splits import Split, read_split, write_split
 from medseg.errors import BundleError, DatasetError, GridError, LabelError, OutputError, UsageError
 from medseg.inference.cohort import predict
 from medseg.training.engine import TrainOptions
@@ -169,3 +169,23 @@ def test_a_label_that_the_bundle_does_not_have_stops_the_training(tiny_bundle, b
         save_nifti(ball(case)[1] * 7, ball_data / "labels" / f"ball_{case}.nii.gz")
     with pytest.raises(LabelError, match="LABEL_UNEXPECTED.*7"):
         medseg.train(tiny_bundle, ball_data, tmp_path / "run")
+
+
+def test_a_new_split_can_be_asked_for_where_the_bundle_s_own_does_not_fit(tiny_bundle, ball_data, tmp_path):
+    own = Split(("ball_0", "other"), ("ball_1",), (), None, "by hand")
+    write_split(own, tiny_bundle / "configs" / "split.json")
+    with pytest.raises(DatasetError, match="SPLIT_PARTIAL.*--new-split"):
+        medseg.train(tiny_bundle, ball_data, tmp_path / "refused", options=TrainOptions(epochs=1))
+    medseg.train(tiny_bundle, ball_data, tmp_path / "run", options=TrainOptions(epochs=1, new_split=True))
+    assert len(read_split(tmp_path / "run" / "configs" / "split.json").ids) == 8
+
+
+def test_a_run_does_not_boast_with_its_bundle_s_scores(tiny_bundle, ball_data, tmp_path):
+    path = tiny_bundle / "configs" / "metadata.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "eval_metrics": {"ball": 0.99}}))
+    medseg.train(tiny_bundle, ball_data, tmp_path / "run", options=TrainOptions(epochs=1, loss="dice"))
+    metadata = json.loads((tmp_path / "run" / "configs" / "metadata.json").read_text())
+    assert metadata["eval_metrics"] == {}
+    card = (tmp_path / "run" / "docs" / "README.md").read_text()
+    assert "Trained by medseg" in card
+    assert "- loss_name: dice" in card
