@@ -58,12 +58,12 @@ def demo(output: str | Path = "demo-output", *, tell: Callable[[str], None] = la
 
 def make_scans(scans: Path, references: Path) -> None:
     """Three phantoms with their reference masks; seeds beyond those used in training."""
-    straight = make_phantom(900_001, shape=(112, 96, 72), spacing_mm=(3.0, 3.0, 4.0))
+    straight = make_phantom(900_001, shape=(104, 104, 72))
     write(straight.image, straight.affine, scans / "straight.nii.gz")
     write(straight.labels, straight.affine, references / "straight.nii.gz")
-    oblique = make_phantom(900_002, shape=(112, 96, 72), spacing_mm=(3.0, 3.0, 4.0), oblique_degrees=12.0)
+    oblique = make_phantom(900_002, oblique_degrees=12.0, orientation="LPS")
     write(oblique.image, oblique.affine, scans / "oblique.nii.gz")
     write(oblique.labels, oblique.affine, references / "oblique.nii.gz")
-    series = make_phantom(900_003, shape=(128, 112, 60), spacing_mm=(2.6, 2.6, 5.0))
+    series = make_phantom(900_003)
     write_ct_series(series.image, series.affine, scans / "dicom_series", seed_uid="medseg demo")
     write(series.labels, series.affine, references / "dicom_series.nii.gz")
