@@ -29,7 +29,7 @@ def open_dataset(path: str | Path) -> Dataset:
     Raises:
         DatasetError: NOT_FOUND, NO_CASES, CASES_UNPAIRED, or what is wrong with the description.
     """
-    place = Path(path).absolute()
+    place = _place(path)
     described = _described(place)
     if described is not None:
         if not described.cases:
@@ -68,7 +68,7 @@ def open_images(path: str | Path, channels: int | None = None) -> tuple[Case, ..
     Raises:
         DatasetError: NOT_FOUND, NO_CASES, CHANNELS_MISSING, or what is wrong with a list.
     """
-    place = Path(path).absolute()
+    place = _place(path)
     if place.is_file() and place.name != DESCRIPTION:
         return _in_file(place)
     described = _described(place)
@@ -88,6 +88,11 @@ def datalist(cases: Iterable[Case]) -> list[dict[str, str | list[str]]]:
             record["label"] = case.label
         records.append({**record, "case_id": case.id})
     return records
+
+
+def _place(path: str | Path) -> Path:
+    # Path.resolve would follow links, and Path.absolute would keep the "..".
+    return Path(os.path.abspath(path))  # noqa: PTH100
 
 
 def _described(place: Path) -> Dataset | None:

@@ -163,3 +163,13 @@ def dicom_slices():
             slice_.save_as(folder / f"{number}.dcm", enforce_file_format=True)
 
     return written
+
+
+def test_a_way_that_goes_up_and_down_leads_to_the_same_cases(tmp_path, monkeypatch):
+    for name in ("images/a.nii.gz", "masks/a.nii.gz"):
+        (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data" / name).write_bytes(b"0")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert [case.id for case in open_images("../data/images")] == ["a"]
+    assert [case.id for case in open_dataset("../data").cases] == ["a"]

@@ -5,21 +5,12 @@ import html.parser
 import re
 import statistics
 
-import pytest
-
 from medseg.data.images import read, read_mask
-from medseg.demo import BUNDLE
 from medseg.geometry import is_same_grid
-from tests.conftest import ROOT
 from tests.end_to_end.conftest import run_quietly
 
 SCANS = {"straight": "straight.nii.gz", "oblique": "oblique.nii.gz", "dicom_series": "dicom_series"}
 NOT_ORGANS = {"background", "lesion"}
-
-needs_weights = pytest.mark.skipif(
-    not (ROOT / "bundles" / BUNDLE / "models" / "model.pt").is_file(),
-    reason=f"bundles/{BUNDLE}/models/model.pt is not there: the bundle has not been trained yet",
-)
 
 
 class Links(html.parser.HTMLParser):
@@ -46,8 +37,6 @@ def test_a_page_that_fetches_something_is_noticed():
     assert fetched_by(page) == ["//c.css", "b.png"]
 
 
-@pytest.mark.slow
-@needs_weights
 def test_the_demo_makes_three_good_masks_and_a_page(elsewhere):
     said = run_quietly(["-m", "medseg", "demo", "--output", "shown"], elsewhere)
     shown = elsewhere / "shown"
