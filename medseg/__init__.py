@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from medseg.errors import MedsegError
 
 if TYPE_CHECKING:
-    from medseg.demo import demo
+    from medseg.demonstration import demo
     from medseg.evaluation.evaluate import evaluate
     from medseg.inference.cohort import predict
     from medseg.training.engine import train
@@ -21,7 +21,7 @@ __version__ = "0.1.0"
 __all__ = ["MedsegError", "demo", "evaluate", "predict", "train"]
 
 _VERBS = {
-    "demo": "medseg.demo",
+    "demo": "medseg.demonstration",
     "evaluate": "medseg.evaluation.evaluate",
     "predict": "medseg.inference.cohort",
     "train": "medseg.training.engine",

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +31,12 @@ def test_every_verb_has_help_with_an_example_and_a_function_of_its_name(verb, ca
     assert stopped.value.code == 0
     assert f"example:\n  medseg {verb}" in capsys.readouterr().out
     assert callable(getattr(medseg, verb))
+
+
+def test_no_module_takes_the_name_of_a_function():
+    """Importing `medseg.demo`, were it a module, would put it in the place of `medseg.demo()`."""
+    modules = {path.stem for path in Path(medseg.__file__).parent.iterdir()}
+    assert not modules & set(medseg.__all__)
 
 
 def test_the_public_names_are_these():

@@ -13,7 +13,7 @@ from PIL import Image
 
 from medseg.data.images import read, read_mask
 from medseg.data.phantom import LABELS
-from medseg.demo import BUNDLE, make_scans
+from medseg.demonstration import BUNDLE, make_scans
 from medseg.evaluation.figures import overlay, to_png
 from medseg.inference.cohort import predict
 
