@@ -127,9 +127,9 @@ def open_bundle(name: str | Path, allow: Collection[str] = ()) -> Bundle:
         inferer=parts["inferer"],
         postprocessing=chains["postprocessing"],
         channels=_names(image, "channel "),
-        labels=dict(enumerate(_names(pred, "class "))),
+        labels=_labels(pred),
         spatial_dims=len(image["spatial_shape"]),
-        mirror_axes=tuple(config.get("mirror_axes", ())),
+        mirror_axes=_mirror_axes(config, len(image["spatial_shape"]), source),
         weights_sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
     )
 
@@ -153,6 +153,8 @@ def load_weights(network: torch.nn.Module, path: Path) -> torch.nn.Module:
             "WEIGHTS_UNREADABLE", path, f"not a file of tensors ({first_line(error)})", "fetch or save it again"
         ) from error
     state = state.get("model", state) if isinstance(state, dict) else state
+    if not isinstance(network, torch.nn.Module):
+        raise BundleError("BUNDLE_UNREADABLE", path, "its network_def is no network", "name a network there")
     _check_fits(network.state_dict(), state, path)
     network.load_state_dict(state)
     return network.eval()
@@ -161,14 +163,18 @@ def load_weights(network: torch.nn.Module, path: Path) -> torch.nn.Module:
 def _check_fits(expected: Mapping[str, Any], state: Any, path: Path) -> None:
     import torch
 
-    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    def is_plain(value: object) -> bool:
+        return isinstance(value, torch.Tensor) and value.layout is torch.strided and not value.is_complex()
+
+    if not isinstance(state, Mapping) or not all(map(is_plain, state.values())):
         raise BundleError("WEIGHTS_UNREADABLE", path, "not a table of tensors", "save a plain state_dict")
     wrong = [f"missing {key}" for key in expected if key not in state]
     wrong += [f"unknown {key}" for key in state if key not in expected]
     wrong += [
-        f"{key} is {tuple(state[key].shape)}, not {tuple(value.shape)}"
+        f"{key} is {tuple(state[key].shape)} {state[key].dtype}, not {tuple(value.shape)} {value.dtype}"
         for key, value in expected.items()
-        if key in state and state[key].shape != value.shape
+        if key in state
+        and (state[key].shape != value.shape or state[key].is_floating_point() != value.is_floating_point())
     ]
     if wrong:
         raise BundleError(
@@ -198,10 +204,10 @@ def _read_metadata(root: Path) -> dict[str, Any]:
 
 
 def _parsed(path: Path) -> dict[str, Any]:
-    text = path.read_text(encoding="utf8")
     try:
+        text = path.read_text(encoding="utf8")
         content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise BundleError("BUNDLE_UNREADABLE", path, str(error).replace("\n", " "), "correct the file") from error
     if not isinstance(content, dict):
         raise BundleError("BUNDLE_UNREADABLE", path, "not a table of settings", "correct the file")
@@ -223,17 +229,42 @@ def _chain(built: Any) -> Compose:
 
 
 def _tensor_format(meta: Mapping[str, Any], direction: str, key: str, root: Path) -> Mapping[str, Any]:
+    """A tensor's description in the metadata, with the types that are relied on."""
     try:
-        return meta["network_data_format"][direction][key]
-    except (KeyError, TypeError) as error:
+        tensor = meta["network_data_format"][direction][key]
+        is_usable = (
+            isinstance(tensor["num_channels"], int)
+            and isinstance(tensor["spatial_shape"], list)
+            and len(tensor["spatial_shape"]) in {2, 3}
+            and isinstance(tensor.get("channel_def", {}), dict)
+        )
+    except (KeyError, TypeError, AttributeError):
+        is_usable = False
+    if not is_usable:
         raise BundleError(
             "BUNDLE_INCOMPLETE",
             root / "configs" / "metadata.json",
-            f"there is no network_data_format.{direction}.{key}",
+            f"network_data_format.{direction}.{key} has no num_channels, spatial_shape or channel_def to go by",
             "describe the network's input and output there",
-        ) from error
+        )
+    return tensor
 
 
 def _names(tensor: Mapping[str, Any], otherwise: str) -> tuple[str, ...]:
     named = tensor.get("channel_def", {})
-    return tuple(named.get(str(index), f"{otherwise}{index}") for index in range(tensor["num_channels"]))
+    return tuple(str(named.get(str(index), f"{otherwise}{index}")) for index in range(tensor["num_channels"]))
+
+
+def _labels(pred: Mapping[str, Any]) -> dict[int, str]:
+    """Name of each value of a mask; a single output channel is a foreground class."""
+    names = _names(pred, "class ")
+    return {0: "background", 1: names[0]} if len(names) == 1 else dict(enumerate(names))
+
+
+def _mirror_axes(config: Mapping[str, Any], spatial_dims: int, source: Path) -> tuple[int, ...]:
+    axes = config.get("mirror_axes", [])
+    if not isinstance(axes, list) or not all(axis in range(spatial_dims) for axis in axes):
+        raise BundleError(
+            "BUNDLE_UNREADABLE", f"{source}: mirror_axes", f"{axes!r} are no axes", "list numbers from 0, such as [0]"
+        )
+    return tuple(axes)

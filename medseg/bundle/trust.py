@@ -16,15 +16,68 @@ from medseg.errors import BundleError
 SECTIONS = ("network_def", "preprocessing", "inferer", "postprocessing")
 """What a bundle must name for `medseg predict`."""
 
-ALLOWED_MODULES = ("monai.transforms", "monai.networks.nets", "monai.inferers")
-"""Whose public classes a configuration may name, shortly or in full."""
+ALLOWED_TRANSFORMS = frozenset(
+    [
+        "Activations",
+        "AsChannelLast",
+        "AsDiscrete",
+        "BorderPad",
+        "CastToType",
+        "CenterScaleCrop",
+        "CenterSpatialCrop",
+        "ClipIntensityPercentiles",
+        "Compose",
+        "ConvertToMultiChannelBasedOnBratsClasses",
+        "CopyItems",
+        "CropForeground",
+        "DeleteItems",
+        "DivisiblePad",
+        "EnsureChannelFirst",
+        "EnsureType",
+        "FillHoles",
+        "Flip",
+        "GaussianSmooth",
+        "HistogramNormalize",
+        "Identity",
+        "Invert",
+        "KeepLargestConnectedComponent",
+        "LabelFilter",
+        "LoadImage",
+        "MapLabelValue",
+        "MaskIntensity",
+        "MedianSmooth",
+        "NormalizeIntensity",
+        "Orientation",
+        "RemoveSmallObjects",
+        "RepeatChannel",
+        "Resize",
+        "ResizeWithPadOrCrop",
+        "Rotate90",
+        "ScaleIntensity",
+        "ScaleIntensityRange",
+        "ScaleIntensityRangePercentiles",
+        "SelectItems",
+        "ShiftIntensity",
+        "Spacing",
+        "SpatialCrop",
+        "SpatialPad",
+        "SqueezeDim",
+        "ThresholdIntensity",
+        "ToTensor",
+        "Transpose",
+        "Zoom",
+    ]
+)
+"""Transforms, in array or dictionary form, that neither import, read, write nor fetch by name."""
+ALLOWED_INFERERS = frozenset({"SimpleInferer", "SliceInferer", "SlidingWindowInferer", "SlidingWindowInfererAdapt"})
 ALLOWED_TARGETS = ("medseg.networks.build_network",)
-"""Callables that it may name besides."""
+"""Callables that may be named besides these and MONAI's networks in ``medseg.networks.MONAI_NETWORKS``."""
 
 ALLOW_CODE = "BUNDLE_RUNS_CODE"
 READER = "medseg.data.images.VolumeReader"
 
-_REFUSED_KEYS = ("_mode_", "_requires_")
+_REFUSED_KEYS = ("_mode_", "_requires_", "allow_pickle", "merger_cls", "writer")
+_LOADER_KEYS = ("_target_", "keys", "allow_missing_keys", "ensure_channel_first")
 
 
 def sections_of(config: dict[str, Any], source: object, allow_code: bool) -> dict[str, Any]:
@@ -49,8 +102,7 @@ def sections_of(config: dict[str, Any], source: object, allow_code: bool) -> dic
                 f"there is no {section!r}",
                 f"an inference configuration names {', '.join(SECTIONS)}",
             )
-    own = {key: _with_own_files(config[key]) for key in ("preprocessing", "postprocessing")}
-    config = {**config, **own}
+    config = {key: _with_own_files(value, allow_code) for key, value in config.items()}
     if allow_code:
         return config
     needed = {key: config[key] for key in _reachable(config)}
@@ -83,14 +135,17 @@ def _strings(value: Any) -> Iterator[str]:
         yield from _strings(inner)
 
 
-def _with_own_files(section: Any) -> Any:
-    """A section with medseg's reader in every loader, and without savers."""
-    if isinstance(section, list):
-        return [_with_own_files(item) for item in section if not _names(item, "SaveImage")]
-    if isinstance(section, dict):
-        changed = {key: _with_own_files(value) for key, value in section.items()}
-        return {**changed, "reader": READER, "image_only": True} if _names(section, "LoadImage") else changed
-    return section
+def _with_own_files(value: Any, allow_code: bool) -> Any:
+    """A part of the configuration with medseg's reader in every loader, and without savers."""
+    if isinstance(value, list):
+        return [_with_own_files(item, allow_code) for item in value if not _names(item, "SaveImage")]
+    if not isinstance(value, dict):
+        return value
+    changed = {key: _with_own_files(inner, allow_code) for key, inner in value.items()}
+    if not _names(value, "LoadImage"):
+        return changed
+    kept = changed if allow_code else {key: changed[key] for key in _LOADER_KEYS if key in changed}
+    return {**kept, "reader": READER, "image_only": True}
 
 
 def _names(item: Any, target: str) -> bool:
@@ -109,11 +164,11 @@ def _check_is_data(value: Any, place: str) -> None:
             _check_is_data(item, place)
     if isinstance(value, dict):
         for key, inner in value.items():
-            if key in _REFUSED_KEYS:
+            if key in _REFUSED_KEYS or (key.startswith("pretrained") and inner):
                 raise _runs_code(place, key)
             if key == "_target_" and not _is_allowed(inner):
                 raise _runs_code(place, inner)
-            if key == "writer" or (key == "reader" and inner != READER):
+            if key == "reader" and inner != READER:
                 raise _runs_code(place, f"{key} {inner}")
             _check_is_data(inner, f"{place}.{key}")
 
@@ -123,14 +178,15 @@ def _is_allowed(target: Any) -> bool:
         return False
     if target in ALLOWED_TARGETS:
         return True
-    from monai import inferers, transforms
-    from monai.networks import nets
+    from medseg.networks import MONAI_NETWORKS
 
     module, _, name = target.rpartition(".")
-    if module and module not in ALLOWED_MODULES:
-        return False
-    homes = [home for home in (transforms, nets, inferers) if module in ("", home.__name__)]
-    return any(isinstance(getattr(home, name, None), type) for home in homes)
+    plain = {name, name.removesuffix("d"), name.removesuffix("D"), name.removesuffix("Dict")}
+    return (
+        (module in ("", "monai.transforms") and bool(plain & ALLOWED_TRANSFORMS))
+        or (module in ("", "monai.inferers") and name in ALLOWED_INFERERS)
+        or (module in ("", "monai.networks.nets") and name in MONAI_NETWORKS)
+    )
 
 
 def _runs_code(place: str, what: object) -> BundleError:

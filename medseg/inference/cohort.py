@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,7 +21,17 @@ RECORD_NAME = "predictions.json"
 KEPT_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".png", ".tif", ".tiff")
 """Formats in which a mask is written as its image came; any other image gets a NIfTI or PNG mask."""
 
-_UNFORESEEN = (OSError, RuntimeError, ValueError, TypeError, KeyError, IndexError, MemoryError)
+_UNFORESEEN = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+    ArithmeticError,
+    MemoryError,
+)
 
 
 @dataclass(frozen=True)
@@ -121,6 +132,7 @@ def predict(
 def _one(predictor: Predictor, case: Case, target: Path, folder: Path) -> CaseRecord:
     started = time.perf_counter()
     try:
+        target.unlink(missing_ok=True)  # An earlier run's mask must not stand for a case that now fails.
         prediction = predictor(case)
         target.parent.mkdir(parents=True, exist_ok=True)
         if prediction.probabilities is not None:
@@ -155,20 +167,39 @@ def _targets(cases: Sequence[Case], folder: Path) -> dict[str, Path]:
     """Each case's mask file: the case's id with the image's format.
 
     Raises:
-        OutputError: Two cases would share a file, or a mask would overwrite an image.
+        OutputError: Two cases would share a file, or a mask would overwrite a file that is none of ours.
     """
     images = {Path(image).resolve() for case in cases for image in case.images}
+    earlier = _masks_on_record(folder)
     targets: dict[str, Path] = {}
     taken: set[str] = set()
     for case in cases:
         target = folder / f"{case.id}{_mask_suffix(case)}"
-        if target.resolve() in images or str(target).lower() in taken:
+        names = {str(target).lower(), str(_beside(target, "probabilities")).lower()}
+        if target.resolve() in images or names & taken:
             raise OutputError(
                 "OUTPUT_COLLISION", target, "would overwrite an image or another mask", "give another output folder"
             )
-        taken.add(str(target).lower())
+        if target.exists() and target.relative_to(folder).as_posix() not in earlier:
+            raise OutputError(
+                "OUTPUT_EXISTS", target, "was not made by an earlier prediction", "give another output folder"
+            )
+        taken |= names
         targets[case.id] = target
     return targets
+
+
+def _masks_on_record(folder: Path) -> set[str]:
+    """The masks that an earlier run into the same folder wrote, and a new run may replace."""
+    record = folder / RECORD_NAME
+    if not record.is_file():
+        return set()
+    try:
+        return {str(case["mask"]) for case in json.loads(record.read_text(encoding="utf8"))["cases"]}
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise OutputError(
+            "OUTPUT_RECORD_UNREADABLE", record, first_line(error), "give another output folder"
+        ) from error
 
 
 def _mask_suffix(case: Case) -> str:

@@ -68,7 +68,7 @@ class Prediction:
         notes: What is odd about the image without being wrong, with codes.
     """
 
-    labels: NDArray[np.uint8]
+    labels: NDArray[np.integer]
     affine: NDArray[np.float64]
     probabilities: NDArray[np.float32] | None
     notes: str = ""
@@ -115,8 +115,6 @@ class Predictor:
         data = self._prepared(case)
         with torch.inference_mode(), self._precision():
             logits = self.bundle.inferer(data["image"][None].to(self.device), self._mirrored_mean)
-        if isinstance(logits, Mapping | tuple | list):
-            raise ImageError("OUTPUT_NOT_ONE_TENSOR", case.id, "the network gives several tensors", "export one output")
         if not torch.isfinite(logits).all():
             raise ImageError(
                 "OUTPUT_NONFINITE", case.id, "the network gives NaN or Inf", "leave --amp out; see the image"
@@ -143,6 +141,10 @@ class Predictor:
         return data
 
     def _check_dimensions(self, image: MetaTensor, case: Case) -> None:
+        if not isinstance(image, MetaTensor):
+            raise ImageError(
+                "PREPROCESSING_NOT_LOADING", case.id, "preprocessing does not start by loading", "put LoadImaged first"
+            )
         spatial = len(image.meta["spatial_shape"])
         wanted = self.bundle.spatial_dims
         if spatial < wanted:
@@ -179,7 +181,13 @@ class Predictor:
         """Mean logits over the mirrorings of a batch of windows (N, C, X, Y[, Z])."""
         total = torch.zeros((), device=window.device)
         for axes in self._mirrorings:
-            total = total + self.network(window.flip(axes) if axes else window).flip(axes).float()
+            logits = self.network(window.flip(axes) if axes else window)
+            if not isinstance(logits, Tensor):
+                kind = type(logits).__name__
+                raise ImageError(
+                    "OUTPUT_NOT_ONE_TENSOR", self._case_id, f"the network gives a {kind}", "export one output"
+                )
+            total = total + logits.flip(axes).float()
         self._windows_done += len(window)
         if self.on_window:
             self.on_window(self._case_id, self._windows_done)
@@ -217,28 +225,37 @@ def _check_finite(image: Tensor, case: Case) -> None:
         )
 
 
-def _as_labels(pred: NDArray, bundle: Bundle, case: Case) -> NDArray[np.uint8]:
-    """A postprocessed result (1, …) of labels or (C, …) of one-hot classes as one label array."""
+def _as_labels(pred: NDArray, bundle: Bundle, case: Case) -> NDArray[np.integer]:
+    """A postprocessed result (1, …) of labels or (C, …) of one-hot classes as one label array; nothing is guessed."""
+    kind: type[np.integer] = np.uint8 if len(bundle.labels) <= 256 else np.uint16
     if pred.shape[0] == 1:
-        return pred[0].round().astype(np.uint8)
-    if pred.shape[0] == len(bundle.labels):
-        return pred.argmax(axis=0).astype(np.uint8)
+        unknown = sorted(set(np.unique(pred).tolist()) - set(bundle.labels))
+        if not unknown:
+            return pred[0].astype(kind)
+        problem = f"the mask holds {unknown[:3]}, the bundle's labels are {', '.join(map(str, bundle.labels))}"
+    elif pred.shape[0] == len(bundle.labels):
+        if np.isin(pred, (0, 1)).all() and (pred.sum(axis=0) == 1).all():
+            return pred.argmax(axis=0).astype(kind)
+        problem = "its classes overlap or leave voxels without a class"
+    else:
+        problem = f"it gives {pred.shape[0]} channels for {len(bundle.labels)} classes"
     raise ImageError(
         "OUTPUT_NOT_LABELS",
         case.id,
-        f"the bundle's postprocessing gives {pred.shape[0]} channels for {len(bundle.labels)} classes",
-        "end it with AsDiscreted(argmax=True)",
+        f"the bundle's postprocessing gives no mask: {problem}",
+        "end it with AsDiscreted(argmax=True), or AsDiscreted(threshold=0.5) for a single class",
     )
 
 
 def _check_on_grid(labels: NDArray, pred: Any, image: MetaTensor, case: Case) -> None:
     original = Grid(tuple(int(n) for n in image.meta["spatial_shape"]), np.asarray(image.meta["original_affine"]))
-    affine = np.asarray(pred.affine, dtype=float) if isinstance(pred, MetaTensor) else original.affine
-    if not is_same_grid(Grid(labels.shape, _as_4x4(affine)), original):
+    is_known = isinstance(pred, MetaTensor)
+    affine = np.asarray(pred.affine, dtype=float) if is_known else original.affine
+    if not is_known or not is_same_grid(Grid(labels.shape, _as_4x4(affine)), original):
         raise ImageError(
             "OUTPUT_OFF_GRID",
             case.id,
-            f"the mask has {labels.shape} voxels, the image {original.shape}, or lies elsewhere",
+            f"the mask has {labels.shape} voxels, the image {original.shape}, or it is not known where it lies",
             "add Invertd to the bundle's postprocessing",
         )
 

@@ -4,7 +4,7 @@ import sys
 import pytest
 import torch
 
-from medseg.bundle.load import find_bundle, open_bundle, running_root
+from medseg.bundle.load import _labels, find_bundle, open_bundle, running_root
 from medseg.errors import BundleError
 
 
@@ -107,3 +107,51 @@ def test_the_running_bundle_is_the_one_on_the_command_line(tiny_bundle, monkeypa
         assert running_root() == str(tiny_bundle)
     monkeypatch.setattr(sys, "argv", ["python"])
     assert running_root() == "."
+
+
+def change_json(path, change):
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("num_channels", None), ("spatial_shape", 3), ("spatial_shape", ["*"]), ("channel_def", ["T1"])],
+)
+def test_metadata_that_cannot_be_gone_by_are_refused(tiny_bundle, key, value):
+    def change(meta):
+        meta["network_data_format"]["inputs"]["image"][key] = value
+
+    change_json(tiny_bundle / "configs" / "metadata.json", change)
+    with pytest.raises(BundleError, match="BUNDLE_INCOMPLETE.*network_data_format.inputs.image"):
+        open_bundle(tiny_bundle)
+
+
+@pytest.mark.parametrize("axes", [5, [7], ["x"]])
+def test_axes_that_are_none_are_refused(tiny_bundle, axes):
+    change_json(tiny_bundle / "configs" / "inference.json", lambda config: config.update(mirror_axes=axes))
+    with pytest.raises(BundleError, match="mirror_axes"):
+        open_bundle(tiny_bundle)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe{}", b"[" * 100_000, b"[]"])
+def test_a_configuration_that_is_no_table_is_refused(tiny_bundle, content):
+    (tiny_bundle / "configs" / "metadata.json").write_bytes(content)
+    with pytest.raises(BundleError, match="BUNDLE_UNREADABLE"):
+        open_bundle(tiny_bundle)
+
+
+@pytest.mark.parametrize("kind", [torch.complex64, torch.int8])
+def test_weights_of_another_kind_of_number_are_refused(tiny_bundle, kind):
+    def change(state):
+        first = next(iter(state))
+        state[first] = state[first].to(kind)
+
+    change_weights(tiny_bundle, change)
+    with pytest.raises(BundleError, match="WEIGHTS_"):
+        open_bundle(tiny_bundle)
+
+
+def test_a_single_output_channel_is_a_foreground_class():
+    assert _labels({"num_channels": 1, "channel_def": {"0": "lesion"}}) == {0: "background", 1: "lesion"}

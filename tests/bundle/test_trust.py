@@ -42,6 +42,10 @@ def test_savers_are_left_out_and_readers_are_ours(config):
         {"_target_": "Flipd", "keys": "%/etc/passwd"},
         {"_target_": "ScaleIntensityd", "keys": "image", "reader": "subprocess.Popen"},
         {"_target_": ["os.system"]},
+        {"_target_": "SaveClassificationd", "keys": "image"},
+        {"_target_": "TorchVisiond", "keys": "image", "name": "ColorJitter"},
+        {"_target_": "RandLambdad", "keys": "image"},
+        {"_target_": "MapLabelValued", "keys": "image", "allow_pickle": True},
     ],
 )
 def test_anything_that_would_run_code_is_refused(config, step):
@@ -70,4 +74,39 @@ def test_code_can_be_allowed_knowingly(config):
 def test_a_missing_section_is_named(config):
     config.pop("inferer")
     with pytest.raises(BundleError, match="BUNDLE_INCOMPLETE.*'inferer'"):
+        sections_of(config, "inference.json", allow_code=False)
+
+
+def test_a_loader_behind_a_reference_keeps_nothing_but_its_keys(config):
+    """MONAI's loader unpickles .npy files when told to; a reference must not bring that back."""
+    config["second"] = {"_target_": "LoadImaged", "keys": "image", "allow_pickle": True, "reader": "NumpyReader"}
+    config["preprocessing"]["transforms"].append("@second")
+    loader = sections_of(config, "inference.json", allow_code=False)["second"]
+    assert loader == {
+        "_target_": "LoadImaged",
+        "keys": "image",
+        "reader": "medseg.data.images.VolumeReader",
+        "image_only": True,
+    }
+
+
+def test_a_saver_behind_a_reference_is_refused(config):
+    config["saver"] = {"_target_": "SaveImaged", "keys": "pred", "output_dir": "elsewhere"}
+    config["postprocessing"]["transforms"].append("@saver")
+    with pytest.raises(BundleError, match="BUNDLE_RUNS_CODE"):
+        sections_of(config, "inference.json", allow_code=False)
+
+
+@pytest.mark.parametrize(
+    ("section", "component"),
+    [
+        ("inferer", {"_target_": "PatchInferer", "merger_cls": "evilmod"}),
+        ("inferer", {"_target_": "SlidingWindowInferer", "roi_size": [8, 8, 8], "merger_cls": "evilmod"}),
+        ("network_def", {"_target_": "HoVerNet", "pretrained_url": "http://example.invalid"}),
+        ("network_def", {"_target_": "FlexibleUNet", "pretrained": True}),
+    ],
+)
+def test_components_that_import_or_fetch_by_name_are_refused(config, section, component):
+    config[section] = component
+    with pytest.raises(BundleError, match="BUNDLE_RUNS_CODE"):
         sections_of(config, "inference.json", allow_code=False)

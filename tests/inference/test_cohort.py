@@ -105,3 +105,34 @@ def test_an_output_below_a_file_is_found_before_work(tiny_bundle, scans, tmp_pat
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(OutputError, match="OUTPUT_UNWRITABLE"):
         medseg.predict(tiny_bundle, scans, tmp_path / "file" / "out")
+
+
+def test_a_file_that_no_prediction_made_is_never_replaced(tiny_bundle, scans, tmp_path):
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "a.nii.gz").write_bytes(b"drawn by hand")
+    with pytest.raises(OutputError, match="OUTPUT_EXISTS"):
+        medseg.predict(tiny_bundle, scans, tmp_path / "labels")
+    assert (tmp_path / "labels" / "a.nii.gz").read_bytes() == b"drawn by hand"
+
+
+def test_a_case_that_fails_leaves_no_mask_of_an_earlier_run(tiny_bundle, scans, tmp_path):
+    medseg.predict(tiny_bundle, scans, tmp_path / "out")
+    (scans / "a.nii.gz").write_bytes(b"")
+    made = medseg.predict(tiny_bundle, scans, tmp_path / "out")
+    assert {record.case for record in made.failed} == {"a", "c"}
+    assert not (tmp_path / "out" / "a.nii.gz").exists()
+    assert (tmp_path / "out" / "deep" / "er" / "b.nii").exists()
+
+
+def test_probabilities_never_share_a_file_with_a_mask(tiny_bundle, tmp_path):
+    for name in ("a", "a_probabilities"):
+        save_nifti(ball(1)[0], tmp_path / "scans" / f"{name}.nii.gz")
+    with pytest.raises(OutputError, match="OUTPUT_COLLISION"):
+        medseg.predict(tiny_bundle, tmp_path / "scans", tmp_path / "out", options=PredictOptions(probabilities=True))
+
+
+def test_a_record_that_cannot_be_read_is_not_passed_over(tiny_bundle, scans, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "predictions.json").write_text("{")
+    with pytest.raises(OutputError, match="OUTPUT_RECORD_UNREADABLE"):
+        medseg.predict(tiny_bundle, scans, tmp_path / "out")

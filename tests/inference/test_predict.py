@@ -5,13 +5,14 @@ import numpy as np
 import pytest
 import torch
 from monai.inferers import sliding_window_inference
+from monai.transforms import ToNumpyd
 from PIL import Image
 
 from medseg.bundle.build import write_bundle
 from medseg.bundle.load import open_bundle
 from medseg.data.case import Case
 from medseg.errors import ImageError, UsageError
-from medseg.inference.predict import Prediction, PredictOptions, Predictor, mask_volumes_ml
+from medseg.inference.predict import Prediction, PredictOptions, Predictor, _as_labels, mask_volumes_ml
 from medseg.networks import build_network
 from tests.conftest import ball, save_nifti
 
@@ -177,3 +178,54 @@ def test_volumes_are_voxels_times_their_size():
     labels[:2, :2, :2] = 1
     made = Prediction(labels, np.diag([10.0, 10.0, 5.0, 1.0]), None)
     assert dict(mask_volumes_ml(made, {0: "background", 1: "ball", 2: "absent"})) == {"ball": 4.0, "absent": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("pred", "problem"),
+    [
+        (np.array([[[0, 256]]]), "holds .256"),
+        (np.array([[[0.4, 1]]]), "holds .0.4"),
+        (np.array([[[1, 0]], [[1, 0]]]), "overlap"),
+        (np.array([[[0.5, 0.2]], [[0.5, 0.8]]]), "overlap"),
+        (np.zeros((3, 1, 2)), "3 channels for 2"),
+    ],
+)
+def test_what_is_no_mask_is_refused_instead_of_rounded(tiny_bundle, pred, problem):
+    with pytest.raises(ImageError, match=f"OUTPUT_NOT_LABELS.*{problem}"):
+        _as_labels(pred, open_bundle(tiny_bundle), case_of("a"))
+
+
+def test_one_hot_classes_become_labels(tiny_bundle):
+    one_hot = np.array([[[1, 0]], [[0, 1]]])
+    assert _as_labels(one_hot, open_bundle(tiny_bundle), case_of("a")).tolist() == [[0, 1]]
+
+
+def change_inference(bundle, change):
+    path = bundle / "configs" / "inference.json"
+    config = json.loads(path.read_text())
+    change(config)
+    path.write_text(json.dumps(config))
+
+
+def test_a_result_of_unknown_place_is_refused(tiny_bundle, tmp_path):
+    """Without its affine, a mask that is mirrored cannot be told from one that is not."""
+    run = predictor(tiny_bundle)
+    run.bundle.postprocessing.transforms = (*run.bundle.postprocessing.transforms, ToNumpyd("pred"))
+    with pytest.raises(ImageError, match="OUTPUT_OFF_GRID.*not known"):
+        run(case_of(save_nifti(ball(1)[0], tmp_path / "a.nii.gz")))
+
+
+def test_a_network_that_gives_a_list_is_refused(tiny_bundle, tmp_path):
+    run = predictor(tiny_bundle)
+    run.network = lambda window: [window, window]
+    with pytest.raises(ImageError, match="OUTPUT_NOT_ONE_TENSOR.*list"):
+        run(case_of(save_nifti(ball(1)[0], tmp_path / "a.nii.gz")))
+
+
+def test_preprocessing_must_load_first(tiny_bundle, tmp_path):
+    change_inference(
+        tiny_bundle,
+        lambda config: config["preprocessing"]["transforms"].insert(0, {"_target_": "Identityd", "keys": "image"}),
+    )
+    with pytest.raises(ImageError, match="PREPROCESSING_NOT_LOADING"):
+        predictor(tiny_bundle)(case_of(save_nifti(ball(1)[0], tmp_path / "a.nii.gz")))
