@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import medseg
-from medseg.errors import MedsegError, UsageError
+from medseg.errors import MedsegError, UsageError, first_line
 from medseg.progress import Progress
 
 if TYPE_CHECKING:
@@ -233,12 +234,20 @@ def _train(parsed: argparse.Namespace) -> int:
 def _settings(pairs: Sequence[str]) -> dict[str, Any]:
     import yaml
 
+    class Loader(yaml.SafeLoader):
+        """YAML 1.1, with 1e-3 as a number and not as text."""
+
+    number = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+.0123456789"))
     settings = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals:
             raise UsageError("SETTING_INVALID", pair, "is not KEY=VALUE", "write for example learning_rate=0.001")
-        settings[key] = yaml.safe_load(value)
+        try:
+            settings[key] = Loader(value).get_single_data()
+        except yaml.YAMLError as error:
+            raise UsageError("SETTING_INVALID", pair, first_line(error), "write the value as YAML has it") from error
     return settings
 
 

@@ -28,11 +28,12 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError as error:
-        # Below a file or in a read-only folder there is nothing to remove.
+    except (OSError, RuntimeError) as error:  # torch.save tells of a full disk with a RuntimeError
+        raise OutputError("OUTPUT_UNWRITABLE", path, str(error), "free space or choose another folder") from error
+    finally:
+        # After success, below a file or in a read-only folder there is nothing to remove.
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise OutputError("OUTPUT_UNWRITABLE", path, str(error), "free space or choose another folder") from error
 
 
 def write_text(text: str, path: Path) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 import medseg
-from medseg.cli import main
+from medseg.cli import _settings, main
+from medseg.errors import UsageError
 
 
 def run(*words):
@@ -100,3 +101,14 @@ def test_a_setting_without_a_value_is_refused(tiny_bundle, ball_data, tmp_path, 
     words = [tiny_bundle, "--data", ball_data, "--output", tmp_path / "run", "--set", "epochs"]
     assert main(["train", *map(str, words)]) == 2
     assert "SETTING_INVALID" in capsys.readouterr().err
+
+
+def test_settings_are_read_as_numbers_lists_and_text():
+    pairs = ["a=1e-3", "b=-2.5E4", "c=[1e-1, 2]", "d=unet", "e='1e-3'", "f=1e", "g=a=b"]
+    expected = {"a": 0.001, "b": -25000.0, "c": [0.1, 2], "d": "unet", "e": "1e-3", "f": "1e", "g": "a=b"}
+    assert _settings(pairs) == expected
+
+
+def test_a_value_that_is_no_yaml_is_refused():
+    with pytest.raises(UsageError, match="SETTING_INVALID"):
+        _settings(["fractions=[0.5, 0.5"])

@@ -57,3 +57,21 @@ def test_a_folder_is_held_by_one_process_at_a_time(tmp_path):
         other.join()
     with held(tmp_path / "out"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("raised", "seen"),
+    [
+        (RuntimeError("file write failed"), OutputError),
+        (KeyError("a"), KeyError),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+    ],
+)
+def test_whatever_stops_a_write_no_part_is_left(tmp_path, raised, seen):
+    def stop(file):
+        file.write(b"half")
+        raise raised
+
+    with pytest.raises(seen):
+        write_whole(tmp_path / "a.pt", stop)
+    assert not list(tmp_path.iterdir())

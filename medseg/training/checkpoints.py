@@ -62,6 +62,7 @@ class Checkpoints:
         self.best_epoch = 0
         self._losses: list[float] = []
         self._validated_epoch = 0
+        self._learning_rate = 0.0
 
     def attach(self, seed: int, resume: bool = False) -> None:
         """Hang the keeping of files and the seeding of epochs onto the run's engines.
@@ -77,19 +78,20 @@ class Checkpoints:
             self._restore()
         elif _is_first_rank():
             self.log_path.unlink(missing_ok=True)
-        self.trainer.add_event_handler(Events.EPOCH_STARTED, self._seed_epoch, seed)
+        self.trainer.add_event_handler(Events.EPOCH_STARTED, self._begin_epoch, seed)
         self.trainer.add_event_handler(Events.ITERATION_COMPLETED, self._note_loss)
         self.evaluator.add_event_handler(Events.COMPLETED, self._note_validation)
         if _is_first_rank():
             self.evaluator.add_event_handler(Events.COMPLETED, self._keep_best)
             self.trainer.add_event_handler(Events.EPOCH_COMPLETED, self._keep_last)
 
-    def _seed_epoch(self, trainer: Engine, seed: int) -> None:
+    def _begin_epoch(self, trainer: Engine, seed: int) -> None:
         set_determinism(seed=seed + trainer.state.epoch)
         transform = getattr(trainer.data_loader.dataset, "transform", None)  # type: ignore[attr-defined]
         if isinstance(transform, Randomizable):
             transform.set_random_state(seed=seed + trainer.state.epoch)
         self._losses = []
+        self._learning_rate = float(self.parts["optimizer"].param_groups[0]["lr"])
 
     def _note_loss(self, trainer: Engine) -> None:
         output: Any = trainer.state.output
@@ -119,7 +121,7 @@ class Checkpoints:
             "epoch": state.epoch,
             "loss": sum(self._losses) / max(len(self._losses), 1),
             **{name: metrics.get(name) for name in LOG_COLUMNS[2:5]},
-            "learning_rate": self.parts["optimizer"].param_groups[0]["lr"],
+            "learning_rate": self._learning_rate,
             "seconds": state.times.get("EPOCH_COMPLETED"),
         }
 
@@ -140,8 +142,17 @@ class Checkpoints:
         saved = torch.load(self.last_path, map_location="cpu", weights_only=True)
         for name, part in self.parts.items():
             part.load_state_dict(saved[name])
+        self._follow_schedule()
         self.best_metric, self.best_epoch = saved["best_metric"], saved["best_epoch"]
         self.trainer.add_event_handler(Events.STARTED, self._go_on_from, saved["epoch"])
+
+    def _follow_schedule(self) -> None:
+        """Take the rate from the schedule as it is now: with more epochs it falls more slowly than the saved one."""
+        scheduler = self.parts["lr_scheduler"]
+        if isinstance(scheduler, torch.optim.lr_scheduler.LambdaLR):
+            groups = self.parts["optimizer"].param_groups
+            for group, rate, factor in zip(groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True):
+                group["lr"] = rate * factor(scheduler.last_epoch)
 
     def _go_on_from(self, trainer: Engine, epoch: int) -> None:
         trainer.state.epoch = epoch

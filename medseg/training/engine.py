@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import time
@@ -13,23 +12,16 @@ from typing import Any
 
 import medseg
 from medseg.bundle.load import find_bundle
-from medseg.data.cases import Dataset, open_dataset
-from medseg.data.splits import Split, parts, write_split
-from medseg.errors import (
-    BundleError,
-    DatasetError,
-    MedsegError,
-    OutputError,
-    check_known,
-    coded_cause,
-    first_line,
-)
+from medseg.data.splits import Split, write_split
+from medseg.errors import BundleError, MedsegError, coded_cause, first_line
 from medseg.files import held, write_json, write_text
 from medseg.training.checkpoints import Checkpoints
+from medseg.training.checks import check_free, check_resumable, check_start, check_validated, read_config
 
 RECORD_NAME = "run.json"
 _CONFIGS = ("train.json", "inference.json")
-_LIBRARY_ERRORS = (RuntimeError, ValueError, TypeError, KeyError, OSError, MemoryError)
+_COPIED = ("LICENSE", "configs", "docs")
+_LIBRARY_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, OSError, MemoryError)
 
 EpochSeen = Callable[[Mapping[str, Any]], None]
 
@@ -105,45 +97,48 @@ def train(
         on_step: Called after each optimiser step with the step and the steps per epoch.
 
     Raises:
-        UsageError: A setting is not in the configuration; the nearest is named.
+        UsageError: A setting is not in the configuration, or cannot change in a resumed run.
         DatasetError: The data set cannot be used.
         OutputError: The folder holds another run.
         LockedError: Another run is writing to the folder.
-        BundleError: There is nothing to resume, or the configuration cannot be run.
+        BundleError: There is nothing to resume, the configuration cannot be run, or no epoch was validated.
     """
     started = time.perf_counter()
     options = options or TrainOptions()
     folder = Path(output).resolve()
     dataset_dir = Path(data).resolve()
+    source = folder if options.resume else find_bundle(bundle)
+    # All that can be refused is refused before the folder is made, and nothing is written before it is held.
+    split = None
     if options.resume:
-        _check_resumable(folder)
-        _write_overrides(folder, options.overrides)
+        check_resumable(folder, options.overrides)
     else:
-        _start_run(find_bundle(bundle), folder, dataset_dir, options)
+        split = check_start(source, folder, dataset_dir, options.overrides, options.new_split)
     with held(folder):
+        _begin(source, folder, dataset_dir, options, split)
         checkpoints = _followed(folder, dataset_dir, options.resume, on_epoch, on_step)
+    check_validated(folder)
     return TrainingRun(
         folder,
         checkpoints.best_metric,
         checkpoints.best_epoch,
-        int(_read(folder / "configs" / "train.json")["epochs"]),
+        int(read_config(folder / "configs" / "train.json")["epochs"]),
         time.perf_counter() - started,
     )
 
 
-def _start_run(bundle: Path, folder: Path, dataset_dir: Path, options: TrainOptions) -> None:
-    if (folder / "models" / "checkpoint.pt").exists() or folder == bundle:
-        raise OutputError(
-            "RUN_EXISTS", folder, "holds a bundle or run already", "give another folder, or --resume to go on with it"
-        )
-    if not (bundle / "configs" / "train.json").is_file():
-        raise BundleError("BUNDLE_INCOMPLETE", bundle, "there is no configs/train.json", "use a bundle that can train")
-    _check_known(_read(bundle / "configs" / "train.json"), options.overrides)
-    dataset = open_dataset(dataset_dir)
-    _check_labels(dataset.labels.names, _read(bundle / "configs" / "metadata.json"), dataset_dir)
-    shutil.copytree(bundle, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("models", "logs", "eval"))
+def _begin(bundle: Path, folder: Path, dataset_dir: Path, options: TrainOptions, split: Split | None) -> None:
+    """Write what a run starts from; without ``split``, only what changes in a resumed one."""
+    if split is None:
+        _write_overrides(folder, options.overrides)
+        path = folder / RECORD_NAME
+        known = read_config(path) if path.is_file() else {}
+        write_json({**known, "overrides": {**known.get("overrides", {}), **options.overrides}}, path)
+        return
+    check_free(bundle, folder)  # again: another run may have ended since
+    _copy(bundle, folder)
     _write_overrides(folder, options.overrides)
-    split = _record_split(folder, dataset, options.new_split)
+    write_split(split, folder / "configs" / "split.json")
     record = {
         "medseg": medseg.__version__,
         "bundle": bundle.name,
@@ -155,19 +150,18 @@ def _start_run(bundle: Path, folder: Path, dataset_dir: Path, options: TrainOpti
     _describe(folder, record)
 
 
-def _record_split(folder: Path, dataset: Dataset, is_new: bool) -> Split:
-    config = _read(folder / "configs" / "train.json")
-    path = folder / "configs" / "split.json"
-    own = str(path) if path.is_file() and not is_new else None
-    split = parts(dataset.cases, own, tuple(config["fractions"]), config["seed"])
-    write_split(split, path)
-    return split
+def _copy(bundle: Path, folder: Path) -> None:
+    for name in _COPIED:
+        if (bundle / name).is_dir():
+            shutil.copytree(bundle / name, folder / name, dirs_exist_ok=True)
+        elif (bundle / name).is_file():
+            shutil.copy2(bundle / name, folder / name)
 
 
 def _describe(folder: Path, record: Mapping[str, Any]) -> None:
     """Replace what the bundle says of its own training: its scores are not those of this run."""
     path = folder / "configs" / "metadata.json"
-    metadata = {**_read(path), "eval_metrics": {}, "name": folder.name, "data_source": "see run.json"}
+    metadata = {**read_config(path), "eval_metrics": {}, "name": folder.name, "data_source": "see run.json"}
     write_json({**metadata, "description": f"Trained from the bundle {record['bundle']}; see run.json."}, path)
     counts = ", ".join(f"{count} {part}" for part, count in record["cases"].items())
     changes = "".join(f"\n- {key}: {value}" for key, value in record["overrides"].items()) or " none"
@@ -179,38 +173,11 @@ def _describe(folder: Path, record: Mapping[str, Any]) -> None:
     )
 
 
-def _check_resumable(folder: Path) -> None:
-    if not (folder / "models" / "checkpoint.pt").is_file():
-        raise BundleError(
-            "NOTHING_TO_RESUME", folder, "there is no models/checkpoint.pt", "leave --resume out to start the run"
-        )
-
-
-def _check_labels(named: Mapping[int, str], metadata: Mapping[str, Any], dataset_dir: Path) -> None:
-    classes = metadata["network_data_format"]["outputs"]["pred"]["num_channels"]
-    if named and max(named) + 1 != classes:
-        raise DatasetError(
-            "LABELS_DIFFER",
-            dataset_dir,
-            f"its labels go up to {max(named)}, the bundle has {classes} classes with the background",
-            "use a bundle made for these labels",
-        )
-
-
-def _check_known(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:
-    """Refuse a key that the configuration does not have, naming the nearest."""
-    for key in overrides:
-        place: Any = config
-        for step in key.split("::"):
-            check_known("SETTING_UNKNOWN", [step], place if isinstance(place, Mapping) else [], f"train.json: {key}")
-            place = place[step]
-
-
 def _write_overrides(folder: Path, overrides: Mapping[str, Any]) -> None:
     """Write the changes into each configuration that has the key, so that training and predicting agree."""
     for name in _CONFIGS:
         path = folder / "configs" / name
-        config = _read(path)
+        config = read_config(path)
         for key, value in overrides.items():
             *way, last = key.split("::")
             place: Any = config
@@ -263,7 +230,3 @@ def _config_error(folder: Path, error: Exception) -> BundleError:
         first_line(root),
         "correct that setting, then repeat (--resume goes on from the last epoch)",
     )
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf8"))

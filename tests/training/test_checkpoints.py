@@ -7,15 +7,16 @@ from medseg.errors import BundleError
 from medseg.training.checkpoints import Checkpoints
 
 
-def run_of(tmp_path, metrics, epochs=None, resume=False, val_interval=1):
+def run_of(tmp_path, metrics, epochs=None, resume=False, val_interval=1, is_stepped=False, decay=0.5):
     """A run over one number whose validation gives ``metrics``, epoch by epoch."""
     network = nn.Linear(1, 1)
     optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: 0.5**epoch)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: decay**epoch)
 
     def step(engine, batch):
         with torch.no_grad():
             network.weight.fill_(float(engine.state.epoch))
+        optimizer.step()
         return {"loss": torch.tensor(float(engine.state.epoch))}
 
     trainer, evaluator = Engine(step), Engine(lambda engine, batch: None)
@@ -24,6 +25,9 @@ def run_of(tmp_path, metrics, epochs=None, resume=False, val_interval=1):
     checkpoints = Checkpoints(
         str(tmp_path / "models"), network, optimizer, scheduler, trainer, evaluator, str(tmp_path / "logs")
     )
+
+    if is_stepped:
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: scheduler.step())
 
     @trainer.on(Events.EPOCH_COMPLETED(every=val_interval))
     def validate(engine):
@@ -90,3 +94,16 @@ def test_an_epoch_without_validation_has_no_validation_in_the_log(tmp_path):
     run_of(tmp_path, [0.1, 0.2, 0.3, 0.4], val_interval=2)
     rows = (tmp_path / "logs" / "epochs.csv").read_text().splitlines()
     assert [row.split(",")[3] for row in rows[1:]] == ["", "0.2", "", "0.4"]
+
+
+def test_the_log_has_the_rate_that_each_epoch_was_trained_with(tmp_path):
+    run_of(tmp_path, [0.1, 0.2, 0.3], is_stepped=True)
+    rows = (tmp_path / "logs" / "epochs.csv").read_text().splitlines()
+    assert [float(row.split(",")[5]) for row in rows[1:]] == [1.0, 0.5, 0.25]
+
+
+def test_a_resumed_run_follows_the_schedule_as_it_is_now(tmp_path):
+    run_of(tmp_path, [0.1, 0.2], is_stepped=True)
+    run_of(tmp_path, [0.1, 0.2, 0.3, 0.4], resume=True, is_stepped=True, decay=0.9)
+    rows = (tmp_path / "logs" / "epochs.csv").read_text().splitlines()
+    assert [float(row.split(",")[5]) for row in rows[3:]] == pytest.approx([0.81, 0.729])

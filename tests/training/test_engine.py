@@ -8,7 +8,8 @@ import torch
 
 import medseg
 from medseg.data.splits import Split, read_split, write_split
-from medseg.errors import BundleError, DatasetError, GridError, LabelError, OutputError, UsageError
+from medseg.errors import BundleError, DatasetError, GridError, LabelError, LockedError, OutputError, UsageError
+from medseg.files import LOCK_NAME, held
 from medseg.inference.cohort import predict
 from medseg.training.engine import TrainOptions
 from tests.conftest import ball, save_nifti
@@ -189,3 +190,99 @@ def test_a_run_does_not_boast_with_its_bundle_s_scores(tiny_bundle, ball_data, t
     card = (tmp_path / "run" / "docs" / "README.md").read_text()
     assert "Trained by medseg" in card
     assert "- loss_name: dice" in card
+
+
+def content(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != LOCK_NAME}
+
+
+def test_a_bundle_is_never_trained_into_itself_or_another(tiny_bundle, ball_data, tmp_path):
+    other = shutil.copytree(tiny_bundle, tmp_path / "other")
+    (tiny_bundle / "models" / "model.pt").unlink()
+    for output in (tiny_bundle, other):
+        before = content(output)
+        with pytest.raises(OutputError, match="RUN_EXISTS"):
+            medseg.train(tiny_bundle, ball_data, output)
+        assert content(output) == before
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_folder_that_another_run_holds_is_not_changed(tiny_bundle, ball_data, tmp_path, resume):
+    if resume:
+        medseg.train(tiny_bundle, ball_data, tmp_path / "run", options=TrainOptions(epochs=1))
+    with held(tmp_path / "run"):
+        before = content(tmp_path / "run")
+        with pytest.raises(LockedError, match="OUTPUT_LOCKED"):
+            medseg.train(tiny_bundle, ball_data, tmp_path / "run", options=TrainOptions(epochs=2, resume=resume))
+        assert content(tmp_path / "run") == before
+
+
+@pytest.mark.parametrize(
+    ("settings", "code"), [({"learning_rate": 0.5}, "RESUME_SETTING"), ({"lerning_rate": 0.5}, "SETTING_UNKNOWN")]
+)
+def test_a_resumed_run_keeps_its_settings(tiny_bundle, ball_data, tmp_path, settings, code):
+    medseg.train(tiny_bundle, ball_data, tmp_path / "run", options=TrainOptions(epochs=1))
+    before = content(tmp_path / "run")
+    options = TrainOptions(epochs=2, settings=settings, resume=True)
+    with pytest.raises(UsageError, match=code):
+        medseg.train(tiny_bundle, ball_data, tmp_path / "run", options=options)
+    assert content(tmp_path / "run") == before
+
+
+def test_more_epochs_and_settings_said_again_are_recorded_when_resuming(tiny_bundle, ball_data, tmp_path):
+    first = TrainOptions(epochs=1, loss="dice")
+    medseg.train(tiny_bundle, ball_data, tmp_path / "run", options=first)
+    again = TrainOptions(epochs=2, loss="dice", resume=True)
+    assert medseg.train(tiny_bundle, ball_data, tmp_path / "run", options=again).epochs == 2
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["overrides"] == {"epochs": 2, "loss_name": "dice"}
+    assert record["bundle"] == tiny_bundle.name
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("inference", None),
+        ("metadata", None),
+        ("metadata", "network_data_format"),
+        *(("train", key) for key in ("epochs", "seed", "fractions", "checkpoints")),
+    ],
+)
+def test_an_incomplete_bundle_is_refused_by_what_it_lacks(tiny_bundle, ball_data, tmp_path, name, key):
+    path = tiny_bundle / "configs" / f"{name}.json"
+    config = json.loads(path.read_text())
+    path.unlink()
+    if key:
+        path.write_text(json.dumps({other: value for other, value in config.items() if other != key}))
+    with pytest.raises(BundleError, match=f"BUNDLE_INCOMPLETE.*{name}.json.*{key or ''}"):
+        medseg.train(tiny_bundle, ball_data, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_configuration_whose_trainer_is_none_is_told_with_a_code(tiny_bundle, ball_data, tmp_path):
+    options = TrainOptions(settings={"train::trainer": 5})
+    with pytest.raises(BundleError, match="TRAINING_FAILED.*AttributeError"):
+        medseg.train(tiny_bundle, ball_data, tmp_path / "run", options=options, on_epoch=print)
+
+
+def test_a_training_without_a_validated_epoch_says_so(tiny_bundle, ball_data, tmp_path):
+    options = TrainOptions(epochs=1, settings={"val_interval": 5})
+    with pytest.raises(BundleError, match="NOT_VALIDATED.*val_interval"):
+        medseg.train(tiny_bundle, ball_data, tmp_path / "run", options=options)
+
+
+def test_only_licence_configurations_and_pages_are_copied(tiny_bundle, ball_data, tmp_path):
+    for name in ("data", "predictions"):
+        (tiny_bundle / name).mkdir()
+        (tiny_bundle / name / "a.txt").write_text("large")
+    medseg.train(tiny_bundle, ball_data, tmp_path / "run", options=TrainOptions(epochs=1))
+    names = {path.name for path in (tmp_path / "run").iterdir()} - {LOCK_NAME}
+    assert names == {"LICENSE", "configs", "docs", "logs", "models", "run.json"}
+
+
+def test_a_start_after_a_failed_one_draws_its_own_split(tiny_bundle, ball_data, tmp_path):
+    (tmp_path / "run" / "configs").mkdir(parents=True)
+    ids = tuple(f"ball_{case}" for case in range(8))
+    write_split(Split(ids[:1], ids[1:2], ids[2:], None, "left"), tmp_path / "run" / "configs" / "split.json")
+    medseg.train(tiny_bundle, ball_data, tmp_path / "run", options=TrainOptions(epochs=1))
+    assert len(read_split(tmp_path / "run" / "configs" / "split.json").train) == 4
