@@ -13,11 +13,11 @@ help:  ## what can be made
 	$(PYTHON) -m venv .venv
 
 .venv/.installed: .venv/pyvenv.cfg setup.cfg pyproject.toml constraints.txt
-	$(INSTALL) -e .
+	$(INSTALL) --config-settings editable_mode=compat -e .
 	@touch $@
 
 .venv/.installed-test: .venv/.installed
-	$(INSTALL) -e '.[test]'
+	$(INSTALL) --config-settings editable_mode=compat -e '.[test]'
 	@touch $@
 
 demo: .venv/.installed  ## install, then segment and score synthetic scans: a page with pictures

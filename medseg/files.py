@@ -29,6 +29,8 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except (OSError, RuntimeError) as error:  # torch.save tells of a full disk with a RuntimeError
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise error.__context__ from None
         raise OutputError("OUTPUT_UNWRITABLE", path, str(error), "free space or choose another folder") from error
     finally:
         # After success, below a file or in a read-only folder there is nothing to remove.

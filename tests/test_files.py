@@ -75,3 +75,14 @@ def test_whatever_stops_a_write_no_part_is_left(tmp_path, raised, seen):
     with pytest.raises(seen):
         write_whole(tmp_path / "a.pt", stop)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupt_while_writing_is_no_full_disk(tmp_path):
+    def interrupted(file):
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise RuntimeError("unexpected pos")  # as torch.save does when it closes its archive
+
+    with pytest.raises(KeyboardInterrupt):
+        write_whole(tmp_path / "a", interrupted)

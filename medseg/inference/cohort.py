@@ -118,6 +118,7 @@ def predict(
     predictor = Predictor(opened, options, on_window)
     cases = open_images(images, len(opened.channels))
     folder = Path(output)
+    _check_outside(folder, Path(images))
     targets = _targets(cases, folder)
     records: list[CaseRecord] = []
     with held(folder):
@@ -187,6 +188,16 @@ def _targets(cases: Sequence[Case], folder: Path) -> dict[str, Path]:
         taken |= names
         targets[case.id] = target
     return targets
+
+
+def _check_outside(folder: Path, images: Path) -> None:
+    if images.is_dir() and images.resolve() in folder.resolve().parents:
+        raise OutputError(
+            "OUTPUT_INSIDE_INPUT",
+            folder,
+            f"lies inside {images}, where its masks would be the next run's images",
+            "give a folder beside the images",
+        )
 
 
 def _masks_on_record(folder: Path) -> set[str]:

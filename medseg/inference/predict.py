@@ -179,19 +179,20 @@ class Predictor:
 
     def _mirrored_mean(self, window: Tensor) -> Tensor:
         """Mean logits over the mirrorings of a batch of windows (N, C, X, Y[, Z])."""
-        total = torch.zeros((), device=window.device)
-        for axes in self._mirrorings:
-            logits = self.network(window.flip(axes) if axes else window)
-            if not isinstance(logits, Tensor):
-                kind = type(logits).__name__
-                raise ImageError(
-                    "OUTPUT_NOT_ONE_TENSOR", self._case_id, f"the network gives a {kind}", "export one output"
-                )
-            total = total + logits.flip(axes).float()
+        mean = self._logits(window)
+        for axes in self._mirrorings[1:]:
+            mean = mean + self._logits(window.flip(axes)).flip(axes)
         self._windows_done += len(window)
         if self.on_window:
             self.on_window(self._case_id, self._windows_done)
-        return total / len(self._mirrorings)
+        return mean / len(self._mirrorings) if len(self._mirrorings) > 1 else mean
+
+    def _logits(self, window: Tensor) -> Tensor:
+        logits = self.network(window)
+        if not isinstance(logits, Tensor):
+            kind = type(logits).__name__
+            raise ImageError("OUTPUT_NOT_ONE_TENSOR", self._case_id, f"the network gives a {kind}", "export one output")
+        return logits.float()
 
     def _set_overlap(self, overlap: float) -> None:
         if not hasattr(self.bundle.inferer, "overlap"):

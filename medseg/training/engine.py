@@ -13,7 +13,7 @@ from typing import Any
 import medseg
 from medseg.bundle.load import find_bundle
 from medseg.data.splits import Split, write_split
-from medseg.errors import BundleError, MedsegError, coded_cause, first_line
+from medseg.errors import BundleError, MedsegError, UsageError, coded_cause, first_line
 from medseg.files import held, write_json, write_text
 from medseg.training.checkpoints import Checkpoints
 from medseg.training.checks import check_free, check_resumable, check_start, check_validated, read_config
@@ -45,6 +45,10 @@ class TrainOptions:
     settings: Mapping[str, Any] = field(default_factory=dict)
     resume: bool = False
     new_split: bool = False
+
+    def __post_init__(self) -> None:
+        if self.epochs is not None and self.epochs < 1:
+            raise UsageError("SETTING_INVALID", "epochs", f"{self.epochs} is below 1", "give a number such as 50")
 
     @property
     def overrides(self) -> dict[str, Any]:

@@ -136,3 +136,9 @@ def test_a_record_that_cannot_be_read_is_not_passed_over(tiny_bundle, scans, tmp
     (tmp_path / "out" / "predictions.json").write_text("{")
     with pytest.raises(OutputError, match="OUTPUT_RECORD_UNREADABLE"):
         medseg.predict(tiny_bundle, scans, tmp_path / "out")
+
+
+def test_masks_are_not_put_among_the_images(tiny_bundle, scans):
+    with pytest.raises(OutputError, match="OUTPUT_INSIDE_INPUT"):
+        medseg.predict(tiny_bundle, scans, scans / "masks")
+    assert not (scans / "masks").exists()

@@ -286,3 +286,8 @@ def test_a_start_after_a_failed_one_draws_its_own_split(tiny_bundle, ball_data, 
     write_split(Split(ids[:1], ids[1:2], ids[2:], None, "left"), tmp_path / "run" / "configs" / "split.json")
     medseg.train(tiny_bundle, ball_data, tmp_path / "run", options=TrainOptions(epochs=1))
     assert len(read_split(tmp_path / "run" / "configs" / "split.json").train) == 4
+
+
+def test_a_training_of_no_epochs_is_refused():
+    with pytest.raises(UsageError, match="SETTING_INVALID: epochs"):
+        TrainOptions(epochs=0)
