@@ -230,9 +230,12 @@ def _as_labels(pred: NDArray, bundle: Bundle, case: Case) -> NDArray[np.integer]
     """A postprocessed result (1, …) of labels or (C, …) of one-hot classes as one label array; nothing is guessed."""
     kind: type[np.integer] = np.uint8 if len(bundle.labels) <= 256 else np.uint16
     if pred.shape[0] == 1:
-        unknown = sorted(set(np.unique(pred).tolist()) - set(bundle.labels))
+        labels = pred[0].astype(kind)
+        is_exact = bool((labels == pred[0]).all())
+        found = np.flatnonzero(np.bincount(labels.ravel())) if is_exact else np.unique(pred)
+        unknown = sorted(set(found.tolist()) - set(bundle.labels))
         if not unknown:
-            return pred[0].astype(kind)
+            return labels
         problem = f"the mask holds {unknown[:3]}, the bundle's labels are {', '.join(map(str, bundle.labels))}"
     elif pred.shape[0] == len(bundle.labels):
         if np.isin(pred, (0, 1)).all() and (pred.sum(axis=0) == 1).all():
