@@ -21,14 +21,15 @@ ZIP_ERRORS: tuple[type[Exception], ...] = (zipfile.BadZipFile, *PARSER_ERRORS)
 def read_npz(path: Path) -> Volume:
     """Read the one array of two or more axes in ``path``, whatever its name.
 
-    Its grid is the 4 by 4 array named ``affine`` where there is one, else 1 mm
-    voxels. Four axes, or a true ``has_channels``, mean channels first. Booleans
+    Its grid is the 4 by 4 array named ``affine`` where there is one, else it has none
+    (``has_grid`` is false). Four axes, or a true ``has_channels``, mean channels first. Booleans
     become uint8.
 
     Raises:
         ImageError: Damaged, pickled, or with no such array or several.
     """
     arrays = _arrays(path)
+    has_grid = AFFINE_KEY in arrays
     affine = np.asarray(arrays.pop(AFFINE_KEY, np.eye(4)), dtype=float)
     flag = arrays.pop(CHANNELS_KEY, np.array(False))
     images = {name: array for name, array in arrays.items() if array.ndim >= 2}
@@ -45,7 +46,7 @@ def read_npz(path: Path) -> Volume:
         raise ImageError("IMAGE_GRID", path, f"{AFFINE_KEY!r} has shape {affine.shape}", "store it as 4 by 4")
     has_channels = array.ndim == 4 or (bool(flag.any()) and array.ndim == 3)
     shape = array.shape[1:] if has_channels else array.shape
-    return Volume(array, affine, has_channels, check_affine(affine, shape, path) + value_notes(array))
+    return Volume(array, affine, has_channels, check_affine(affine, shape, path) + value_notes(array), has_grid)
 
 
 def _arrays(path: Path) -> dict[str, NDArray]:

@@ -11,12 +11,16 @@ from pathlib import Path
 
 from medseg.errors import DatasetError
 
+PART_ENDING = re.compile(r"(.+)#(t?\d+)", re.DOTALL)
+"""A path that names a part of its file: ``FILE#N`` a slice or page, ``FILE#tN`` a time frame, from 0."""
+
 GROUP_RULES = (
     re.compile(r"(?<![A-Za-z0-9])patient[-_]?\d+", re.IGNORECASE),
     re.compile(r"(?<![A-Za-z0-9])TCGA[-_][A-Z0-9]{2}[-_][A-Z0-9]{4}(?![A-Z0-9])"),
     re.compile(r"(?<![A-Za-z0-9])sub-[A-Za-z0-9]+"),
+    re.compile(r"(?<![A-Za-z0-9])ID_\d{4}(?=_Z_\d{4}(?![A-Za-z0-9]))"),
 )
-"""Parts of a case id that name the patient (ACDC, TCGA, BIDS); the first that is found counts."""
+"""Parts of a case id that name the patient (ACDC, TCGA, BIDS, lung CT slices); the first that is found counts."""
 
 
 @dataclass(frozen=True)
@@ -26,15 +30,21 @@ class Case:
     Args:
         id: Unique in its data set; may hold ``/`` but never ``..``.
         images: One path per channel, or a single file that holds all channels. A path
-            may end in ``#N``, slice N along the third axis.
-        label: Path of the reference mask; None where there is none.
+            may end in ``#N``, slice N along the third axis, or ``#tN``, time frame N.
+        label: Path of the reference mask, or paths of the masks whose union it is (a left
+            and a right half); None where there is none.
         group: The patient: cases of one group never end up in two parts of a split.
     """
 
     id: str
     images: tuple[str, ...]
-    label: str | None
+    label: str | tuple[str, ...] | None
     group: str
+
+    @property
+    def label_files(self) -> tuple[str, ...]:
+        """The files of the reference mask: none, one, or those to be united."""
+        return label_files(self.label)
 
 
 @dataclass(frozen=True)
@@ -65,6 +75,7 @@ class Dataset:
         labels: What the masks' values mean; empty where nothing says.
         channels: Name of each channel; empty where nothing says.
         layout: Name of the layout as which it was recognised.
+        unlabelled: Ids of images that their publisher has drawn no mask for; they are no cases.
     """
 
     root: Path
@@ -72,6 +83,7 @@ class Dataset:
     labels: Labels
     channels: tuple[str, ...]
     layout: str
+    unlabelled: tuple[str, ...] = ()
 
 
 def guessed_group(case_id: str) -> str:
@@ -125,18 +137,29 @@ def case_ids(choices: Sequence[Sequence[str]]) -> list[str]:
     return ids
 
 
-def split_slice(path: str) -> tuple[str, str]:
-    """A path and its ``#N`` ending (or an empty string).
+def label_files(label: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    """The files of a mask, however many.
 
-    >>> split_slice("train-volume.tif#3"), split_slice("scan.nii.gz")
-    (('train-volume.tif', '#3'), ('scan.nii.gz', ''))
+    >>> label_files(None), label_files("mask.png"), label_files(("left.png", "right.png"))
+    ((), ('mask.png',), ('left.png', 'right.png'))
     """
-    match = re.fullmatch(r"(.+)(#\d+)", path, re.DOTALL)
-    return (match[1], match[2]) if match else (path, "")
+    if label is None:
+        return ()
+    return (label,) if isinstance(label, str) else tuple(label)
+
+
+def split_slice(path: str) -> tuple[str, str]:
+    """A path and its ending ``#N`` (a slice) or ``#tN`` (a time frame), or an empty string.
+
+    >>> split_slice("train-volume.tif#3"), split_slice("cine.nii.gz#t11"), split_slice("scan.nii.gz")
+    (('train-volume.tif', '#3'), ('cine.nii.gz', '#t11'), ('scan.nii.gz', ''))
+    """
+    match = PART_ENDING.fullmatch(path)
+    return (match[1], f"#{match[2]}") if match else (path, "")
 
 
 def is_present(path: str) -> bool:
-    """Whether the file (or DICOM folder) of a case's path exists, with or without ``#N``."""
+    """Whether the file (or DICOM folder) of a case's path exists, with or without ``#N`` or ``#tN``."""
     return os.path.lexists(path) or Path(split_slice(path)[0]).exists()
 
 

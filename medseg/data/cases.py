@@ -12,9 +12,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from medseg.data.case import Case, Dataset, Labels, case_ids, guessed_group, is_present, some_of
-from medseg.data.descriptions import DESCRIPTION, TABLE, cases_of, read_description, read_table, write_dataset
+from medseg.data.channels import Channels, are_modalities, channel_count, with_channels
+from medseg.data.descriptions import DESCRIPTION, read_description, write_dataset
 from medseg.data.layouts import LAYOUTS, Layout
-from medseg.data.listing import Folder, Found, names_of, numbered
+from medseg.data.listing import Folder, Found, cases_of, names_of, numbered
+from medseg.data.publishers import recognise_modalities
+from medseg.data.tables import TABLE, read_table
 from medseg.errors import DatasetError
 
 __all__ = ["Case", "Dataset", "Labels", "datalist", "open_dataset", "open_images", "write_dataset"]
@@ -38,24 +41,19 @@ def open_dataset(path: str | Path) -> Dataset:
     layout, found = _recognised(Folder(place))
     if layout is None or found is None:
         raise _no_cases(place)
-    alone = [f"{p.relative_to(place)} has no mask" for p in found.images_alone]
-    alone += [f"{p.relative_to(place)} has no image" for p in found.masks_alone]
-    if alone:
-        raise DatasetError(
-            "CASES_UNPAIRED",
-            place,
-            f"read as {layout.name} ({layout.looks_like}), {len(alone)} files are left over: {some_of(alone)}",
-            f"complete or remove them, or describe the cases in a {DESCRIPTION} or {TABLE}",
-        )
-    return Dataset(place, cases_of(found.pairs), found.labels, found.channels, layout.name)
+    _check_whole(place, layout, found)
+    unlabelled = tuple(sorted(pair.names[0] for pair in found.unlabelled))
+    return Dataset(place, cases_of(found.pairs), found.labels, found.channels, layout.name, unlabelled)
 
 
-def open_images(path: str | Path, channels: int | None = None) -> tuple[Case, ...]:
+def open_images(path: str | Path, channels: Channels = None) -> tuple[Case, ...]:
     """The cases to predict in a file, a folder, a DICOM series' folder, a list (``.txt``) or a CSV.
 
     In a folder every image at any depth is a case; where the folder is laid out as a
     data set, its masks are left out. Files that differ only in ``_0000``, ``_0001`` …
-    are one case's channels, if there are as many as ``channels``.
+    are one case's channels, if there are as many as ``channels``. Where brain MR channels
+    are wanted by name, files named by modality are one case's channels, with masks beside
+    them or without.
 
     A case's id is its path in the folder without suffix; where two cases would share
     it (``a.nii`` and ``a.nii.gz``), both keep their suffix. It never leads out of the
@@ -63,29 +61,32 @@ def open_images(path: str | Path, channels: int | None = None) -> tuple[Case, ..
 
     Args:
         path: Where to look.
-        channels: How many the model wants; up to 8 files are taken as channels if None.
+        channels: How many the model wants, or which, by name and in its order; up to 8
+            files are taken as channels if None. See :func:`medseg.data.channels.with_channels`.
 
     Raises:
-        DatasetError: NOT_FOUND, NO_CASES, CHANNELS_MISSING, or what is wrong with a list.
+        DatasetError: NOT_FOUND, NO_CASES, CHANNELS_MISSING, CHANNELS_DIFFER, or what is wrong with a list.
     """
     place = _place(path)
     if place.is_file() and place.name != DESCRIPTION:
-        return _in_file(place)
+        return with_channels(_in_file(place), (), channels, place)
     described = _described(place)
-    return _in_folder(place, channels) if described is None else _without_masks(described.cases)
+    if described is not None:
+        return with_channels(_without_masks(described.cases), described.channels, channels, place)
+    return _in_folder(place, channels)
 
 
 def datalist(cases: Iterable[Case]) -> list[dict[str, str | list[str]]]:
     """The cases as MONAI's dictionary transforms take them: ``image``, ``label``, ``case_id``.
 
-    ``image`` is a path, or a list of paths if there is one per channel; ``label`` is
-    left out where there is none.
+    ``image`` is a path, or a list of paths if there is one per channel; ``label`` is a
+    path, or a list of paths whose masks are to be united, and left out where there is none.
     """
     records: list[dict[str, str | list[str]]] = []
     for case in cases:
         record: dict[str, str | list[str]] = {"image": case.images[0] if len(case.images) == 1 else list(case.images)}
         if case.label is not None:
-            record["label"] = case.label
+            record["label"] = case.label if isinstance(case.label, str) else list(case.label)
         records.append({**record, "case_id": case.id})
     return records
 
@@ -113,26 +114,61 @@ def _in_file(place: Path) -> tuple[Case, ...]:
     return _named(_listed(place) if place.suffix.lower() == ".txt" else [place], channels=1)
 
 
-def _in_folder(place: Path, channels: int | None) -> tuple[Case, ...]:
+def _in_folder(place: Path, channels: Channels) -> tuple[Case, ...]:
     folder = Folder(place)
     _, found = _recognised(folder)
+    if found is None and are_modalities(channels):
+        found = recognise_modalities(folder)
+    if found is not None and found.lacking:
+        raise _lacking(place, found)
     if found is not None and found.pairs:
-        items: list[tuple[Sequence[str], tuple[str, ...]]] = [(pair.names, pair.images) for pair in found.pairs]
+        items: list[tuple[Sequence[str], tuple[str, ...]]]
+        items = [(pair.names, pair.images) for pair in (*found.pairs, *found.unlabelled)]
         alone = _grouped(found.images_alone, len(found.pairs[0].images))
-        return _with_ids(items + [(names_of(image, place), images) for image, images in alone])
+        cases = _with_ids(items + [(names_of(image, place), images) for image, images in alone])
+        return with_channels(cases, found.channels, channels, place)
     if not folder.images:
         raise _no_cases(place)
     if folder.images == (place,):
-        return (_case(place.name, (str(place),)),)
-    return _named(folder.images, channels, place)
+        return with_channels((_case(place.name, (str(place),)),), (), channels, place)
+    return with_channels(_named(folder.images, channel_count(channels), place), (), channels, place)
 
 
 def _recognised(folder: Folder) -> tuple[Layout | None, Found | None]:
     for layout in LAYOUTS:
         found = layout.recognise(folder)
-        if found is not None and (found.pairs or found.images_alone or found.masks_alone):
+        if found is not None and (
+            found.pairs or found.images_alone or found.masks_alone or found.lacking or found.wrong
+        ):
             return layout, found
     return None, None
+
+
+def _check_whole(place: Path, layout: Layout, found: Found) -> None:
+    """Refuse a folder with anything left over or incomplete, naming all of it."""
+    rest = [f"{pair.names[-1]} has no mask" for pair in found.pairs if pair.label is None]
+    rest += [f"{path.relative_to(place)} has no mask" for path in found.images_alone]
+    rest += [f"{path.relative_to(place)} has no image" for path in found.masks_alone]
+    rest += found.wrong
+    if found.lacking and not rest:
+        raise _lacking(place, found)
+    rest += found.lacking
+    if rest:
+        raise DatasetError(
+            "CASES_UNPAIRED",
+            place,
+            f"read as {layout.name} ({layout.looks_like}), {len(rest)} are incomplete or left over: {some_of(rest)}",
+            f"complete or remove them, or describe the cases in a {DESCRIPTION} or {TABLE}",
+        )
+
+
+def _lacking(place: Path, found: Found) -> DatasetError:
+    return DatasetError(
+        "CHANNELS_MISSING",
+        place,
+        f"{len(found.lacking)} cases lack channels that others have: {some_of(found.lacking)}",
+        "add the missing channels, or move the cases away",
+    )
 
 
 def _listed(path: Path) -> list[Path]:

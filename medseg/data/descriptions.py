@@ -1,24 +1,27 @@
-"""Data sets that describe themselves: dataset.json (Decathlon, nnU-Net) and CSV tables."""
+"""Data sets that describe themselves by a dataset.json, in the form of the Decathlon or of nnU-Net."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from medseg.data.case import Case, Dataset, Labels, case_ids, guessed_group, is_present, some_of, split_slice
+from medseg.data.case import (
+    Case,
+    Dataset,
+    Labels,
+    is_present,
+    some_of,
+)
 from medseg.data.layouts import recognise_nnunet
-from medseg.data.listing import Folder, Pair, names_of
+from medseg.data.listing import Folder, Pair, cases_of, check_present, names_in_list, one_or_more
 from medseg.errors import DatasetError, OutputError
 from medseg.files import write_text
 
 DESCRIPTION = "dataset.json"
-TABLE = "dataset.csv"
 
 
 def read_description(path: Path) -> Dataset:
@@ -39,34 +42,6 @@ def read_description(path: Path) -> Dataset:
     if "channel_names" in content and "file_ending" in content:
         return Dataset(path.parent, cases_of(_nnunet_pairs(content, path)), labels, channels, "nnunet")
     raise _invalid(path, "neither a list 'training' (Decathlon) nor 'channel_names' and 'file_ending' (nnU-Net)")
-
-
-def read_table(path: Path, needs_label: bool = True) -> Dataset:
-    """The data set of a CSV: columns ``image`` (``image_2`` …), ``label``, and perhaps ``id`` and ``group``.
-
-    Relative paths count from the CSV's folder. The separator is a comma or a semicolon.
-
-    Args:
-        path: The CSV file, UTF-8.
-        needs_label: Whether a row without a mask is an error.
-
-    Raises:
-        DatasetError: CSV_INVALID or FILES_MISSING.
-    """
-    rows = _rows(path)
-    image_columns = _image_columns(path, rows[0], needs_label)
-    pairs, groups = [], []
-    for line, row in enumerate(rows, start=2):
-        cells = {key: (value or "").strip() for key, value in row.items() if key}
-        images = [cells[column] for column in image_columns]
-        if not all(images) or (needs_label and not cells["label"]):
-            raise _invalid_table(path, f"line {line} has an empty cell")
-        found = [_from(path.parent, text) for text in images]
-        names = (cells["id"],) if cells.get("id") else _names_in_list(found[0], path.parent)
-        pairs.append(Pair(names, tuple(found), _from(path.parent, cells["label"]) if cells.get("label") else ""))
-        groups.append(cells.get("group") or None)
-    _check_present(path, pairs)
-    return Dataset(path.parent, cases_of(pairs, groups), Labels(), (), "csv")
 
 
 def write_dataset(dataset: Dataset, folder: str | Path) -> Path:
@@ -95,18 +70,6 @@ def write_dataset(dataset: Dataset, folder: str | Path) -> Path:
     return target
 
 
-def cases_of(pairs: Iterable[Pair], groups: Iterable[str | None] | None = None) -> tuple[Case, ...]:
-    """Cases with distinct ids, sorted by id; a group that is not given is guessed from the id."""
-    pairs = tuple(pairs)
-    ids = case_ids([pair.names for pair in pairs])
-    given = tuple(groups) if groups is not None else (None,) * len(pairs)
-    cases = (
-        Case(name, pair.images, pair.label or None, group or guessed_group(name))
-        for name, pair, group in zip(ids, pairs, given, strict=True)
-    )
-    return tuple(sorted(cases, key=lambda case: case.id))
-
-
 def _loaded(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -125,15 +88,16 @@ def _listed(training: object, path: Path) -> tuple[list[Pair], list[str | None]]
         if not isinstance(entry, dict) or not {"image", "label"} <= entry.keys():
             raise _invalid(path, f"training[{number}] is {str(entry)[:80]!r}, without 'image' and 'label'")
         images = entry["image"] if isinstance(entry["image"], list) else [entry["image"]]
-        if not images or not all(isinstance(text, str) for text in (*images, entry["label"])):
+        masks = entry["label"] if isinstance(entry["label"], list) else [entry["label"]]
+        if not images or not masks or not all(isinstance(text, str) for text in (*images, *masks)):
             raise _invalid(path, f"training[{number}] names its files by something else than text")
         if Path(images[0]).name.startswith("._"):
             continue
         found = [image for text in images for image in _with_channels(inside(path, text))]
-        names = (str(entry["id"]),) if "id" in entry else _names_in_list(found[0], path.parent, inside(path, images[0]))
-        pairs.append(Pair(names, tuple(found), inside(path, entry["label"])))
+        names = (str(entry["id"]),) if "id" in entry else names_in_list(found[0], path.parent, inside(path, images[0]))
+        pairs.append(Pair(names, tuple(found), one_or_more([inside(path, text) for text in masks])))
         groups.append(str(entry["group"]) if "group" in entry else None)
-    _check_present(path, pairs)
+    check_present(path, pairs)
     return pairs, groups
 
 
@@ -165,30 +129,6 @@ def _with_channels(path: str) -> list[str]:
     while (place.parent / f"{stem}_{len(channels):04d}{suffix}").is_file():
         channels.append(str(place.parent / f"{stem}_{len(channels):04d}{suffix}"))
     return channels or [path]
-
-
-def _names_in_list(path: str, root: Path, called: str | None = None) -> tuple[str, ...]:
-    """The names that a case of this path could go by, with the page of ``#N`` added."""
-    file, page = split_slice(called or path)
-    names = (
-        names_of(Path(file), root) if Path(file).is_relative_to(root) else (names_of(Path(file), Path(file).parent)[0],)
-    )
-    return tuple(f"{name}_{int(page[1:]):03d}" if page else name for name in names)
-
-
-def _from(folder: Path, text: str) -> str:
-    return os.path.normpath(folder / text)
-
-
-def _check_present(path: Path, pairs: Iterable[Pair]) -> None:
-    missing = [name for pair in pairs for name in (*pair.images, pair.label) if name and not is_present(name)]
-    if missing:
-        raise DatasetError(
-            "FILES_MISSING",
-            path,
-            f"{len(missing)} files are not there: {some_of(missing)}",
-            "copy them or correct the paths",
-        )
 
 
 def _nnunet_pairs(content: Mapping[str, Any], path: Path) -> tuple[Pair, ...]:
@@ -236,27 +176,6 @@ def _channels(content: Mapping[str, Any], path: Path) -> tuple[str, ...]:
     raise _invalid(path, f"channels {str(channels)[:80]!r} are not names by number")
 
 
-def _rows(path: Path) -> list[dict[str | None, str | None]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        first = text.split("\n", 1)[0]
-        delimiter = ";" if first.count(";") > first.count(",") else ","
-        rows: list[dict[str | None, str | None]] = list(csv.DictReader(io.StringIO(text), delimiter=delimiter))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise _invalid_table(path, f"cannot be read ({error})") from error
-    if not rows:
-        raise _invalid_table(path, "has no rows")
-    return rows
-
-
-def _image_columns(path: Path, row: Mapping[str | None, object], needs_label: bool) -> list[str]:
-    columns = [str(column) for column in row if column]
-    numbered = sorted((c for c in columns if re.fullmatch(r"image_\d+", c)), key=lambda c: int(c[6:]))
-    if "image" not in columns or (needs_label and "label" not in columns):
-        raise _invalid_table(path, f"has the columns {', '.join(columns)}, but 'image' and 'label' are needed")
-    return ["image", *numbered]
-
-
 def _labels_entry(labels: Labels) -> dict[str, object]:
     """Decathlon's form, name by value; nnU-Net's where there are regions, which have no value."""
     if not labels.regions:
@@ -269,7 +188,8 @@ def _entry(case: Case, target: Path) -> dict[str, object]:
     images = [_below(text, target) for text in case.images]
     entry: dict[str, object] = {"image": images[0] if len(images) == 1 else images}
     if case.label is not None:
-        entry["label"] = _below(case.label, target)
+        masks = [_below(text, target) for text in case.label_files]
+        entry["label"] = masks[0] if len(masks) == 1 else masks
     return {**entry, "id": case.id, "group": case.group}
 
 
@@ -286,7 +206,3 @@ def _invalid(path: Path, problem: str) -> DatasetError:
         problem,
         "list {\"image\": path, \"label\": path} under 'training' and name each value under 'labels'",
     )
-
-
-def _invalid_table(path: Path, problem: str) -> DatasetError:
-    return DatasetError("CSV_INVALID", path, problem, "give a header line with image,label and one line for each case")

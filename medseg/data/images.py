@@ -7,8 +7,7 @@ something it is not is refused with a code, and what is merely odd comes back as
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medseg.data.archives import read_npz
+from medseg.data.case import PART_ENDING, split_slice
 from medseg.data.dicom import holds_images, is_dicom_file, read_dicom
 from medseg.data.itk_formats import read_metaimage, read_nrrd
+from medseg.data.joining import united
 from medseg.data.labels import expected_labels, whole_labels
 from medseg.data.nifti import read_nifti, refuse_pair
 from medseg.data.pictures import read_picture, read_picture_labels
@@ -43,8 +44,6 @@ __all__ = [
     "read_mask",
     "write",
 ]
-
-SLICE_SUFFIX = re.compile(r"(.+)#(\d+)")
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,8 @@ def read(path: str | Path) -> Volume:
 
     A fourth axis, colours and vectors become channels, first. Stored types are kept
     unless the header scales them. ``FILE#N`` is slice N (from 0) along the third axis,
-    or page N of a TIFF, as a 2D image.
+    or page N of a TIFF, as a 2D image; ``FILE#tN`` is frame N (from 0) along the fourth
+    axis of a NIfTI file, as a 3D image.
 
     Args:
         path: The file or folder.
@@ -90,30 +90,37 @@ def read(path: str | Path) -> Volume:
     Raises:
         ImageError: The file is missing, damaged, contradictory or of an unknown format.
     """
-    file, slice_index = _split(path)
-    return _read(file, slice_index, _reader(file).read)
+    file, part = _split(path)
+    return _read(file, part, _reader(file).read)
 
 
-def read_mask(path: str | Path, values: Collection[int] | None = None) -> Volume:
+def read_mask(path: str | Path | Sequence[str | Path], values: Collection[int] | None = None) -> Volume:
     """Read a mask: one whole, non-negative label per voxel, no channels.
 
     Floats that hold whole numbers are converted; a colour picture whose channels agree
     is reduced to one; a palette picture gives its palette indices.
 
     Args:
-        path: As for ``read``.
+        path: As for ``read``; of several paths, the union of their masks.
         values: The labels that may occur. Where these are 0 and 1, a mask of 0 and 255
             is mapped, and an 8-bit picture with grey edges cut at half of 255; both
             are noted.
 
     Raises:
         ImageError: As ``read``.
-        LabelError: Not whole, negative, unexpected, or several channels.
+        LabelError: Not whole, negative, unexpected, several channels, or parts that contradict each other.
+        GridError: ``GRID_MISMATCH``: the parts lie on different grids.
     """
-    file, slice_index = _split(path)
+    if not isinstance(path, str | Path):
+        return united([_read_mask(each, values) for each in path], path)
+    return _read_mask(path, values)
+
+
+def _read_mask(path: str | Path, values: Collection[int] | None) -> Volume:
+    file, part = _split(path)
     reader = _reader(file)
     is_picture = reader.name == "picture"
-    volume = _read(file, slice_index, read_picture_labels if is_picture else reader.read)
+    volume = _read(file, part, read_picture_labels if is_picture else reader.read)
     array = volume.array
     if volume.has_channels:
         if not is_picture or not (array == array[:1]).all():
@@ -151,47 +158,47 @@ def find_images(folder: str | Path) -> list[Path]:
 
 
 def image_stem(path: str | Path) -> str:
-    """The name without folders and image suffix; ``#N`` stays, for it names another image.
+    """The name without folders and image suffix; ``#N`` and ``#tN`` stay, for they name another image.
 
     >>> image_stem("scans/a.b.nii.gz"), image_stem("pages.tif#3")
     ('a.b', 'pages#3')
     """
-    name = Path(path).name
-    match = SLICE_SUFFIX.fullmatch(name)
-    name, number = (match[1], f"#{match[2]}") if match else (name, "")
+    name, part = split_slice(Path(path).name)
     suffix = _suffix(name)
-    return (name[: -len(suffix)] if suffix and len(suffix) < len(name) else name) + number
+    return (name[: -len(suffix)] if suffix and len(suffix) < len(name) else name) + part
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file's name ends as one of ``READERS`` expects (``#N`` left out)."""
-    match = SLICE_SUFFIX.fullmatch(name)
-    return _suffix(match[1] if match else name) != ""
+    """Whether a file's name ends as one of ``READERS`` expects (``#N`` and ``#tN`` left out)."""
+    return _suffix(split_slice(name)[0]) != ""
 
 
-def _read(path: Path, slice_index: int | None, reader: Callable[..., Volume]) -> Volume:
+def _read(path: Path, part: str, reader: Callable[..., Volume]) -> Volume:
+    """The file, or the part of it that ``N`` (a slice or page) or ``tN`` (a time frame) names."""
     try:
-        if slice_index is not None and reader in (read_picture, read_picture_labels):
-            return reader(path, slice_index)
+        if part.isdecimal() and reader in (read_picture, read_picture_labels):
+            return reader(path, int(part))
         volume = reader(path)
     except (OSError, MemoryError) as error:
         problem = f"it cannot be read ({type(error).__name__}: {error})"
         raise ImageError("IMAGE_UNREADABLE", path, problem, "check its permissions and the memory") from error
-    return volume if slice_index is None else _slice(volume, slice_index, path)
+    if not part:
+        return volume
+    return _slice(volume, int(part), path) if part.isdecimal() else _frame(volume, int(part[1:]), path)
 
 
-def _split(path: str | Path) -> tuple[Path, int | None]:
-    """The file, and the slice that ``#N`` names; a file whose real name ends so comes first."""
+def _split(path: str | Path) -> tuple[Path, str]:
+    """The file, and the part that ``#N`` or ``#tN`` names; a file whose real name ends so comes first."""
     try:
         whole = Path(path)
-        match = None if whole.exists() else SLICE_SUFFIX.fullmatch(str(path))
+        match = None if whole.exists() else PART_ENDING.fullmatch(str(path))
         file = Path(match[1]) if match else whole
         if not (file.is_file() or file.is_dir()):
             problem = "it is neither a file nor a folder" if file.exists() else "there is no such file or folder"
             raise ImageError("IMAGE_NOT_FOUND", path, problem, "check the path")
     except (OSError, ValueError) as error:
         raise ImageError("IMAGE_NOT_FOUND", repr(path), f"it is no usable path ({error})", "check it") from error
-    return file, int(match[2]) if match else None
+    return file, match[2] if match else ""
 
 
 def _reader(path: Path) -> Reader:
@@ -232,6 +239,18 @@ def _slice(volume: Volume, index: int, path: Path) -> Volume:
     affine = volume.affine.copy()
     affine[:, 3] += index * affine[:, 2]
     return replace(volume, array=volume.array[..., index], affine=affine)
+
+
+def _frame(volume: Volume, index: int, path: Path) -> Volume:
+    """Frame ``index`` along the fourth axis of a NIfTI file; only there is it known to be time or channels."""
+    count = volume.array.shape[0] if volume.has_channels and volume.array.ndim == 4 else 1
+    if _reader(path) is not READERS[0] or index >= count:
+        problem = f"frame {index} of {count} (counted from 0) in {path.name}"
+        raise ImageError("FRAME_NOT_FOUND", path, problem, "name a frame that a 4D NIfTI file holds")
+    if volume.array.ndim < 4:
+        return volume
+    # A copy lets the other frames go.
+    return replace(volume, array=volume.array[index].copy(), has_channels=False)
 
 
 def __getattr__(name: str) -> Any:

@@ -7,30 +7,25 @@ and masks belong together and which stand alone, and leaves errors to its caller
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medseg.data.case import Labels
 from medseg.data.listing import Folder, Found, Pair, names_of, numbered, stem_of, unique_names
+from medseg.data.publishers import folder_names, recognise_acdc, recognise_brats, recognise_xrays
 from medseg.errors import DatasetError
 
-IMAGE_FOLDERS = ("images", "image", "imgs", "img", "imagesTr", "scans", "volumes")
-MASK_FOLDERS = ("masks", "mask", "labels", "label", "labelsTr", "segmentations", "annotations", "references", "gt")
+IMAGE_FOLDERS = (
+    *("images", "image", "imgs", "img", "imagesTr", "scans", "volumes"),
+    *("Original", "2d_images", "CXR_png"),
+)
+MASK_FOLDERS = (
+    *("masks", "mask", "labels", "label", "labelsTr", "segmentations", "annotations", "references", "gt"),
+    *("Ground Truth", "ground_truth", "2d_masks"),
+)
 IMAGE_ENDING = re.compile(r"[-_](image|img|0000)$", re.IGNORECASE)
 MASK_ENDING = re.compile(r"[-_](masks?|gt|seg|segmentation|labels?|manual)$", re.IGNORECASE)
-
-MODALITIES = {
-    "flair": ("flair", "t2f"),
-    "t1": ("t1", "t1n"),
-    "t1ce": ("t1ce", "t1c", "t1gd", "t1post"),
-    "t2": ("t2", "t2w"),
-}
-"""Brain tumour channels in BraTS order, with the words that name each in a file name."""
-
-MASK = "mask"
-TUMOUR_MASKS = ("seg", "otmulticlass", "gold")
-ACDC_LABELS = {0: "background", 1: "right ventricle", 2: "myocardium", 3: "left ventricle"}
 
 
 @dataclass(frozen=True)
@@ -60,47 +55,6 @@ def recognise_nnunet(folder: Folder) -> Found | None:
     return Found(tuple(pairs), tuple(alone), (*lone_masks, *repeated))
 
 
-def _acdc(folder: Folder) -> Found | None:
-    """``patientNNN/patientNNN_frameNN.nii.gz`` beside ``…_gt.nii.gz``; the 4D cine is left out."""
-    frames = [path for path in folder.images if re.match(r"patient\d+_frame\d+(_gt)?$", stem_of(path))]
-    found = _beside(folder, frames)
-    return Found(found.pairs, found.images_alone, found.masks_alone, Labels(dict(ACDC_LABELS))) if found else None
-
-
-def _brats(folder: Folder) -> Found | None:
-    """One folder for each case, its files named by modality (flair, t1, t1ce, t2) and ``seg``."""
-    cases: dict[Path, list[tuple[str, Path]]] = {}
-    for path in folder.images:
-        role = _tumour_role(stem_of(path))
-        if role:
-            cases.setdefault(path.parent, []).append((role, path))
-    present = {role for files in cases.values() for role, _ in files}
-    channels = tuple(name for name in MODALITIES if name in present)
-    if MASK not in present or len(channels) < 2:
-        return None
-    wanted = sorted((*channels, MASK))
-    whole = {place: dict(files) for place, files in cases.items() if sorted(role for role, _ in files) == wanted}
-    pairs = [
-        Pair(_folder_names(place, folder.root), _texts(files[c] for c in channels), str(files[MASK]))
-        for place, files in sorted(whole.items())
-    ]
-    broken = [pair for place, files in cases.items() if place not in whole for pair in files]
-    images = tuple(path for role, path in broken if role != MASK)
-    return Found(tuple(pairs), images, tuple(path for role, path in broken if role == MASK), channels=channels)
-
-
-def _tumour_role(stem: str) -> str | None:
-    """The modality, or :data:`MASK`, that the first or last word of a file name stands for."""
-    words = re.split(r"[-_. ]", stem.lower())
-    for word in (words[-1], words[0]):
-        if word in TUMOUR_MASKS:
-            return MASK
-        for name, spellings in MODALITIES.items():
-            if word in spellings:
-                return name
-    return None
-
-
 def _folders(folder: Folder) -> Found | None:
     """A folder of images beside one of masks, equal names up to an ending such as ``_mask``."""
     images, several = folder.below(IMAGE_FOLDERS), folder.all_below(MASK_FOLDERS)
@@ -128,6 +82,21 @@ def _folders(folder: Folder) -> Found | None:
     pairs = [Pair(names_of(image_at[n], images), (str(image_at[n]),), str(mask_at[n])) for n in sorted(mask_at)]
     lone_images = [path for name, path in image_at.items() if name not in mask_at]
     return Found(tuple(pairs), (*lone_images, *repeated), tuple(alone))
+
+
+def _nested(folder: Folder) -> Found | None:
+    """One folder of images and one of masks, one or two folders down; of the same frames as TIFF and PNG, the TIFFs."""
+    below = [place for depth in ("*", "*/*") for place in sorted(folder.root.glob(depth)) if place.is_dir()]
+    hidden = [place for place in below if any(part.startswith(".") for part in place.relative_to(folder.root).parts)]
+    found = {place: _folders(Folder(place)) for place in below if place not in hidden}
+    sets = {place: each for place, each in found.items() if each is not None and each.pairs}
+    frames = {tuple(pair.names[0] for pair in each.pairs) for each in sets.values()}
+    if len(frames) != 1:
+        return None
+    place = min(sets, key=lambda place: ("tif" not in place.name.lower(), place))
+    strays = [path for path in folder.images if not any(path.is_relative_to(each) for each in sets)]
+    chosen = sets[place]
+    return replace(chosen, images_alone=(*chosen.images_alone, *strays))
 
 
 def _stacks(folder: Folder) -> Found | None:
@@ -169,21 +138,24 @@ def _page_count(path: Path) -> int:
 
 
 def _dicom_npz(folder: Folder) -> Found | None:
-    """A folder of DICOM slices for each case, its mask an ``.npz`` inside it or beside it by its name."""
+    """A folder of DICOM slices for each case, its mask an ``.npz`` inside it, or of its name beside it or elsewhere."""
     series = [path for path in folder.images if path.is_dir()]
     arrays = sorted(p for p in folder.root.rglob("*.npz") if not p.name.startswith("."))
     if not series or not arrays:
         return None
-    mask_of: dict[Path, Path] = {}
-    for place in series:
-        own = [p for p in arrays if p.parent == place] or [
-            p for p in arrays if p == place.with_name(f"{place.name}.npz")
-        ]
-        if len(own) == 1:
-            mask_of[place] = own[0]
-    pairs = [Pair(_folder_names(place, folder.root), (str(place),), str(mask)) for place, mask in mask_of.items()]
+    owned = {place: _masks_of(place, arrays, series) for place in series}
+    owners = Counter(mask for masks in owned.values() for mask in masks)
+    mask_of = {place: masks[0] for place, masks in owned.items() if len(masks) == 1 and owners[masks[0]] == 1}
+    pairs = [Pair(folder_names(place, folder.root), (str(place),), str(mask)) for place, mask in mask_of.items()]
     used = set(mask_of.values())
     return Found(tuple(pairs), tuple(p for p in series if p not in mask_of), tuple(p for p in arrays if p not in used))
+
+
+def _masks_of(place: Path, arrays: list[Path], series: list[Path]) -> list[Path]:
+    """The arrays that could be a series' mask: those inside it, else the one beside it, else those of its name."""
+    elsewhere = [path for path in arrays if path.parent not in series]
+    named = [path for path in elsewhere if place.name in (path.stem, MASK_ENDING.sub("", path.stem))]
+    return [path for path in arrays if path.parent == place] or [p for p in named if p.parent == place.parent] or named
 
 
 def _side_by_side(folder: Folder) -> Found | None:
@@ -208,22 +180,23 @@ def _beside(folder: Folder, paths: Iterable[Path]) -> Found | None:
     return Found(tuple(pairs), tuple(path for path in others if path not in lone_masks), lone_masks)
 
 
-def _folder_names(place: Path, root: Path) -> tuple[str, str]:
-    """A case folder's name and its path; the root itself goes by its own name."""
-    return place.name, place.relative_to(root).as_posix() if place != root else place.name
-
-
 def _texts(paths: Iterable[Path]) -> tuple[str, ...]:
     return tuple(str(path) for path in paths)
 
 
 LAYOUTS = (
     Layout("nnunet", "imagesTr/CASE_0000.nii.gz and labelsTr/CASE.nii.gz", recognise_nnunet),
-    Layout("acdc", "patient001/patient001_frame01.nii.gz and patient001_frame01_gt.nii.gz", _acdc),
-    Layout("brats", "CASE/CASE_flair, _t1, _t1ce, _t2 and _seg (.nii.gz)", _brats),
+    Layout(
+        "acdc", "patient001/patient001_frame01.nii.gz and …_gt.nii.gz, or …_4d.nii.gz with Info.cfg", recognise_acdc
+    ),
+    Layout("brats", "CASE/CASE_flair, _t1, _t1ce, _t2 and _seg (.nii.gz)", recognise_brats),
+    Layout(
+        "chest-x-rays", "MCUCXR_0001_0.png or CHNCXR_0001_0.png, and masks, whole or left and right", recognise_xrays
+    ),
     Layout("image-and-mask-folders", "images/NAME.png and masks/NAME.png (or NAME_mask.png)", _folders),
     Layout("tiff-stacks", "train-volume.tif and train-labels.tif, one case on each page", _stacks),
     Layout("dicom-and-npz", "CASE/*.dcm with CASE/mask.npz or CASE.npz", _dicom_npz),
     Layout("side-by-side", "NAME.tif and NAME_mask.tif (or _gt, _seg, _label) in one folder", _side_by_side),
+    Layout("nested-folders", "NAME/Original/1.tif and NAME/Ground Truth/1.tif, one or two folders down", _nested),
 )
 """The layouts that a folder without dataset.json or dataset.csv is held against, in this order."""

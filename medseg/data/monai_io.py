@@ -16,9 +16,9 @@ from monai.utils.enums import SpaceKeys
 from numpy.typing import DTypeLike, NDArray
 
 from medseg.data.images import is_image_name, read, read_mask
-from medseg.data.volume import Note, Volume
+from medseg.data.joining import stacked
+from medseg.data.volume import Volume
 from medseg.data.writing import write
-from medseg.geometry import is_same_grid, reindex
 
 
 class VolumeReader(ImageReader):
@@ -46,23 +46,25 @@ class VolumeReader(ImageReader):
             ImageError: As ``medseg.data.images.read``.
             GridError: ``GRID_MISMATCH``: the channels do not hold the same voxels.
         """
-        volumes = [self._volume(Path(path)) for path in img]
-        volume = volumes[0] if len(volumes) == 1 else _stacked(volumes, img)
+        volume = self._volume([Path(path) for path in img])
         return volume.array, {
             "affine": volume.affine.copy(),
             "original_affine": volume.affine.copy(),
             "spatial_shape": np.asarray(volume.spatial_shape),
             "original_channel_dim": 0 if volume.has_channels else float("nan"),
             "space": SpaceKeys.RAS,
+            "has_grid": volume.has_grid,
             "notes": "; ".join(str(note) for note in volume.notes),
         }
 
-    def _volume(self, path: Path) -> Volume:
-        return read(path)
+    def _volume(self, paths: list[Path]) -> Volume:
+        return stacked([read(path) for path in paths], paths)
 
 
 class MaskReader(VolumeReader):
     """``LoadImaged(reader="medseg.data.images.MaskReader", values=[0, 1])`` reads with ``read_mask``.
+
+    Several files are united, not stacked as channels.
 
     Args:
         values: The labels that may occur; see ``medseg.data.images.read_mask``.
@@ -72,8 +74,8 @@ class MaskReader(VolumeReader):
         super().__init__()
         self.values = values
 
-    def _volume(self, path: Path) -> Volume:
-        return read_mask(path, self.values)
+    def _volume(self, paths: list[Path]) -> Volume:
+        return read_mask(paths, self.values)
 
 
 class VolumeWriter(ImageWriter):
@@ -149,20 +151,6 @@ class VolumeWriter(ImageWriter):
 
 def _as_list(data: Sequence[PathLike] | PathLike) -> list[PathLike]:
     return [data] if isinstance(data, str | os.PathLike) else list(data)
-
-
-def _stacked(volumes: Sequence[Volume], paths: Sequence[PathLike]) -> Volume:
-    """The volumes as channels of one, on the first one's grid."""
-    first = volumes[0]
-    channels: list[NDArray] = []
-    notes: list[Note] = []
-    for volume, path in zip(volumes, paths, strict=True):
-        parts = list(volume.array) if volume.has_channels else [volume.array]
-        if not is_same_grid(volume.grid, first.grid):
-            parts = [reindex(part, volume.grid, first.grid, path) for part in parts]
-        channels += parts
-        notes += volume.notes
-    return Volume(np.stack(channels), first.affine, True, tuple(notes))
 
 
 def _four_by_four(affine: Any) -> NDArray[np.float64]:

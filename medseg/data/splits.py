@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,14 @@ import numpy as np
 
 from medseg.data.case import Case, some_of
 from medseg.data.cases import datalist, open_dataset
+from medseg.data.channels import Channels, with_channels
+from medseg.data.foreground import with_foreground
+from medseg.data.shares import Sizes, group_counts
 from medseg.errors import DatasetError, UsageError
 from medseg.files import write_json
 
 PARTS = ("train", "validation", "test")
 FRACTIONS = (0.7, 0.2, 0.1)
-Sizes = str | Sequence[float]
 Stratum = Callable[[Case], str]
 
 
@@ -75,7 +76,7 @@ def split_cases(
             CASE_IDS_REPEATED.
     """
     groups = _grouped(cases)
-    sizes = _sizes(parts, len(groups))
+    sizes = group_counts(parts, len(groups))
     ordered = _drawn_order(groups, seed, stratify)
     ends = np.cumsum(sizes)
     chunks = [_ids(ordered[end - size : end], groups) for size, end in zip(sizes, ends, strict=True)]
@@ -180,6 +181,8 @@ def datalist_of(
     split_file: str | None = None,
     fractions: Sizes = FRACTIONS,
     seed: int = 0,
+    channels: Channels = None,
+    drop_empty: bool = False,
 ) -> list[dict[str, str | list[str]]]:
     """The records of one part of a data set, in one call for a bundle's config.
 
@@ -189,6 +192,8 @@ def datalist_of(
         split_file: See :func:`parts`.
         fractions: See :func:`split_cases`.
         seed: Of the split, where one is drawn.
+        channels: Names of the channels wanted, in order; see :func:`medseg.data.channels.with_channels`.
+        drop_empty: Leave out cases whose mask holds nothing; the split stays that of all cases.
 
     Raises:
         UsageError: PART_UNKNOWN.
@@ -196,14 +201,17 @@ def datalist_of(
     """
     if part not in PARTS:
         raise UsageError("PART_UNKNOWN", part, "is no part of a split", f"choose one of {', '.join(PARTS)}")
-    cases = open_dataset(dataset_dir).cases
-    split = parts(cases, split_file, fractions, seed)
+    dataset = open_dataset(dataset_dir)
+    split = parts(dataset.cases, split_file, fractions, seed)
     wanted = set(getattr(split, part))
-    if not wanted:
+    cases = tuple(case for case in dataset.cases if case.id in wanted)
+    cases = with_channels(with_foreground(cases) if drop_empty else cases, dataset.channels, channels, dataset_dir)
+    if not cases:
+        how = f"{split.how}, empty masks left out" if drop_empty else split.how
         raise DatasetError(
-            "PART_EMPTY", dataset_dir, f"no case is left for {part} ({split.how})", "add cases or change the fractions"
+            "PART_EMPTY", dataset_dir, f"no case is left for {part} ({how})", "add cases or change the fractions"
         )
-    return datalist(case for case in cases if case.id in wanted)
+    return datalist(cases)
 
 
 def _grouped(cases: Iterable[Case]) -> dict[str, list[Case]]:
@@ -236,39 +244,6 @@ def _ids(names: Iterable[str], groups: dict[str, list[Case]]) -> tuple[str, ...]
     return tuple(sorted(case.id for name in names for case in groups[name]))
 
 
-def _sizes(wanted: Sizes, count: int) -> list[int]:
-    """Numbers of groups in the three parts: exact, or by largest remainder."""
-    shares = _numbers(wanted)
-    is_ratio = isinstance(wanted, str) or math.isclose(sum(shares), 1, abs_tol=1e-6)
-    if not is_ratio and all(share == int(share) for share in shares):
-        if sum(shares) != count:
-            raise DatasetError(
-                "SPLIT_SIZES",
-                str(wanted),
-                f"adds up to {int(sum(shares))}, but there are {count} groups (patients)",
-                f"give numbers that add up to {count}, fractions, or a ratio in text such as '8:1:1'",
-            )
-        return [int(share) for share in shares]
-    if not is_ratio:
-        raise _bad_sizes(wanted)
-    exact = [share / sum(shares) * count for share in shares]
-    sizes = [math.floor(value + 1e-9) for value in exact]
-    by_remainder = sorted(range(3), key=lambda part: (sizes[part] - exact[part], part))
-    for part in by_remainder[: count - sum(sizes)]:
-        sizes[part] += 1
-    return sizes
-
-
-def _numbers(wanted: Sizes) -> list[float]:
-    try:
-        shares = [float(share) for share in (wanted.split(":") if isinstance(wanted, str) else wanted)]
-    except (TypeError, ValueError) as error:
-        raise _bad_sizes(wanted) from error
-    if len(shares) not in (2, 3) or not all(math.isfinite(s) and s >= 0 for s in shares) or sum(shares) <= 0:
-        raise _bad_sizes(wanted)
-    return [*shares, 0.0][:3]
-
-
 def _check_groups_whole(split: Split, cases: Iterable[Case], split_file: str | Path) -> None:
     part_of = {name: part for part in PARTS for name in getattr(split, part)}
     divided = sorted(name for name, members in _grouped(cases).items() if len({part_of[c.id] for c in members}) > 1)
@@ -276,15 +251,6 @@ def _check_groups_whole(split: Split, cases: Iterable[Case], split_file: str | P
         raise DatasetError(
             "SPLIT_LEAK", split_file, f"divides the groups {some_of(divided)}", "keep each patient's cases in one part"
         )
-
-
-def _bad_sizes(wanted: object) -> UsageError:
-    return UsageError(
-        "SPLIT_SIZES",
-        str(wanted),
-        "not two or three sizes",
-        "give fractions that add up to 1, '8:1:1', or numbers of groups",
-    )
 
 
 def _invalid(path: object, problem: str) -> DatasetError:

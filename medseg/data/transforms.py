@@ -12,11 +12,16 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from numpy.typing import NDArray
 
-from medseg.geometry import Grid, reindex
+from medseg.data.placing import placed
+from medseg.errors import GridError
+from medseg.geometry import Grid, is_same_grid, reindex
 
 
 class AlignToImaged(MapTransform):
     """Bring labels onto the grid of their image, by turning axes alone; refuse where that is not enough.
+
+    A bare array (NPZ without an affine) takes the image's grid where the order of its axes
+    follows from the image's size; see `medseg.data.placing`.
 
     Args:
         keys: The labels, (1, X, Y[, Z]) MetaTensors as `LoadImaged` and `EnsureChannelFirstd` leave them.
@@ -32,19 +37,72 @@ class AlignToImaged(MapTransform):
         """``data`` with its labels aligned.
 
         Raises:
-            GridError: GRID_MISMATCH: an image and its label do not hold the same voxels.
+            GridError: GRID_MISMATCH: an image and its label do not hold the same voxels;
+                AXES_AMBIGUOUS or SLICES_DIFFER of a bare array.
         """
         aligned = dict(data)
         target = _grid(data[self.image_key])
         for key in self.key_iterator(aligned):
             label = aligned[key]
-            array = np.asarray(label)[0]
-            turned = reindex(array, _grid(label), target, label.meta.get("filename_or_obj", key))
+            array, case = np.asarray(label)[0], label.meta.get("filename_or_obj", key)
+            if label.meta.get("has_grid", True) or is_same_grid(_grid(label), target):
+                turned = reindex(array, _grid(label), target, case)
+            else:
+                turned = placed(array, target, case)
             if turned is not array:
-                affine = torch.as_tensor(target.affine)
-                meta = {**label.meta, "spatial_shape": np.asarray(turned.shape), "original_affine": affine}
-                aligned[key] = MetaTensor(torch.as_tensor(turned.copy())[None], affine=affine, meta=meta)
+                aligned[key] = _on(target, turned, label)
         return aligned
+
+
+class SuppressOutsided(MapTransform):
+    """Set what lies outside a mask to one value, so that a network sees the region of interest alone.
+
+    Needs the mask, so it serves training and evaluation only. MONAI's `MaskIntensityd` sets to 0,
+    which is water in a CT, not air.
+
+    Args:
+        keys: The images, (C, X, Y[, Z]).
+        mask_key: The mask, (1, X, Y[, Z]), above 0 inside.
+        value: Set outside, in the image's unit; None is the lowest value of each channel.
+        allow_missing_keys: Pass over images that are not there.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        mask_key: str = "label",
+        value: float | None = None,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.mask_key = mask_key
+        self.value = value
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """``data`` with the images suppressed; an empty mask leaves one value throughout.
+
+        Raises:
+            GridError: SHAPE_MISMATCH: an image has another size than the mask.
+        """
+        suppressed = dict(data)
+        outside = torch.as_tensor(np.asarray(data[self.mask_key]) <= 0)
+        for key in self.key_iterator(suppressed):
+            image = suppressed[key]
+            if image.shape[1:] != outside.shape[1:]:
+                problem = f"{tuple(image.shape[1:])} voxels, the mask has {tuple(outside.shape[1:])}"
+                raise GridError("SHAPE_MISMATCH", key, problem, "align image and mask before")
+            changed = image.clone()
+            for channel in changed:
+                channel[outside[0].to(channel.device)] = channel.min() if self.value is None else self.value
+            suppressed[key] = changed
+        return suppressed
+
+
+def _on(grid: Grid, array: NDArray, label: MetaTensor) -> MetaTensor:
+    """``array`` as a label on ``grid``, with the rest of ``label``'s metadata."""
+    affine = torch.as_tensor(grid.affine)
+    changes = {"has_grid": True, "spatial_shape": np.asarray(array.shape), "original_affine": affine, "affine": affine}
+    return MetaTensor(torch.as_tensor(array.copy())[None], meta={**label.meta, **changes})
 
 
 def _grid(image: MetaTensor) -> Grid:

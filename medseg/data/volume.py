@@ -65,12 +65,15 @@ class Volume:
         affine: 4 by 4, voxel index to RAS+ millimetres.
         has_channels: Whether the first axis holds channels.
         notes: What was odd about the file, reported but not fatal.
+        has_grid: Whether the file says where its voxels lie; a bare array does not, and
+            ``affine`` then stands for voxels of 1 mm.
     """
 
     array: NDArray
     affine: NDArray[np.float64]
     has_channels: bool = False
     notes: tuple[Note, ...] = ()
+    has_grid: bool = True
 
     @property
     def spatial_shape(self) -> tuple[int, ...]:

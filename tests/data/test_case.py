@@ -13,6 +13,10 @@ from medseg.data.case import distinct_names, guessed_group
         ("TCGA_DU_7298_19910324_14", "TCGA_DU_7298"),
         ("sub-01_ses-2_T1w", "sub-01"),
         ("inpatient12", "inpatient12"),
+        ("2d/ID_0017_Z_0061", "ID_0017"),
+        ("ID_0017", "ID_0017"),
+        ("ID_00171_Z_0061", "ID_00171_Z_0061"),
+        ("ID_0017_Z_00612", "ID_0017_Z_00612"),
         ("hippocampus_001", "hippocampus_001"),
     ],
 )

@@ -54,6 +54,7 @@ def test_the_datalist_has_monais_keys():
         {"image": "a.nii", "label": "m.nii", "case_id": "a"},
         {"image": ["b0.nii", "b1.nii"], "case_id": "b"},
     ]
+    assert datalist([Case("c", ("c.png",), ("l.png", "r.png"), "c")])[0]["label"] == ["l.png", "r.png"]
     assert datalist([]) == []
 
 

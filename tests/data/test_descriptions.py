@@ -195,6 +195,9 @@ def test_a_written_data_set_reads_back_the_same(tmp_path):
         Case("a three", (str(tmp_path / "a.tif#3"),), str(tmp_path / "a.tif#4"), "anna"),
         Case("b", (str(tmp_path / "x/b.nii"), str(tmp_path / "a.tif")), str(tmp_path / "x/m.nii"), "bert"),
     )
+    touch(tmp_path, "l.png", "r.png", "4d.nii")
+    halves = (str(tmp_path / "l.png"), str(tmp_path / "r.png"))
+    cases += (Case("c", (str(tmp_path / "4d.nii#t1"), str(tmp_path / "4d.nii#t0")), halves, "carl"),)
     dataset = Dataset(tmp_path, cases, Labels({0: "background", 7: "tumour"}), ("CT", "PET"), "csv")
     write_dataset(dataset, tmp_path)
     again = open_dataset(tmp_path)
@@ -214,3 +217,27 @@ def test_a_description_cannot_be_written_away_from_its_files(tmp_path):
     touch(tmp_path, "data/a.nii", "data/m.nii")
     dataset = open_dataset(decathlon(tmp_path / "data", [("a.nii", "m.nii")]))
     refused("PATH_OUTSIDE", dataset, lambda d: write_dataset(d, tmp_path / "other"))
+
+
+def test_a_table_may_name_the_parts_of_a_mask_and_a_frame_of_a_cine(tmp_path):
+    touch(tmp_path, "a.png", "l.png", "r.png", "4d.nii", "m.nii")
+    (tmp_path / "t.csv").write_text("image,label,label_2\na.png,l.png,r.png\n4d.nii#t7,m.nii,\n")
+    cine, xray = open_dataset(tmp_path / "t.csv").cases
+    assert xray.label == xray.label_files == (str(tmp_path / "l.png"), str(tmp_path / "r.png"))
+    assert (cine.id, cine.images, cine.label) == ("4d_t007", (f"{tmp_path}/4d.nii#t7",), str(tmp_path / "m.nii"))
+
+
+def test_a_description_may_name_the_parts_of_a_mask_and_all_must_be_there(tmp_path):
+    touch(tmp_path, "a.png", "l.png")
+    pair = {"image": "a.png", "label": ["l.png", "r.png"]}
+    assert "r.png" in refused("FILES_MISSING", describe(tmp_path, {"training": [pair]})).problem
+    touch(tmp_path, "r.png")
+    (case,) = open_dataset(tmp_path).cases
+    assert case.label == (str(tmp_path / "l.png"), str(tmp_path / "r.png"))
+
+
+@pytest.mark.parametrize("label", [[], ["a.nii", 3], None])
+def test_a_description_without_a_mask_s_files_is_refused(tmp_path, label):
+    refused(
+        "DATASET_JSON_INVALID", describe(touch(tmp_path, "a.nii"), {"training": [{"image": "a.nii", "label": label}]})
+    )

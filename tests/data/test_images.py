@@ -126,6 +126,7 @@ def test_nothing_is_found_in_an_empty_folder_and_a_missing_one_is_refused(tmp_pa
         ("a.b.nii", "a.b"),
         ("x/y.nrrd", "y"),
         ("pages.tif#12", "pages#12"),
+        ("cine.nii.gz#t3", "cine#t3"),
         ("series.1", "series.1"),
         ("scan", "scan"),
         (".nii.gz", ".nii.gz"),
@@ -133,6 +134,39 @@ def test_nothing_is_found_in_an_empty_folder_and_a_missing_one_is_refused(tmp_pa
 )
 def test_a_stem_is_the_name_without_its_image_suffix(name, stem):
     assert image_stem(name) == stem
+
+
+CINE = np.arange(3 * 6 * 5 * 4, dtype=np.int16).reshape(3, 6, 5, 4)
+
+
+def test_a_frame_of_a_4d_nifti_is_a_3d_image_on_the_same_grid(tmp_path):
+    path = write(CINE, AFFINE, tmp_path / "cine.nii.gz", has_channels=True)
+    for index in range(3):
+        frame = read(f"{path}#t{index}")
+        assert not frame.has_channels
+        np.testing.assert_array_equal(frame.array, CINE[index])
+        np.testing.assert_allclose(frame.affine, AFFINE, atol=1e-5)
+    np.testing.assert_array_equal(read_mask(f"{path}#t2").array, CINE[2])
+
+
+def test_a_3d_nifti_has_one_frame(tmp_path):
+    path = write(CINE[1], AFFINE, tmp_path / "a.nii.gz")
+    np.testing.assert_array_equal(read(f"{path}#t0").array, CINE[1])
+
+
+@pytest.mark.parametrize(("name", "index"), [("cine.nii.gz", 3), ("single.nii.gz", 1), ("a.png", 0), ("c.nrrd", 0)])
+def test_a_frame_that_is_not_there_is_refused(tmp_path, name, index):
+    write(CINE, AFFINE, tmp_path / "cine.nii.gz", has_channels=True)
+    write(CINE, AFFINE, tmp_path / "c.nrrd", has_channels=True)
+    write(CINE[0], AFFINE, tmp_path / "single.nii.gz")
+    write(CINE[0, :, :, 0].astype(np.uint8), np.eye(4), tmp_path / "a.png")
+    with pytest.raises(ImageError, match="FRAME_NOT_FOUND"):
+        read(f"{tmp_path / name}#t{index}")
+
+
+def test_a_file_whose_real_name_ends_like_a_frame_comes_first(tmp_path):
+    path = write(CINE[0], AFFINE, tmp_path / "a.nii").rename(tmp_path / "a#t1.nii")
+    np.testing.assert_array_equal(read(path).array, CINE[0])
 
 
 def test_importing_images_does_not_import_torch():

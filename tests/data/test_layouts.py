@@ -10,7 +10,9 @@ PLACES = {
     "nnunet": ["imagesTr/a_0000.nii.gz", "imagesTr/b_0000.nii.gz", "labelsTr/a.nii.gz", "labelsTr/b.nii.gz"],
     "acdc": [f"patient00{p}/patient00{p}_frame0{f}{gt}.nii.gz" for p in (1, 2) for f in (1, 9) for gt in ("", "_gt")],
     "brats": [f"BraTS20_{c}/BraTS20_{c}_{m}.nii.gz" for c in "ab" for m in ("t2", "t1", "flair", "t1ce", "seg")],
+    "chest-x-rays": [f"{p}/MCUCXR_000{n}_0.png" for p in ("CXR_png", "masks") for n in (1, 2)],
     "image-and-mask-folders": ["images/a.png", "images/b.png", "masks/a.png", "masks/b.png"],
+    "nested-folders": [f"set/{p}/{n}.tif" for p in ("Original", "Ground Truth") for n in "ab"],
     "side-by-side": [
         f"TCGA_DU_000{p}_1/TCGA_DU_000{p}_1_{s}{m}.tif" for p in (1, 2) for s in (1, 2) for m in ("", "_mask")
     ],
@@ -28,9 +30,10 @@ def ids(dataset):
     return [case.id for case in dataset.cases]
 
 
-def unpaired(root):
-    with pytest.raises(DatasetError, match="CASES_UNPAIRED") as caught:
+def unpaired(root, code="CASES_UNPAIRED"):
+    with pytest.raises(DatasetError) as caught:
         open_dataset(root)
+    assert caught.value.code == code
     return caught.value.problem
 
 
@@ -46,7 +49,7 @@ def test_each_layout_is_recognised_with_an_image_and_a_mask_for_each_case(tmp_pa
     assert len(dataset.cases) == len([name for name in PLACES[layout] if not name.endswith("_seg.nii.gz")]) / (
         4 if layout == "brats" else 2
     )
-    used = [path for case in dataset.cases for path in (*case.images, case.label)]
+    used = [path for case in dataset.cases for path in (*case.images, *case.label_files)]
     assert sorted(used) == sorted(str(tmp_path / name) for name in PLACES[layout])
 
 
@@ -66,7 +69,8 @@ def test_a_case_that_lost_a_file_is_named(tmp_path, layout, position):
     partner = lost.rsplit("/", 1)[1].split(".")[0].split("_0000")[0]
     for ending in ("_gt", "_mask", "_seg", "_t2"):
         partner = partner.removesuffix(ending)
-    assert partner in unpaired(touch(tmp_path, names))
+    is_channel = layout == "brats" and position == 0
+    assert partner in unpaired(touch(tmp_path, names), "CHANNELS_MISSING" if is_channel else "CASES_UNPAIRED")
 
 
 def test_every_layout_has_a_name_of_its_own_and_says_what_it_looks_like():
@@ -187,8 +191,9 @@ def test_a_stack_that_is_no_tiff_is_refused(tmp_path):
         open_dataset(touch(tmp_path, ["train-volume.tif", "train-labels.tif"]))
 
 
-@pytest.mark.parametrize("mask", ["p{}/mask.npz", "p{}.npz"])
-def test_a_dicom_folder_takes_the_npz_inside_or_beside_it(tmp_path, mask):
+@pytest.mark.parametrize("mask", ["p{}/mask.npz", "p{}.npz", "masks/p{}.npz", "masks/p{}_mask.npz"])
+def test_a_dicom_folder_takes_the_npz_inside_or_beside_it_or_of_its_name(tmp_path, mask):
+    (tmp_path / "masks").mkdir()
     for case in (1, 2):
         dicom_slice(tmp_path / f"p{case}")
         np.savez(tmp_path / mask.format(case), np.zeros((4, 4, 1), np.uint8))
@@ -204,6 +209,24 @@ def test_a_dicom_folder_without_its_npz_is_named(tmp_path):
         dicom_slice(tmp_path / f"p{case}")
     np.savez(tmp_path / "p1.npz", np.zeros(1))
     assert "p2 has no mask" in unpaired(tmp_path)
+
+
+def test_an_npz_that_two_dicom_folders_could_own_is_refused(tmp_path):
+    for place in ("a/ct", "b/ct"):
+        dicom_slice(tmp_path / place)
+    (tmp_path / "masks").mkdir()
+    np.savez(tmp_path / "masks/ct.npz", np.zeros(1))
+    problem = unpaired(tmp_path)
+    assert "a/ct has no mask" in problem
+    assert "b/ct has no mask" in problem
+    assert "masks/ct.npz has no image" in problem
+
+
+def test_folders_of_images_and_masks_hold_dicom_and_npz_too(tmp_path):
+    dicom_slice(tmp_path / "images/p1")
+    (tmp_path / "masks").mkdir()
+    np.savez(tmp_path / "masks/p1.npz", np.zeros(1))
+    assert ids(open_dataset(tmp_path)) == ["p1"]
 
 
 def dicom_slice(folder):
@@ -228,3 +251,9 @@ def test_two_folders_of_masks_are_refused_for_one_may_hold_predictions(tmp_path)
     touch(tmp_path, ["scans/a.png", "masks/a.png", "references/a.png"])
     with pytest.raises(DatasetError, match="MASK_FOLDERS_SEVERAL.*masks and references"):
         open_dataset(tmp_path)
+
+
+def test_each_page_of_a_stack_is_a_group_of_its_own(tmp_path):
+    stack(tmp_path / "train-volume.tif", 3)
+    stack(tmp_path / "train-labels.tif", 3)
+    assert len({case.group for case in open_dataset(tmp_path).cases}) == 3

@@ -1,11 +1,13 @@
 import json
 from itertools import combinations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
-from medseg.data.cases import Case
+from medseg.data.cases import Case, open_dataset
 from medseg.data.splits import Split, datalist_of, fingerprint, folds, parts, read_split, split_cases, write_split
 from medseg.errors import DatasetError, UsageError
 
@@ -205,3 +207,53 @@ def test_an_empty_part_is_refused(dataset_dir):
 def test_an_unknown_part_is_refused(dataset_dir):
     with pytest.raises(UsageError, match="PART_UNKNOWN"):
         datalist_of(str(dataset_dir), "training")
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Four pictures with masks, of which b and d hold something."""
+    for name in "abcd":
+        for part in ("images", "masks"):
+            array = np.zeros((3, 3), np.uint8)
+            array[0, 0] = 255 if name in "bd" else 0
+            (tmp_path / part).mkdir(exist_ok=True)
+            Image.fromarray(array).save(tmp_path / part / f"{name}.png")
+    return str(tmp_path)
+
+
+def test_cases_with_empty_masks_are_dropped_on_request(pictures):
+    everything = {"fractions": (1, 0)}
+    assert len(datalist_of(pictures, "train", **everything)) == 4
+    kept = datalist_of(pictures, "train", **everything, drop_empty=True)
+    assert [record["case_id"] for record in kept] == ["b", "d"]
+
+
+def test_dropping_does_not_move_a_case_to_another_part(pictures):
+    lists = {
+        part: datalist_of(pictures, part, seed=1, fractions="1:1", drop_empty=True) for part in ("train", "validation")
+    }
+    split = split_cases(open_dataset(pictures).cases, "1:1", seed=1)
+    for part, records in lists.items():
+        assert {record["case_id"] for record in records} == set(getattr(split, part)) & set("bd")
+
+
+def test_a_part_with_empty_masks_alone_is_refused(pictures, tmp_path):
+    file = write_split(Split(("b", "d"), ("a", "c"), (), 0, ""), tmp_path / "s.json")
+    with pytest.raises(DatasetError, match="PART_EMPTY"):
+        datalist_of(pictures, "validation", str(file), drop_empty=True)
+
+
+def test_channels_of_a_datalist_are_chosen_by_name(tmp_path):
+    for name in ("a/x_flair.nii", "a/x_t1.nii", "a/x_t1ce.nii", "a/x_t2.nii", "a/x_seg.nii"):
+        (tmp_path / "a").mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"0")
+    (record,) = datalist_of(str(tmp_path), "train", fractions=(1, 0), channels=["T1Gd", "FLAIR"])
+    assert record["image"] == [str(tmp_path / "a/x_t1ce.nii"), str(tmp_path / "a/x_flair.nii")]
+    with pytest.raises(DatasetError, match="CHANNELS_DIFFER"):
+        datalist_of(str(tmp_path), "train", fractions=(1, 0), channels=["flair", "adc"])
+
+
+def test_all_patients_in_two_parts_are_named_at_once(tmp_path):
+    file = write_split(Split(("c0-0", "c1-0", "c2-0", "c2-1"), ("c0-1",), ("c1-1",), 0, ""), tmp_path / "s.json")
+    with pytest.raises(DatasetError, match=r"SPLIT_LEAK.*g0, g1;"):
+        parts(made(3, cases_each=2), file)
