@@ -32,12 +32,15 @@ class Progress:
         for bar in self._bars.values():
             bar.close()
 
+    def count(self, total: int) -> None:
+        """One more of ``total`` is done; shown on the bar alone."""
+        self.done += 1
+        self.to(self.done, total)
+
     def step(self, total: int, text: str) -> None:
         """One more of ``total`` is done; ``text`` says which, where there is no bar."""
-        self.done += 1
-        if self.is_terminal:
-            self.to(self.done, total)
-        else:
+        self.count(total)
+        if not self.is_terminal:
             self.line(f"[{self.done}/{total}] {text}")
 
     def to(self, done: int, total: int) -> None:

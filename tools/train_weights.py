@@ -15,11 +15,9 @@ import sys
 from pathlib import Path
 
 import medseg
-from medseg.data.cases import datalist, open_dataset
 from medseg.data.phantom import write_phantoms
-from medseg.data.splits import read_split
-from medseg.evaluation.tables import Evaluation
 from medseg.training.engine import TrainOptions
+from medseg.training.scoring import score_part
 
 BUNDLES = Path(__file__).resolve().parents[1] / "bundles"
 PHANTOMS = 70
@@ -38,25 +36,9 @@ def main(arguments: list[str] | None = None) -> int:
     is_started = (trained / "models" / "checkpoint.pt").is_file()
     options = TrainOptions(resume=is_started, settings={} if is_started else {"amp": True})
     medseg.train(parsed.bundle, data, trained, options=options, on_epoch=lambda record: print(record, flush=True))
-    print(score(trained, data, parsed.run / "test").to_text())
+    print(score_part(trained, data).to_text())
     install(trained, BUNDLES / parsed.bundle)
     return 0
-
-
-def score(trained: Path, data: Path, folder: Path) -> Evaluation:
-    """Segment the test part of a trained bundle's split, and score it on the images' own grids."""
-    test = set(read_split(trained / "configs" / "split.json").test)
-    cases = [case for case in open_dataset(data).cases if case.id in test]
-    folder.mkdir(parents=True, exist_ok=True)
-    scans = folder / "scans.txt"
-    scans.write_text("\n".join(str(item["image"]) for item in datalist(cases)) + "\n", encoding="utf8")
-    references = folder / "references"
-    references.mkdir(exist_ok=True)
-    for case in cases:
-        shutil.copy(str(case.label), references / Path(str(case.label)).name)
-    medseg.predict(trained, scans, folder / "masks")
-    labels = dict(open_dataset(data).labels.names)
-    return medseg.evaluate(folder / "masks", references, labels=labels, output=folder / "scores", progress=False)
 
 
 def install(trained: Path, bundle: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from medseg.errors import check_known
@@ -73,16 +73,21 @@ LOSSES: dict[str, Callable[..., SegmentationLoss]] = {
 """Every loss by name; its options are the parameters of what stands beside the name."""
 
 
-def build_loss(name: str, **options: Any) -> SegmentationLoss:
+def build_loss(
+    name: str, options_by_name: Mapping[str, Mapping[str, Any]] | None = None, **options: Any
+) -> SegmentationLoss:
     """A loss by its name; call it with logits (B, C, …) and labels (B, 1, …).
 
     Args:
         name: A name in `LOSSES`.
-        **options: That loss's own parameters.
+        options_by_name: Options of several losses, of which those of ``name`` are taken, so
+            that a bundle can offer another loss by name alone.
+        **options: That loss's own parameters; they win.
 
     Raises:
         UsageError: LOSS_UNKNOWN, LOSS_OPTION_UNKNOWN or LOSS_OPTION_INVALID.
     """
-    check_known("LOSS_UNKNOWN", [name], LOSSES)
+    check_known("LOSS_UNKNOWN", [name, *(options_by_name or {})], LOSSES)
+    options = {**(options_by_name or {}).get(name, {}), **options}
     check_known("LOSS_OPTION_UNKNOWN", options, inspect.signature(LOSSES[name]).parameters)
     return LOSSES[name](**options)

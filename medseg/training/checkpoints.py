@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,60 +12,103 @@ from ignite.engine import Engine, Events
 from monai.transforms import Randomizable
 from monai.utils import set_determinism
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
-from medseg.errors import BundleError
+from medseg.errors import UsageError
 from medseg.files import write_whole
+from medseg.training.averaging import WeightAverage
+from medseg.training.failures import StepNames
+from medseg.training.handlers import VAL_LOSS, ValidationLoss, mean_over_ranks
+from medseg.training.logs import LOG_COLUMNS, TrainingLog
+from medseg.training.optimisation import Schedule
+from medseg.training.resuming import check_same, prints_of, read_checkpoint
+from medseg.training.selection import Patience, Selection
 
-LOG_COLUMNS = ("epoch", "loss", "train_mean_dice", "val_mean_dice", "val_mean_iou", "learning_rate", "seconds")
 
-
+@dataclass(eq=False)
 class Checkpoints:
-    """Keeps a run's best weights and, after every epoch, its whole state.
+    """Keeps a run's best weights and, after every epoch, its whole state; steps the schedule; ends the run.
 
-    `model.pt` holds the weights with the best validation metric so far (a plain state
-    dict); `checkpoint.pt` holds the last epoch: weights, optimiser, learning rate, epoch
-    and the best metric, so that a resumed run never overwrites better weights. Each file
-    appears whole or not at all. Every epoch draws from its own seed, so a resumed run on
-    the CPU repeats the uninterrupted one.
+    `model.pt` holds the best weights so far (a plain state dict); `checkpoint.pt` holds the
+    last epoch: weights, their average, optimiser, schedule, epoch, the best metric and the
+    lowest loss. Each file appears whole or not at all. Every epoch draws from its own seed,
+    so a resumed run on the CPU repeats the uninterrupted one. Of several ranks the first
+    alone writes.
 
     Args:
         folder: Where the two files go.
         network: Whose weights are kept; a DistributedDataParallel wrapper is looked through.
         optimizer: The optimiser of the run.
-        lr_scheduler: The learning-rate schedule of the run.
+        lr_scheduler: The learning-rate schedule of the run, stepped here unless a handler of the trainer does.
         trainer: MONAI's trainer.
         evaluator: MONAI's evaluator with a key metric, run after each epoch.
-        log_dir: Where `epochs.csv` goes, one row per epoch.
+        log_dir: Where the log goes.
+        loss: The loss of the training, to have it of the validation as well.
+        select_by: The validation metric whose highest value marks the best weights, or `val_loss`, the lowest.
+        patience: The run ends after so many epochs without a lower validation loss; 0 never ends it early.
+        min_delta: By how much the validation loss must fall to count as lower.
+        average_decay: Above 0, a running average of the weights is validated and kept; 0.999 for example.
+        tensorboard: Write TensorBoard's events beside the log.
+        config_file: The run's `train.json`; a run is not resumed after it was changed.
+
+    Attributes:
+        on_epoch: Called with each epoch's numbers after it was kept; may be set by whoever runs the trainer.
     """
 
-    def __init__(
-        self,
-        folder: str,
-        network: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        lr_scheduler: torch.optim.lr_scheduler.LRScheduler,
-        trainer: Engine,
-        evaluator: Engine,
-        log_dir: str,
-    ) -> None:
-        self.best_path = Path(folder) / "model.pt"
-        self.last_path = Path(folder) / "checkpoint.pt"
-        self.log_path = Path(log_dir) / "epochs.csv"
-        self.parts: dict[str, Any] = {
-            "network": _unwrapped(network),
-            "optimizer": optimizer,
-            "lr_scheduler": lr_scheduler,
-        }
-        self.trainer = trainer
-        self.evaluator = evaluator
-        self.best_metric = float("-inf")
-        self.best_epoch = 0
-        self._losses: list[float] = []
-        self._validated_epoch = 0
-        self._learning_rate = 0.0
+    folder: str
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    lr_scheduler: Schedule
+    trainer: Engine
+    evaluator: Engine
+    log_dir: str
+    loss: Callable[[Any, Any], Any] | None = None
+    select_by: str = "val_mean_dice"
+    patience: int = 0
+    min_delta: float = 1e-4
+    average_decay: float = 0.0
+    tensorboard: bool = False
+    config_file: str | None = None
+    on_epoch: Callable[[Mapping[str, Any]], None] | None = field(default=None, init=False, repr=False)
+    _losses: list[float] = field(default_factory=list, init=False, repr=False)
+    _loss: float = field(default=float("nan"), init=False, repr=False)
+    _validated_epoch: int = field(default=0, init=False, repr=False)
+    _learning_rate: float = field(default=0.0, init=False, repr=False)
+    _schedule_epoch: int = field(default=0, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.best_path = Path(self.folder) / "model.pt"
+        self.last_path = Path(self.folder) / "checkpoint.pt"
+        self.network = _unwrapped(self.network)
+        self.selection = Selection(self.select_by)
+        self.waiting = Patience(self.patience, self.min_delta)
+        self.average = WeightAverage(self.network, self.average_decay) if self.average_decay > 0 else None
+        self.log = TrainingLog(Path(self.log_dir), self.tensorboard)
+        self._validation_loss = ValidationLoss(self.loss) if self.loss else None
+        self._config_path = Path(self.config_file) if self.config_file else None
+        parts = {"network": self.network, "optimizer": self.optimizer, "lr_scheduler": self.lr_scheduler}
+        self._parts: dict[str, Any] = parts | ({"average": self.average} if self.average else {})
+        is_plateau = isinstance(self.lr_scheduler, ReduceLROnPlateau)
+        if self.loss is None and (self.patience or is_plateau or self.select_by == VAL_LOSS):
+            raise UsageError("SETTING_INVALID", "checkpoints", "has no loss to go by", "give it one: @loss")
+
+    @property
+    def best_metric(self) -> float:
+        """What the best weights were selected by, as measured with them."""
+        return self.selection.metric
+
+    @property
+    def best_dice(self) -> float:
+        """The evaluator's key metric with the best weights."""
+        return self.selection.dice
+
+    @property
+    def best_epoch(self) -> int:
+        """After which the best weights were kept."""
+        return self.selection.epoch
 
     def attach(self, seed: int, resume: bool = False) -> None:
-        """Hang the keeping of files and the seeding of epochs onto the run's engines.
+        """Hang all this and the seeding of epochs onto the run's engines.
 
         Args:
             seed: The run's seed; epoch n draws from ``seed + n``.
@@ -73,17 +116,32 @@ class Checkpoints:
 
         Raises:
             BundleError: ``resume`` is asked for and there is nothing to go on from.
+            UsageError: The run was begun with other settings.
         """
-        if resume:
-            self._restore()
-        elif _is_first_rank():
-            self.log_path.unlink(missing_ok=True)
+        done = self._restore() if resume else 0
+        StepNames(self.trainer, self.evaluator)
+        if self._validation_loss:
+            self._validation_loss.attach(self.evaluator)
+        if self.average:
+            self.average.follow(self.optimizer)
+        if isinstance(getattr(self.evaluator, "network", None), nn.parallel.DistributedDataParallel):
+            # Inside the wrapper, ranks with different numbers of validation cases would wait for each other.
+            self.evaluator.network = self.network  # type: ignore[attr-defined]
+        self.trainer.add_event_handler(Events.STARTED, self._go_on_from, done)
         self.trainer.add_event_handler(Events.EPOCH_STARTED, self._begin_epoch, seed)
         self.trainer.add_event_handler(Events.ITERATION_COMPLETED, self._note_loss)
-        self.evaluator.add_event_handler(Events.COMPLETED, self._note_validation)
+        self.trainer.add_event_handler(Events.EPOCH_COMPLETED, self._end_epoch)
+        self.evaluator.add_event_handler(Events.STARTED, self._begin_validation)
+        self.evaluator.add_event_handler(Events.COMPLETED, self._end_validation)
         if _is_first_rank():
-            self.evaluator.add_event_handler(Events.COMPLETED, self._keep_best)
-            self.trainer.add_event_handler(Events.EPOCH_COMPLETED, self._keep_last)
+            self.log.begin(done)
+            self.trainer.add_event_handler(Events.COMPLETED, self.log.close)
+
+    def _go_on_from(self, trainer: Engine, epoch: int) -> None:
+        trainer.state.epoch = epoch
+        trainer.state.iteration = epoch * (trainer.state.epoch_length or 0)
+        if epoch and self.waiting.is_over(epoch):
+            trainer.terminate()
 
     def _begin_epoch(self, trainer: Engine, seed: int) -> None:
         set_determinism(seed=seed + trainer.state.epoch)
@@ -91,72 +149,103 @@ class Checkpoints:
         if isinstance(transform, Randomizable):
             transform.set_random_state(seed=seed + trainer.state.epoch)
         self._losses = []
-        self._learning_rate = float(self.parts["optimizer"].param_groups[0]["lr"])
+        self._learning_rate = float(self.optimizer.param_groups[0]["lr"])
+        self._schedule_epoch = self.lr_scheduler.last_epoch
 
     def _note_loss(self, trainer: Engine) -> None:
         output: Any = trainer.state.output
         self._losses.append(float(output[0]["loss"] if isinstance(output, list) else output["loss"]))
 
-    def _note_validation(self) -> None:
-        self._validated_epoch = self.trainer.state.epoch
+    def _begin_validation(self) -> None:
+        if self.average:
+            self.average.swap()
+        if torch.distributed.is_initialized():
+            # Each rank's normalisation has seen other cases last; the first rank's is the one that is kept.
+            for buffer in self.network.buffers():
+                torch.distributed.broadcast(buffer, src=0)
 
-    def _keep_best(self, evaluator: Engine) -> None:
-        metric = float(evaluator.state.metrics[evaluator.state.key_metric_name])  # type: ignore[attr-defined]
-        if metric > self.best_metric:
-            self.best_metric, self.best_epoch = metric, self.trainer.state.epoch
-            _save(self.parts["network"].state_dict(), self.best_path)
+    def _end_validation(self, evaluator: Engine) -> None:
+        epoch, metrics = self.trainer.state.epoch, evaluator.state.metrics
+        self._validated_epoch = epoch
+        key_metric = evaluator.state.key_metric_name  # type: ignore[attr-defined]
+        if self.selection.is_best(metrics, key_metric, epoch) and _is_first_rank():
+            _save(self.network.state_dict(), self.best_path)
+        if self.average:
+            self.average.swap()
+        if self.loss:
+            self.waiting.note(metrics[VAL_LOSS], epoch)
 
-    def _keep_last(self, trainer: Engine) -> None:
-        state = {name: part.state_dict() for name, part in self.parts.items()}
-        progress = {"epoch": trainer.state.epoch, "best_metric": self.best_metric, "best_epoch": self.best_epoch}
-        _save({**state, **progress}, self.last_path)
-        self._append_log(self.epoch_record())
+    def _end_epoch(self, trainer: Engine) -> None:
+        self._loss = mean_over_ranks(self._losses)
+        self._step_schedule()
+        if _is_first_rank():
+            # The log first: what it has beyond the checkpoint is cut off when the run goes on.
+            self.log.add(self.epoch_record(), self._batch_records())
+            _save(self._state(), self.last_path)
+        if self.on_epoch:
+            self.on_epoch(self.epoch_record())
+        if self.waiting.is_over(trainer.state.epoch):
+            trainer.terminate()
+
+    def _step_schedule(self) -> None:
+        if self.lr_scheduler.last_epoch != self._schedule_epoch:
+            return  # A handler of the trainer has stepped it already.
+        if not isinstance(self.lr_scheduler, ReduceLROnPlateau):
+            self.lr_scheduler.step()
+        elif self._is_validated:
+            self.lr_scheduler.step(self.evaluator.state.metrics[VAL_LOSS])
+
+    @property
+    def _is_validated(self) -> bool:
+        return self._validated_epoch == self.trainer.state.epoch
 
     def epoch_record(self) -> dict[str, Any]:
-        """The finished epoch's numbers, by the names in LOG_COLUMNS; None where it was not validated."""
+        """The finished epoch's numbers, by the names in LOG_COLUMNS; None for what was not measured."""
         state = self.trainer.state
-        validated = self.evaluator.state.metrics if self._validated_epoch == state.epoch else {}
-        metrics = {**state.metrics, **validated}
-        return {
+        metrics = {**state.metrics, **(self.evaluator.state.metrics if self._is_validated else {})}
+        own = {
             "epoch": state.epoch,
-            "loss": sum(self._losses) / max(len(self._losses), 1),
-            **{name: metrics.get(name) for name in LOG_COLUMNS[2:5]},
+            "loss": self._loss,
             "learning_rate": self._learning_rate,
             "seconds": state.times.get("EPOCH_COMPLETED"),
         }
+        return {name: own.get(name, metrics.get(name)) for name in LOG_COLUMNS}
 
-    def _append_log(self, record: Mapping[str, Any]) -> None:
-        self.log_path.parent.mkdir(parents=True, exist_ok=True)
-        is_new = not self.log_path.exists()
-        with self.log_path.open("a", newline="", encoding="utf8") as file:
-            writer = csv.DictWriter(file, LOG_COLUMNS)
-            if is_new:
-                writer.writeheader()
-            writer.writerow({key: _rounded(value) for key, value in record.items()})
+    def _batch_records(self) -> list[dict[str, Any]]:
+        """The losses of the epoch's batches, of this rank, by the names in BATCH_COLUMNS."""
+        losses = {"train": self._losses}
+        if self._validation_loss and self._is_validated:
+            losses["validation"] = self._validation_loss.batches
+        return [
+            {"epoch": self.trainer.state.epoch, "part": part, "step": step, "loss": loss}
+            for part, values in losses.items()
+            for step, loss in enumerate(values, 1)
+        ]
 
-    def _restore(self) -> None:
-        if not self.last_path.is_file():
-            raise BundleError(
-                "NOTHING_TO_RESUME", self.last_path, "there is no checkpoint", "start the training without resume"
-            )
-        saved = torch.load(self.last_path, map_location="cpu", weights_only=True)
-        for name, part in self.parts.items():
+    def _state(self) -> dict[str, Any]:
+        parts = {name: part.state_dict() for name, part in self._parts.items()}
+        progress = {"epoch": self.trainer.state.epoch, "settings": prints_of(self._config_path)}
+        return {**parts, **progress, **self.selection.state_dict(), **self.waiting.state_dict()}
+
+    def _restore(self) -> int:
+        """Take up the last epoch's state; returns that epoch."""
+        saved = read_checkpoint(self.last_path)
+        check_same(saved.get("settings", {}), self._config_path)
+        for name, part in self._parts.items():
             part.load_state_dict(saved[name])
         self._follow_schedule()
-        self.best_metric, self.best_epoch = saved["best_metric"], saved["best_epoch"]
-        self.trainer.add_event_handler(Events.STARTED, self._go_on_from, saved["epoch"])
+        self.selection.load_state_dict(saved)
+        self.waiting.load_state_dict(saved)
+        return int(saved["epoch"])
 
     def _follow_schedule(self) -> None:
         """Take the rate from the schedule as it is now: with more epochs it falls more slowly than the saved one."""
-        scheduler = self.parts["lr_scheduler"]
-        if isinstance(scheduler, torch.optim.lr_scheduler.LambdaLR):
-            groups = self.parts["optimizer"].param_groups
-            for group, rate, factor in zip(groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True):
+        scheduler = self.lr_scheduler
+        if isinstance(scheduler, LambdaLR):
+            for group, rate, factor in zip(
+                self.optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True
+            ):
                 group["lr"] = rate * factor(scheduler.last_epoch)
-
-    def _go_on_from(self, trainer: Engine, epoch: int) -> None:
-        trainer.state.epoch = epoch
-        trainer.state.iteration = epoch * (trainer.state.epoch_length or 0)
 
 
 def _unwrapped(network: nn.Module) -> nn.Module:
@@ -169,7 +258,3 @@ def _is_first_rank() -> bool:
 
 def _save(state: Mapping[str, Any], path: Path) -> None:
     write_whole(path, lambda file: torch.save(state, file))
-
-
-def _rounded(value: object) -> object:
-    return round(value, 6) if isinstance(value, float) else value

@@ -2,44 +2,61 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from medseg.data.cases import open_dataset
-from medseg.data.splits import Split, parts
-from medseg.errors import BundleError, DatasetError, OutputError, UsageError, check_known
+from medseg.bundle.forms import Config, read_config
+from medseg.data.case import Dataset
+from medseg.data.splits import Split, parts, write_split
+from medseg.errors import BundleError, DatasetError, OutputError, UsageError
+from medseg.training.forms import check_overrides, value_at
+from medseg.training.options import TrainOptions
+from medseg.training.resuming import RESUMABLE, check_same, read_checkpoint
 
+RECORD_NAME = "run.json"
 _NEEDED = {
-    "train.json": ("epochs", "seed", "fractions", "checkpoints"),
-    "inference.json": (),
-    "metadata.json": ("network_data_format::outputs::pred::num_channels",),
+    "train": ("epochs", "seed", "fractions", "checkpoints"),
+    "inference": (),
+    "metadata": ("network_data_format::outputs::pred::num_channels",),
 }
-_RESUMABLE = ("epochs", "val_interval", "num_workers", "cache_rate", "dataset_dir")
 
 
 def check_start(
-    bundle: Path, folder: Path, dataset_dir: Path, overrides: Mapping[str, Any], is_new_split: bool
+    bundle: Path, folder: Path, dataset: Dataset, configs: Mapping[str, Config], options: TrainOptions
 ) -> Split:
     """Refuse what cannot be trained, before anything is written; returns the split to train on.
+
+    Args:
+        bundle: Where the configurations come from.
+        folder: Of the run.
+        dataset: The data set.
+        configs: The bundle's configurations in the form that is trained.
+        options: Changes to them.
 
     Raises:
         OutputError: The folder holds another run.
         BundleError: The bundle lacks something.
-        UsageError: A setting is not known.
-        DatasetError: The data set cannot be used.
+        UsageError: A setting is not known or has a value that it cannot have.
+        DatasetError: The data set or the split cannot be used.
     """
     check_free(bundle, folder)
-    _check_complete(bundle)
-    config = read_config(bundle / "configs" / "train.json")
-    _check_known(config, overrides)
-    dataset = open_dataset(dataset_dir)
-    _check_labels(dataset.labels.names, read_config(bundle / "configs" / "metadata.json"), dataset_dir)
+    _check_complete(bundle, configs)
+    check_overrides(configs["train"], options.overrides)
+    if options.split is not None:
+        return _confirmed(options.split, dataset)
+    config = {**configs["train"], **options.overrides}
+    return parts(dataset.cases, _split_file(bundle, options), config["fractions"], config["seed"])
+
+
+def _split_file(bundle: Path, options: TrainOptions) -> Path | str | None:
+    """The split to look at: one named in the settings, or the bundle's own unless a new one is wanted."""
     own = bundle / "configs" / "split.json"
-    split_file = own if own.is_file() and not is_new_split else None
-    config = {**config, **overrides}
-    return parts(dataset.cases, split_file, tuple(config["fractions"]), config["seed"])
+    named = options.overrides.get("split_file")
+    if isinstance(named, str) and not named.startswith("$"):
+        return named
+    return own if own.is_file() and not options.new_split else None
 
 
 def check_free(bundle: Path, folder: Path) -> None:
@@ -54,32 +71,39 @@ def check_free(bundle: Path, folder: Path) -> None:
         )
 
 
-def _check_complete(bundle: Path) -> None:
+def _check_complete(bundle: Path, configs: Mapping[str, Config]) -> None:
     for name, keys in _NEEDED.items():
-        config = read_config(bundle / "configs" / name)
         for key in keys:
-            if _value(config, key) is None:
+            if value_at(configs[name], key) is None:
                 raise BundleError(
-                    "BUNDLE_INCOMPLETE", bundle, f"configs/{name} has no {key}", "add it, or use another bundle"
+                    "BUNDLE_INCOMPLETE", bundle, f"configs/{name}.json has no {key}", "add it, or use another bundle"
                 )
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether an epoch of the run in ``folder`` was finished."""
+    return (folder / "models" / "checkpoint.pt").is_file()
 
 
 def check_resumable(folder: Path, overrides: Mapping[str, Any]) -> None:
     """Refuse to go on where nothing was begun, or with settings that would make it another run.
 
+    A run that was begun and finished no epoch starts again from its own configuration.
+
     Raises:
-        BundleError: NOTHING_TO_RESUME.
-        UsageError: SETTING_UNKNOWN or RESUME_SETTING.
+        BundleError: NOTHING_TO_RESUME or WEIGHTS_UNREADABLE.
+        UsageError: SETTING_UNKNOWN, SETTING_INVALID or RESUME_SETTING.
     """
-    if not (folder / "models" / "checkpoint.pt").is_file():
-        raise BundleError(
-            "NOTHING_TO_RESUME", folder, "there is no models/checkpoint.pt", "leave --resume out to start the run"
-        )
-    config = read_config(folder / "configs" / "train.json")
-    _check_known(config, overrides)
+    if not has_checkpoint(folder) and not (folder / RECORD_NAME).is_file():
+        raise BundleError("NOTHING_TO_RESUME", folder, "there is no run", "leave --resume out to start one")
+    path = folder / "configs" / "train.json"
+    config = read_config(path)
+    check_overrides(config, overrides)
     for key, value in overrides.items():
-        if key not in _RESUMABLE and _value(config, key) != value:
+        if key not in RESUMABLE and value_at(config, key) != value:
             raise UsageError("RESUME_SETTING", key, "cannot change in a run under way", "start a new run for it")
+    if has_checkpoint(folder):
+        check_same(read_checkpoint(folder / "models" / "checkpoint.pt").get("settings", {}), path)
 
 
 def check_validated(folder: Path) -> None:
@@ -97,40 +121,11 @@ def check_validated(folder: Path) -> None:
         )
 
 
-def _check_labels(named: Mapping[int, str], metadata: Mapping[str, Any], dataset_dir: Path) -> None:
-    classes = metadata["network_data_format"]["outputs"]["pred"]["num_channels"]
-    if named and max(named) + 1 != classes:
+def _confirmed(split: Split, dataset: Dataset) -> Split:
+    """A split that was given, checked like one in a file: it names all cases, and divides no patient."""
+    if not {case.id for case in dataset.cases} & set(split.ids):
         raise DatasetError(
-            "LABELS_DIFFER",
-            dataset_dir,
-            f"its labels go up to {max(named)}, the bundle has {classes} classes with the background",
-            "use a bundle made for these labels",
+            "SPLIT_PARTIAL", dataset.root, "has none of the split's cases", "give the split of its cases"
         )
-
-
-def _check_known(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:
-    """Refuse a key that the configuration does not have, naming the nearest."""
-    for key in overrides:
-        place: Any = config
-        for step in key.split("::"):
-            check_known("SETTING_UNKNOWN", [step], place if isinstance(place, Mapping) else [], f"train.json: {key}")
-            place = place[step]
-
-
-def _value(config: Mapping[str, Any], key: str) -> Any:
-    """What stands at a key such as ``a::b``; None where there is none."""
-    place: Any = config
-    for step in key.split("::"):
-        place = place.get(step) if isinstance(place, Mapping) else None
-    return place
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """The content of one of a bundle's JSON files.
-
-    Raises:
-        BundleError: BUNDLE_INCOMPLETE, there is no such file.
-    """
-    if not path.is_file():
-        raise BundleError("BUNDLE_INCOMPLETE", path, f"there is no {path.name}", "add it, or use another bundle")
-    return json.loads(path.read_text(encoding="utf8"))
+    with TemporaryDirectory() as folder:
+        return parts(dataset.cases, write_split(split, Path(folder) / "split.json"))

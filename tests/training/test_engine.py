@@ -7,11 +7,15 @@ import pytest
 import torch
 
 import medseg
+from medseg.data.cases import open_dataset
 from medseg.data.splits import Split, read_split, write_split
 from medseg.errors import BundleError, DatasetError, GridError, LabelError, LockedError, OutputError, UsageError
 from medseg.files import LOCK_NAME, held
 from medseg.inference.cohort import predict
+from medseg.training.checks import check_start
 from medseg.training.engine import TrainOptions
+from medseg.training.forms import laid_over
+from medseg.training.logs import LOG_COLUMNS
 from tests.conftest import ball, save_nifti
 
 
@@ -67,26 +71,198 @@ def test_the_split_is_recorded_and_used(tiny_bundle, ball_data, tmp_path):
     assert record["cases"] == {"train": 4, "validation": 2, "test": 2}
 
 
-def test_a_resumed_training_gives_the_uninterrupted_one_s_weights(tiny_bundle, ball_data, tmp_path):
-    medseg.train(tiny_bundle, ball_data, tmp_path / "whole", options=TrainOptions(epochs=4))
+class Stop(KeyboardInterrupt):
+    """As Ctrl-C would end a run."""
 
-    class Stop(KeyboardInterrupt):
-        pass
 
-    def stop_after_two(record):
-        if record["epoch"] == 3:
+def stopped_at(epoch):
+    def stop(record):
+        if record["epoch"] == epoch:
+            raise Stop
+
+    return stop
+
+
+def same(one, other):
+    """Whether two states hold equal tensors and numbers."""
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return one == other
+
+
+VARIANTS = {
+    "adamw": {},
+    "sgd, plateau, averaged": {
+        "optimizer_name": "sgd",
+        "momentum": 0.9,
+        "schedule_name": "plateau",
+        "average_decay": 0.9,
+        "select_by": "val_loss",
+    },
+    "accumulated, clipped, cosine": {
+        "accumulation_steps": 2,
+        "batch_size": 1,
+        "clip_norm": 0.5,
+        "schedule_name": "cosine",
+        "network_options": {"filters": 4, "depth": 2, "norm": "batch"},
+    },
+    "ended early": {"patience": 1, "min_delta": 10.0},
+}
+
+
+@pytest.mark.parametrize("settings", VARIANTS.values(), ids=VARIANTS)
+def test_a_resumed_training_gives_the_uninterrupted_one_s_weights(tiny_bundle, ball_data, tmp_path, settings):
+    options = TrainOptions(epochs=3, settings=settings)
+    medseg.train(tiny_bundle, ball_data, tmp_path / "whole", options=options)
+    with pytest.raises(Stop):
+        medseg.train(tiny_bundle, ball_data, tmp_path / "parts", options=options, on_epoch=stopped_at(2))
+    run = medseg.train(tiny_bundle, ball_data, tmp_path / "parts", options=TrainOptions(resume=True))
+    assert run.epochs == (2 if "patience" in settings else 3)
+    for name in ("model", "checkpoint"):
+        whole, parts = (
+            torch.load(tmp_path / run / "models" / f"{name}.pt", weights_only=True) for run in ("whole", "parts")
+        )
+        assert same(whole, parts), name
+    plain = [[{**row, "seconds": ""} for row in log(tmp_path / name)] for name in ("whole", "parts")]
+    assert plain[0] == plain[1]
+    batches = [(tmp_path / name / "logs" / "batches.csv").read_text() for name in ("whole", "parts")]
+    assert batches[0] == batches[1]
+
+
+def test_a_training_killed_within_an_epoch_repeats_that_epoch(tiny_bundle, ball_data, tmp_path):
+    options = TrainOptions(epochs=3)
+    medseg.train(tiny_bundle, ball_data, tmp_path / "whole", options=options)
+
+    def stop(step, length):
+        if step == length + 1:
             raise Stop
 
     with pytest.raises(Stop):
-        medseg.train(
-            tiny_bundle, ball_data, tmp_path / "parts", options=TrainOptions(epochs=4), on_epoch=stop_after_two
-        )
+        medseg.train(tiny_bundle, ball_data, tmp_path / "parts", options=options, on_step=stop)
+    medseg.train(tiny_bundle, ball_data, tmp_path / "parts", options=TrainOptions(resume=True))
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+    assert [row["epoch"] for row in log(tmp_path / "parts")] == ["1", "2", "3"]
+
+
+def test_a_training_that_ended_before_its_first_checkpoint_begins_again(tiny_bundle, ball_data, tmp_path):
+    options = TrainOptions(epochs=2, settings={"learning_rate": 0.02})
+    medseg.train(tiny_bundle, ball_data, tmp_path / "whole", options=options)
+    with pytest.raises(Stop):
+        medseg.train(tiny_bundle, ball_data, tmp_path / "parts", options=options, on_epoch=stopped_at(1))
+    (tmp_path / "parts" / "models" / "checkpoint.pt").unlink()  # as where it died after its first validation
+    with pytest.raises(OutputError, match="RUN_EXISTS.*--resume"):
+        medseg.train(tiny_bundle, ball_data, tmp_path / "parts", options=options)
     run = medseg.train(tiny_bundle, ball_data, tmp_path / "parts", options=TrainOptions(resume=True))
-    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
-    assert run.epochs == 4
-    assert all(torch.equal(whole[key], parts[key]) for key in whole)
-    last = [torch.load(tmp_path / n / "models" / "checkpoint.pt", weights_only=True) for n in ("whole", "parts")]
-    assert all(torch.equal(last[0]["network"][key], last[1]["network"][key]) for key in last[0]["network"])
+    assert run.epochs == 2
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+    assert [row["epoch"] for row in log(tmp_path / "parts")] == ["1", "2"]
+
+
+def test_a_training_whose_configuration_was_changed_by_hand_is_not_resumed(tiny_bundle, ball_data, tmp_path):
+    medseg.train(tiny_bundle, ball_data, tmp_path / "run", options=TrainOptions(epochs=1))
+    path = tmp_path / "run" / "configs" / "train.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "weight_decay": 0.5}))
+    before = content(tmp_path / "run")
+    with pytest.raises(UsageError, match=r"RESUME_SETTING.*weight_decay"):
+        medseg.train(tiny_bundle, ball_data, tmp_path / "run", options=TrainOptions(epochs=2, resume=True))
+    assert content(tmp_path / "run") == before
+
+
+def test_the_log_has_what_was_measured_in_each_epoch(tiny_bundle, ball_data, tmp_path):
+    medseg.train(tiny_bundle, ball_data, tmp_path / "run", options=TrainOptions(epochs=1))
+    row = log(tmp_path / "run")[0]
+    assert tuple(row) == LOG_COLUMNS
+    assert all(float(row[name]) >= 0 for name in ("loss", "val_loss", "train_mean_dice", "val_mean_dice", "seconds"))
+    with (tmp_path / "run" / "logs" / "batches.csv").open() as file:
+        batches = list(csv.DictReader(file))
+    for part, name in (("train", "loss"), ("validation", "val_loss")):
+        losses = [float(row["loss"]) for row in batches if row["part"] == part]
+        assert len(losses) == 2
+        assert np.mean(losses) == pytest.approx(float(row[name]), rel=1e-5)
+
+
+def form(bundle, name, **files):
+    for file, changes in files.items():
+        (bundle / "configs" / f"{file}_{name}.json").write_text(json.dumps(changes))
+
+
+def test_a_form_is_laid_over_the_bundle_before_other_changes(tiny_bundle, ball_data, tmp_path):
+    smaller = {"network_options": {"filters": 2, "depth": 2}}
+    form(
+        tiny_bundle,
+        "small",
+        train={**smaller, "epochs": 3, "batch_size": 1, "train::inferer::is_enabled": False},
+        inference=smaller,
+        metadata={"version": "9.9.9"},
+    )
+    form(tiny_bundle, "other", train={"epochs": 7})
+    options = TrainOptions(form="small", settings={"batch_size": 4, "epochs": 1})
+    medseg.train(tiny_bundle, ball_data, tmp_path / "run", options=options)
+    configs = tmp_path / "run" / "configs"
+    train, inference, metadata = (
+        json.loads((configs / f"{name}.json").read_text()) for name in ("train", "inference", "metadata")
+    )
+    assert (train["epochs"], train["batch_size"], train["train"]["inferer"]["is_enabled"]) == (1, 4, False)
+    assert train["network_options"] == inference["network_options"] == smaller["network_options"]
+    assert metadata["version"] == "9.9.9"
+    assert not list(configs.glob("*_small.json")) + list(configs.glob("*_other.json"))
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["form"] == "small"
+    assert weights(tmp_path / "run").keys() == weights(tiny_bundle).keys()
+    assert predict(tmp_path / "run", ball_data / "images", tmp_path / "masks").exit_code == 0
+
+
+def test_an_unknown_form_is_refused_with_those_that_there_are(tiny_bundle, ball_data, tmp_path):
+    form(tiny_bundle, "volumetric", inference={"amp": False})
+    with pytest.raises(UsageError, match="FORM_UNKNOWN.*volumetric"):
+        medseg.train(tiny_bundle, ball_data, tmp_path / "run", options=TrainOptions(form="large"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_split_that_is_given_is_trained_on(tiny_bundle, ball_data, tmp_path):
+    ids = tuple(f"ball_{case}" for case in range(8))
+    split = Split(ids[2:5], ids[5:7], (*ids[:2], ids[7]), 4, "by the test")
+    medseg.train(tiny_bundle, ball_data, tmp_path / "run", options=TrainOptions(epochs=1, split=split))
+    written = read_split(tmp_path / "run" / "configs" / "split.json")
+    assert (written.train, written.validation, set(written.test)) == (ids[2:5], ids[5:7], set(split.test))
+
+
+def test_a_split_file_named_in_the_settings_is_the_one_that_the_run_records(tiny_bundle, ball_data, tmp_path):
+    ids = tuple(f"ball_{case}" for case in range(8))
+    named = write_split(Split(ids[:3], ids[3:5], ids[5:], None, "by hand"), tmp_path / "named.json")
+    options = TrainOptions(settings={"split_file": str(named)})
+    assert (
+        check_start(tiny_bundle, tmp_path / "run", open_dataset(ball_data), laid_over(tiny_bundle, None), options).train
+        == ids[:3]
+    )
+
+
+def test_sizes_of_the_parts_may_be_a_ratio(tiny_bundle, ball_data, tmp_path):
+    options = TrainOptions(settings={"fractions": "6:1:1"})
+    split = check_start(tiny_bundle, tmp_path / "run", open_dataset(ball_data), laid_over(tiny_bundle, None), options)
+    assert (len(split.train), len(split.validation), len(split.test)) == (6, 1, 1)
+
+
+@pytest.mark.parametrize("ids", [("ball_0", "ball_1"), ("other_0", "other_1")])
+def test_a_split_that_does_not_name_the_data_set_s_cases_is_refused(tiny_bundle, ball_data, tmp_path, ids):
+    options = TrainOptions(split=Split(ids[:1], ids[1:], (), None, "by the test"))
+    with pytest.raises(DatasetError, match="SPLIT_PARTIAL"):
+        medseg.train(tiny_bundle, ball_data, tmp_path / "run", options=options)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("begun", [{"new_split": True}, {"form": "small"}, {"split": Split(("a",), ("b",), (), 1, "")}])
+def test_what_a_run_began_with_is_not_given_again_when_it_is_resumed(begun):
+    with pytest.raises(UsageError, match=f"RESUME_SETTING: {next(iter(begun))}"):
+        TrainOptions(resume=True, **begun)
+
+
+def test_a_given_split_and_a_new_one_go_against_each_other():
+    with pytest.raises(UsageError, match="SETTING_INVALID: new_split"):
+        TrainOptions(split=Split(("a",), ("b",), (), None, ""), new_split=True)
 
 
 def test_resuming_never_overwrites_better_weights(tiny_bundle, ball_data, tmp_path):
@@ -260,9 +436,9 @@ def test_an_incomplete_bundle_is_refused_by_what_it_lacks(tiny_bundle, ball_data
 
 
 def test_a_configuration_whose_trainer_is_none_is_told_with_a_code(tiny_bundle, ball_data, tmp_path):
-    options = TrainOptions(settings={"train::trainer": 5})
+    options = TrainOptions(settings={"train::trainer": {"_target_": "builtins.dict"}})
     with pytest.raises(BundleError, match="TRAINING_FAILED.*AttributeError"):
-        medseg.train(tiny_bundle, ball_data, tmp_path / "run", options=options, on_epoch=print)
+        medseg.train(tiny_bundle, ball_data, tmp_path / "run", options=options)
 
 
 def test_a_training_without_a_validated_epoch_says_so(tiny_bundle, ball_data, tmp_path):
@@ -288,6 +464,26 @@ def test_a_start_after_a_failed_one_draws_its_own_split(tiny_bundle, ball_data, 
     assert len(read_split(tmp_path / "run" / "configs" / "split.json").train) == 4
 
 
-def test_a_training_of_no_epochs_is_refused():
+@pytest.mark.parametrize("options", [{"epochs": 0}, {"settings": {"epochs": 2.5}}, {"settings": {"epochs": "x"}}])
+def test_a_training_of_no_epochs_is_refused(options):
     with pytest.raises(UsageError, match="SETTING_INVALID: epochs"):
-        TrainOptions(epochs=0)
+        TrainOptions(**options)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_value_of_the_wrong_kind_is_refused_before_anything_is_written(tiny_bundle, ball_data, tmp_path, resume):
+    if resume:
+        medseg.train(tiny_bundle, ball_data, tmp_path / "run", options=TrainOptions(epochs=1))
+    before = content(tmp_path / "run")
+    options = TrainOptions(settings={"num_workers": "few"}, resume=resume)
+    with pytest.raises(UsageError, match="SETTING_INVALID: num_workers"):
+        medseg.train(tiny_bundle, ball_data, tmp_path / "run", options=options)
+    assert content(tmp_path / "run") == before
+    assert (tmp_path / "run").exists() == resume
+
+
+def test_weights_of_a_run_are_where_those_of_a_bundle_are(tiny_bundle, ball_data, tmp_path):
+    path = tiny_bundle / "configs" / "train.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "ckpt_dir": "$@bundle_root + '/trained'"}))
+    run = medseg.train(tiny_bundle, ball_data, tmp_path / "run", options=TrainOptions(epochs=1))
+    assert (run.folder / "models" / "model.pt").is_file()

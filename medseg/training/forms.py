@@ -1,0 +1,94 @@
+"""A bundle's configurations in one of its forms, with changes to single keys."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from medseg.bundle.build import STUDY
+from medseg.bundle.forms import KINDS, Config, lay_over, read_config
+from medseg.errors import UsageError, check_known
+
+
+def forms_of(bundle: Path) -> tuple[str, ...]:
+    """Names of the bundle's forms, sorted."""
+    names = [path.stem.removeprefix(f"{kind}_") for kind in KINDS for path in _overlays(bundle, kind)]
+    return tuple(sorted(set(names)))
+
+
+def laid_over(bundle: Path, form: str | None) -> dict[str, Config]:
+    """The bundle's train, inference and metadata configurations in a form.
+
+    Without a form they are taken as they are, unless the shipped weights are of another form than
+    the bundle is trained in; then it is trained as its study has it.
+
+    Raises:
+        UsageError: FORM_UNKNOWN.
+        BundleError: A file is missing or cannot be read, or a form changes what is not there.
+    """
+    configs = {kind: read_config(bundle / "configs" / f"{kind}.json") for kind in KINDS}
+    form = form or (STUDY if configs["metadata"].get("weights_form") else None)
+    if form is None:
+        return configs
+    check_known("FORM_UNKNOWN", [form], forms_of(bundle), bundle.name)
+    paths = {kind: bundle / "configs" / f"{kind}_{form}.json" for kind in KINDS}
+    laid = {kind: lay_over(configs[kind], read_config(path), path) for kind, path in paths.items() if path.is_file()}
+    return {**configs, **laid}
+
+
+def _overlays(bundle: Path, kind: str) -> list[Path]:
+    return sorted((bundle / "configs").glob(f"{kind}_*.json"))
+
+
+def put(config: Config, key: str, value: Any) -> bool:
+    """Set what stands at a key such as ``a::b``; False, and nothing is changed, where there is no such place."""
+    *way, last = key.split("::")
+    place = value_at(config, "::".join(way)) if way else config
+    if not isinstance(place, dict) or last not in place:
+        return False
+    place[last] = value
+    return True
+
+
+def value_at(config: Mapping[str, Any], key: str) -> Any:
+    """What stands at a key such as ``a::b``; None where there is none."""
+    place: Any = config
+    for step in key.split("::"):
+        place = place.get(step) if isinstance(place, Mapping) else None
+    return place
+
+
+def check_overrides(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:
+    """Refuse a key that the configuration does not have, naming the nearest, and a value of another kind.
+
+    Raises:
+        UsageError: SETTING_UNKNOWN or SETTING_INVALID.
+    """
+    for key, value in overrides.items():
+        place: Any = config
+        for step in key.split("::"):
+            check_known("SETTING_UNKNOWN", [step], place if isinstance(place, Mapping) else [], f"train.json: {key}")
+            place = place[step]
+        _check_kind(key, place, value)
+
+
+def _check_kind(key: str, known: Any, value: Any) -> None:
+    """Refuse text for a number, and so on; None and MONAI's expressions and references may stand for anything."""
+    if known is None or _is_expression(known) or _is_expression(value):
+        return
+    wanted, given = _kind(known), _kind(value)
+    if wanted != given and "list" not in (wanted, given):
+        example = f"give a {wanted} such as {json.dumps(known)}" if wanted != "table" else "give a table of settings"
+        raise UsageError("SETTING_INVALID", key, f"{value!r} is no {wanted}", example)
+
+
+def _is_expression(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith(("$", "@"))
+
+
+def _kind(value: Any) -> str:
+    kinds = {bool: "truth value", int: "number", float: "number", str: "text", dict: "table", list: "list"}
+    found = (name for kind, name in kinds.items() if isinstance(value, kind))
+    return next(found, "list" if isinstance(value, tuple) else "none")

@@ -1,0 +1,63 @@
+"""A data set as a bundle takes it: its labels, channels and files looked at before a training begins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from medseg.bundle.forms import Config, at
+from medseg.data.case import Dataset, some_of
+from medseg.data.channels import with_channels
+from medseg.data.check import require_usable
+from medseg.errors import DatasetError
+
+CaseSeen = Callable[[str, int], None]
+
+
+def check_data(dataset: Dataset, train: Config, metadata: Config, on_case: CaseSeen | None = None) -> tuple[str, ...]:
+    """Refuse a data set that some step of the training would stumble over; returns what is odd but usable.
+
+    Args:
+        dataset: As it was opened.
+        train: The bundle's `train.json`.
+        metadata: Its `metadata.json`.
+        on_case: Called after each case that was read, with its id and the number of cases.
+
+    Raises:
+        DatasetError: LABELS_DIFFER, CHANNELS_DIFFER, PAIRS_UNUSABLE, or what is wrong with a single case.
+    """
+    values = mask_values(train)
+    _check_labels(dataset, values, metadata)
+    wanted = train.get("channel_names") or metadata["network_data_format"]["inputs"]["image"]["num_channels"]
+    cases = with_channels(dataset.cases, dataset.channels, wanted, dataset.root)
+    notes = require_usable(cases, values, wanted if isinstance(wanted, int) else len(wanted), on_case)
+    told = [str(note) for note in notes]
+    if dataset.unlabelled:
+        left_out = some_of(dataset.unlabelled, most=5)
+        told.append(f"{len(dataset.unlabelled)} images without a mask are left out: {left_out}")
+    return tuple(told)
+
+
+def mask_values(train: Config) -> list[int] | None:
+    """The values that a mask may hold, as the bundle's mask reader names them; None where it names none."""
+    steps: Any = at(train, "validate::preprocessing::transforms")
+    for step in steps if isinstance(steps, list) else ():
+        if isinstance(step, Mapping) and step.get("keys") == "label" and isinstance(step.get("values"), list):
+            return [int(value) for value in step["values"]]
+    return None
+
+
+def _check_labels(dataset: Dataset, values: list[int] | None, metadata: Config) -> None:
+    """Refuse labels of other numbers than the bundle's, before a mask is read."""
+    # A single channel is the probability of one structure, beside the background.
+    classes = max(metadata["network_data_format"]["outputs"]["pred"]["num_channels"], 2)
+    highest = classes - 1 if values is None else max(values)
+    named = dataset.labels.names
+    if named and max(named) != highest:
+        raise DatasetError(
+            "LABELS_DIFFER",
+            Path(dataset.root),
+            f"its labels go up to {max(named)}, the bundle's to {highest}",
+            "use a bundle made for these labels",
+        )

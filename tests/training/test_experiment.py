@@ -1,0 +1,197 @@
+import json
+import shutil
+
+import pytest
+import torch
+
+import medseg
+from medseg.data.splits import read_split
+from medseg.errors import DatasetError, ImageError, InputError, UsageError
+from medseg.training import experiment
+from medseg.training.experiment import Experiment, compare, planned_runs, score_missing
+from medseg.training.options import TrainOptions
+
+FILES = ("comparison.csv", "comparison.json", "comparison.html")
+
+
+@pytest.fixture
+def study(tiny_bundle, ball_data):
+    def build(**changes):
+        options = TrainOptions(epochs=changes.pop("epochs", 1), settings=changes.pop("settings", {}))
+        return Experiment(tiny_bundle, ball_data, options=options, **changes)
+
+    return build
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    return tmp_path_factory.mktemp("kept")
+
+
+@pytest.fixture
+def out(study, tmp_path, kept):
+    """The output of one finished row, `unet`, for each test its own; trained once."""
+    if not (kept / "out").exists():
+        compare(study(networks=("unet",)), kept / "out")
+    return shutil.copytree(kept / "out", tmp_path / "out")
+
+
+def told(events):
+    return lambda run, what, total: events.append((run.name, what, total))
+
+
+def test_rows_are_trained_on_the_same_folds_and_gathered_again_from_their_folders(study, tmp_path):
+    asked, out, events = study(networks=("unet", "res-unet"), folds=2), tmp_path / "out", []
+    found = compare(asked, out, on_run=told(events))
+    assert [row.name for row in found.rows] == ["res-unet", "unet"]
+    assert (found.cases, found.folds, found.exit_code) == (8, 2, 0)
+    held_out = [read_split(out / row / "fold1" / "configs" / "split.json").validation for row in ("unet", "res-unet")]
+    assert held_out[0] == held_out[1]
+    assert events[:3] == [("unet/fold1", what, 4) for what in ("training", "scoring", "done")]
+    again = compare([out], tmp_path / "again")
+    assert again.to_text() == found.to_text()
+    for name in FILES:
+        assert (tmp_path / "again" / name).read_bytes() == (out / name).read_bytes()
+
+
+def test_what_is_finished_is_kept(study, out):
+    weights, events = (out / "unet" / "models" / "model.pt").read_bytes(), []
+    compare(study(networks=("unet",)), out, on_run=told(events))
+    assert events == [("unet", "kept", 1)]
+    assert (out / "unet" / "models" / "model.pt").read_bytes() == weights
+
+
+def test_an_interrupted_run_goes_on_to_the_same_weights(study, tmp_path, monkeypatch):
+    class Stop(KeyboardInterrupt):
+        pass
+
+    def stop(record):
+        raise Stop
+
+    asked = study(epochs=2)
+    train = experiment.train
+    monkeypatch.setattr(experiment, "train", lambda *words, options: train(*words, options=options, on_epoch=stop))
+    with pytest.raises(Stop):
+        compare(asked, tmp_path / "parts")
+    assert [run.state for run in planned_runs(asked, tmp_path / "parts")] == ["begun"]
+    monkeypatch.setattr(experiment, "train", train)
+    parts, whole = compare(asked, tmp_path / "parts"), compare(asked, tmp_path / "whole")
+    assert repr(parts.rows[0].classes) == repr(whole.rows[0].classes)
+    weights = [torch.load(tmp_path / name / "base" / "models" / "model.pt") for name in ("parts", "whole")]
+    assert all(torch.equal(weights[0][key], value) for key, value in weights[1].items())
+
+
+def test_more_epochs_train_a_scored_row_further(study, out):
+    more = study(networks=("unet",), epochs=2)
+    assert [run.state for run in planned_runs(more, out)] == ["begun"]
+    found = compare(more, out)
+    assert found.rows[0].training["epochs"][0] == 2
+    with pytest.raises(UsageError, match="ROW_DIFFERS.*epochs"):
+        planned_runs(study(networks=("unet",)), out)
+
+
+def test_a_row_that_fails_is_told_and_the_others_go_on(study, tmp_path):
+    asked, events = study(vary={"val_interval": (5, 1)}), []
+    found = compare(asked, tmp_path / "out", on_run=told(events))
+    assert [row.name for row in found.rows] == ["val_interval-1"]
+    assert [(failure.case, failure.code) for failure in found.failures] == [("val_interval-5", "NOT_VALIDATED")]
+    assert found.exit_code == 1
+    assert events[1] == ("val_interval-5", "failed", 2)
+
+
+def test_where_every_row_fails_the_first_error_is_raised(study, tmp_path, monkeypatch):
+    def fail(*words, **options):
+        raise ImageError("NONFINITE_VOXELS", "a", "holds NaN", "replace it")
+
+    monkeypatch.setattr(experiment, "train", fail)
+    with pytest.raises(ImageError, match="NONFINITE_VOXELS"):
+        compare(study(), tmp_path / "out")
+
+
+def test_an_unfinished_scoring_is_made_again_without_training(study, out, monkeypatch):
+    scored = out / "unet" / "scores_test" / "scored.json"
+    scored.unlink()
+    seen = []
+    train = experiment.train
+    monkeypatch.setattr(
+        experiment, "train", lambda *words, options: train(*words, options=options, on_epoch=seen.append)
+    )
+    compare(study(networks=("unet",)), out)
+    assert scored.is_file()
+    assert seen == []
+
+
+def test_runs_of_train_are_scored_where_their_data_is_given(tiny_bundle, ball_data, tmp_path):
+    medseg.train(tiny_bundle, ball_data, tmp_path / "run", options=TrainOptions(epochs=1))
+    with pytest.raises(InputError, match="RUN_UNSCORED"):
+        compare([tmp_path / "run"])
+    score_missing([tmp_path / "run"], ball_data)
+    (row,) = compare([tmp_path / "run"]).rows
+    assert (row.name, row.network, row.folds) == ("run", "unet", 1)
+
+
+def test_every_choice_goes_with_every_other_and_names_the_row(study, tmp_path):
+    vary = {"learning_rate": (0.1, 0.01), "network_options::filters": (4,)}
+    runs = planned_runs(study(networks=("unet", "res-unet"), losses=("dice",), vary=vary), tmp_path / "out")
+    assert [run.name for run in runs] == [
+        f"{network}_dice_learning_rate-{rate}_filters-4" for network in ("unet", "res-unet") for rate in (0.1, 0.01)
+    ]
+    assert runs[0].options.overrides == {
+        "epochs": 1,
+        "network_name": "unet",
+        "loss_name": "dice",
+        "learning_rate": 0.1,
+        "network_options::filters": 4,
+    }
+
+
+def test_every_case_is_held_out_once(study, tmp_path):
+    runs = planned_runs(study(folds=4), tmp_path / "out")
+    held_out = [case for run in runs for case in run.options.split.validation]
+    assert sorted(held_out) == [f"ball_{case}" for case in range(8)]
+
+
+def test_seeds_that_vary_leave_the_split_as_it_is(study, tmp_path):
+    runs = planned_runs(study(vary={"seed": (1, 2)}), tmp_path / "out")
+    assert len({run.options.split.test for run in runs}) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"networks": ("unett",)}, "NETWORK_UNKNOWN"),
+        ({"losses": ("dise",)}, "LOSS_UNKNOWN"),
+        ({"networks": ("unet", "unet")}, "SETTING_INVALID"),
+        ({"vary": {"lerning_rate": (1,)}}, "SETTING_UNKNOWN"),
+        ({"folds": 9}, "FOLDS_INVALID"),
+        ({"part": "tset"}, "PART_UNKNOWN"),
+    ],
+)
+def test_a_mistake_is_refused_before_anything_is_trained(study, tmp_path, changes, code):
+    with pytest.raises(UsageError, match=code):
+        compare(study(**changes), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_test_part_of_folds_is_refused_as_empty(study, tmp_path):
+    with pytest.raises(DatasetError, match="PART_EMPTY"):
+        planned_runs(study(folds=2, part="test"), tmp_path / "out")
+
+
+def test_a_folder_with_other_settings_or_other_cases_is_refused(study, out):
+    with pytest.raises(UsageError, match="ROW_DIFFERS.*learning_rate"):
+        planned_runs(study(networks=("unet",), settings={"learning_rate": 0.1}), out)
+    with pytest.raises(UsageError, match="CASES_DIFFER"):
+        planned_runs(study(networks=("res-unet",), folds=2), out)
+
+
+def test_a_published_table_is_set_beside(study, out, tmp_path):
+    (tmp_path / "paper.csv").write_text("row,class,metric,value\nunet,1,dice,0.5\n")
+    found = compare(study(networks=("unet",)), out, published=tmp_path / "paper.csv")
+    assert [each.row for each in found.beside] == ["unet"]
+    assert json.loads((out / "comparison.json").read_text())["published"][0]["published"]["value"] == 0.5
+
+
+def test_an_experiment_needs_a_folder(study):
+    with pytest.raises(UsageError, match="SETTING_INVALID"):
+        compare(study())

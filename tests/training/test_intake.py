@@ -1,0 +1,71 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medseg.data.cases import open_dataset
+from medseg.errors import DatasetError
+from medseg.training.forms import laid_over
+from medseg.training.intake import check_data, mask_values
+from tests.conftest import ball, save_nifti
+
+
+def checked(bundle, data, on_case=None):
+    configs = laid_over(bundle, None)
+    return check_data(open_dataset(data), configs["train"], configs["metadata"], on_case)
+
+
+def test_a_sound_data_set_passes_without_a_note_and_each_case_is_told(tiny_bundle, ball_data):
+    seen = []
+    assert checked(tiny_bundle, ball_data, lambda case, total: seen.append((case, total))) == ()
+    assert seen == [(f"ball_{n}", 8) for n in range(8)]
+
+
+def test_all_that_is_wrong_is_named_at_once(tiny_bundle, ball_data):
+    _, mask = ball(0, shape=(10, 10, 10))
+    save_nifti(mask, ball_data / "labels" / "ball_0.nii.gz")
+    save_nifti(np.full((20, 18, 16), 3, np.uint8), ball_data / "labels" / "ball_1.nii.gz")
+    (ball_data / "images" / "ball_2.nii.gz").write_bytes(b"no image")
+    with pytest.raises(DatasetError, match="PAIRS_UNUSABLE") as refused:
+        checked(tiny_bundle, ball_data)
+    text = str(refused.value)
+    assert all(f"ball_{n}" in text for n in range(3))
+    assert "GRID_MISMATCH" in text
+    assert "LABEL_UNEXPECTED" in text
+    assert "ball_3" not in text
+
+
+def test_the_values_of_a_mask_are_those_that_its_reader_takes(tiny_bundle):
+    assert mask_values(laid_over(tiny_bundle, None)["train"]) == [0, 1]
+    assert mask_values({}) is None
+
+
+def test_a_bundle_of_one_channel_takes_a_data_set_of_two_labels(tiny_bundle, ball_data):
+    metadata = tiny_bundle / "configs" / "metadata.json"
+    described = json.loads(metadata.read_text())
+    described["network_data_format"]["outputs"]["pred"]["num_channels"] = 1
+    metadata.write_text(json.dumps(described))
+    (ball_data / "imagesTr").mkdir()
+    pairs = [{"image": f"images/ball_{n}.nii.gz", "label": f"labels/ball_{n}.nii.gz"} for n in range(8)]
+    description = {"labels": {"0": "background", "1": "ball"}, "training": pairs}
+    (ball_data / "dataset.json").write_text(json.dumps(description))
+    assert checked(tiny_bundle, ball_data) == ()
+    description["labels"]["2"] = "ring"
+    (ball_data / "dataset.json").write_text(json.dumps(description))
+    with pytest.raises(DatasetError, match="LABELS_DIFFER"):
+        checked(tiny_bundle, ball_data)
+
+
+def test_soft_edges_of_masks_are_noted_with_their_threshold(tmp_path):
+    for number in range(3):
+        for folder, values in (("images", [0, 200]), ("masks", [0, 90, 200, 255])):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            picture = np.resize(np.array(values, np.uint8), (16, 16))
+            Image.fromarray(picture).save(tmp_path / folder / f"{number}.png")
+    pred = {"num_channels": 1}
+    metadata = {"network_data_format": {"inputs": {"image": {"num_channels": 1}}, "outputs": {"pred": pred}}}
+    reader = {"keys": "label", "values": [0, 1]}
+    train = {"validate": {"preprocessing": {"transforms": [reader]}}}
+    notes = check_data(open_dataset(tmp_path), train, metadata)
+    assert any("LABEL_THRESHOLDED" in note and "127.5" in note for note in notes)

@@ -1,0 +1,101 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+import medseg
+from medseg.data.images import read_mask
+from medseg.errors import DatasetError, ImageError, UsageError
+from medseg.networks import build_network, count_parameters
+from medseg.training.engine import TrainOptions
+from medseg.training.scoring import is_scored, score_part
+from tests.conftest import ball, save_nifti
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    return tmp_path_factory.mktemp("kept")
+
+
+@pytest.fixture
+def run(tiny_bundle, ball_data, tmp_path, kept):
+    """A trained run of its own for each test; trained once."""
+    if not (kept / "run").exists():
+        medseg.train(tiny_bundle, ball_data, kept / "run", options=TrainOptions(epochs=1))
+    return shutil.copytree(kept / "run", tmp_path / "run")
+
+
+def test_a_part_is_scored_as_predict_and_evaluate_score_it(run, ball_data, tmp_path):
+    evaluation = score_part(run, ball_data, "test")
+    split = json.loads((run / "configs" / "split.json").read_text())
+    medseg.predict(run, ball_data / "images", tmp_path / "masks")
+    whole = medseg.evaluate(tmp_path / "masks", ball_data / "labels", progress=False)
+    expected = {(row.case, row.value): row.scores for row in whole.rows if row.case in split["test"]}
+    found = {(row.case, row.value): row.scores for row in evaluation.rows}
+    assert found.keys() == expected.keys()
+    assert all(found[key] == pytest.approx(expected[key], nan_ok=True) for key in expected)
+
+
+def test_the_folder_says_what_was_scored(run, ball_data):
+    assert not is_scored(run, "validation")
+    score_part(run, ball_data, "validation")
+    assert is_scored(run, "validation")
+    assert not is_scored(run, "test")
+    scored = json.loads((run / "scores_validation" / "scored.json").read_text())
+    network = build_network("unet", 3, 1, 2, unet_options={"filters": 4, "depth": 2})
+    assert scored["parameters"] == count_parameters(network)
+    assert scored["best_epoch"] == 1
+    assert scored["groups"]["ball_3"] == "ball_3"
+    assert len(list((run / "masks_validation").glob("*.nii.gz"))) == 2
+    assert not list(run.glob(".references_*"))
+
+
+def test_scores_of_other_weights_do_not_count(run, ball_data):
+    score_part(run, ball_data, "test")
+    with (run / "models" / "model.pt").open("ab") as file:
+        file.write(b"changed")
+    assert not is_scored(run, "test")
+
+
+def test_what_an_interrupted_scoring_left_is_replaced(run, ball_data):
+    first = score_part(run, ball_data, "test")
+    (run / "scores_test" / "scored.json").unlink()
+    (run / "masks_test" / "predictions.json").unlink()
+    save_nifti(np.zeros((3, 3, 3), np.uint8), run / "masks_test" / "left_over.nii.gz")
+    assert repr(score_part(run, ball_data, "test").rows) == repr(first.rows)
+    assert not (run / "masks_test" / "left_over.nii.gz").exists()
+
+
+def test_references_are_read_as_training_reads_them(run, ball_data):
+    first = score_part(run, ball_data, "test")
+    for case in range(8):
+        mask = read_mask(ball_data / "labels" / f"ball_{case}.nii.gz").array
+        save_nifti(mask[::-1] * 255, ball_data / "labels" / f"ball_{case}.nii.gz", flipped(mask.shape))
+    assert repr(score_part(run, ball_data, "test").rows) == repr(first.rows)
+
+
+def flipped(shape):
+    affine = np.diag([-1.0, 1.0, 1.0, 1.0])
+    affine[0, 3] = shape[0] - 1
+    return affine
+
+
+def test_a_case_that_fails_stops_the_scoring_with_its_name(run, ball_data):
+    (case,) = json.loads((run / "configs" / "split.json").read_text())["test"][:1]
+    image = ball(0)[0]
+    image[0, 0, 0] = np.nan
+    save_nifti(image, ball_data / "images" / f"{case}.nii.gz")
+    with pytest.raises(ImageError, match=f"SCORING_FAILED.*{case}.*NONFINITE"):
+        score_part(run, ball_data, "test")
+    assert not is_scored(run, "test")
+
+
+def test_a_part_that_is_none_or_empty_is_refused(run, ball_data):
+    with pytest.raises(UsageError, match="PART_UNKNOWN"):
+        score_part(run, ball_data, "tset")
+    path = run / "configs" / "split.json"
+    split = json.loads(path.read_text())
+    path.write_text(json.dumps({**split, "train": split["train"] + split["test"], "test": []}))
+    with pytest.raises(DatasetError, match="PART_EMPTY"):
+        score_part(run, ball_data, "test")
