@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from medseg.errors import DatasetError
 from medseg.evaluation.metrics import Tabulation
 
@@ -63,6 +65,21 @@ def map_white(table: Tabulation, names: Mapping[int, str]) -> tuple[Tabulation, 
         told.append("mask")
     what = f"is drawn in 0 and 255; 255 was read as {class_value} ({names[class_value]})"
     return table, [f"{role} {what}" for role in told]
+
+
+def rename_values(table: Tabulation, renamed: Mapping[int, int]) -> Tabulation:
+    """``table`` with values of the reference read as others, all at once; equal ones are added up.
+
+    >>> import numpy as np
+    >>> table = Tabulation((0, 1, 4), (0, 3), np.array([[5, 1], [2, 0], [0, 3]]))
+    >>> rename_values(table, {4: 3, 1: 3}).voxels.tolist()
+    [[5, 1], [2, 3]]
+    """
+    values = [renamed.get(value, value) for value in table.reference_values]
+    rows, position = np.unique(np.array(values, dtype=np.int64), return_inverse=True)
+    voxels = np.zeros((rows.size, len(table.prediction_values)), dtype=np.int64)
+    np.add.at(voxels, position, table.voxels)
+    return replace(table, reference_values=tuple(rows.tolist()), voxels=voxels)
 
 
 def _is_white(values: tuple[int, ...]) -> bool:

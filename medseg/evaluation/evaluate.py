@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,32 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from medseg.data.images import Volume, read_mask
 from medseg.data.splits import Split, read_split
 from medseg.errors import ImageError, LabelError, UsageError
 from medseg.evaluation.classes import known_names, map_white, names_found, split_ignored
-from medseg.evaluation.metrics import METRICS, Tabulation, score, tabulate
+from medseg.evaluation.counting import Counted, Counting, aligned
+from medseg.evaluation.metrics import METRICS, score
 from medseg.evaluation.pairs import Pair, Pairing, pair_masks, plain_name
+from medseg.evaluation.policy import MISSING_POLICY
 from medseg.evaluation.records import write_tables
-from medseg.evaluation.tables import ALL_CASES, MISSING_POLICY, Evaluation, Finding, Row, Summary, summarise
-from medseg.geometry import SAME_GRID_VOXELS, Grid, corner_distance_voxels, reindex
+from medseg.evaluation.summaries import summarise
+from medseg.evaluation.tables import ALL_CASES, EMPTY_TRUTH, Evaluation, Finding, Row, Summary
+
+__all__ = ["aligned", "evaluate"]
 
 Progress = Callable[[int, int, str], None]
 Missing = Literal["zero", "skip", "error"]
-
-NEAR_GRID_VOXELS = 0.1
-"""Corners closer than this are taken for the same grid, with a note: a header rounded in saving."""
-
-
-@dataclass(frozen=True)
-class _Counted:
-    """A case's voxels by value, before it is known what the values mean."""
-
-    case: str
-    table: Tabulation
-    voxel_volume_ml: float
-    is_missing: bool
-    notes: tuple[Finding, ...]
 
 
 def evaluate(
@@ -47,6 +36,9 @@ def evaluate(
     output: str | Path | None = None,
     held_out: Split | Collection[str] | str | Path | None = None,
     missing: Missing = "zero",
+    background: bool = False,
+    slices: int | None = None,
+    renamed: Mapping[int, int] | None = None,
     progress: Progress | bool | None = None,
 ) -> Evaluation:
     """Compare masks with their references, case by case and class by class.
@@ -62,63 +54,79 @@ def evaluate(
         output: Folder for cases.csv, summary.csv and evaluation.json.
         held_out: Split, or its JSON file, or the names of the test cases; adds a column and a table per part.
         missing: What a reference without a mask counts: ``zero``, ``skip`` or ``error``.
+        background: Value 0 counts among the lowest scores, and in a mean beside the foreground's.
+        slices: Axis (from 0) of the stored reference along which every slice is a case, ``case7#012``.
+        renamed: Values of the references to read as others, such as ``{4: 3}``.
         progress: Called with (done, total, case); None shows a bar on a terminal, False nothing.
 
     Returns:
         Rows, summaries, errors and notes; ``to_text()`` gives the tables.
 
     Raises:
-        UsageError: ``missing`` is not one of the three.
+        UsageError: ``missing`` is not one of the three, or there is no such axis.
         InputError: A folder is missing or empty, or names fit no case or two (DatasetError).
         OutputError: A table cannot be written.
     """
     if missing not in MISSING_POLICY:
         raise UsageError("MISSING_UNKNOWN", "missing", f"{missing!r}", f"choose one of {', '.join(MISSING_POLICY)}")
     settings = {"masks": str(masks), "references": str(references), "missing": missing}
-    pairing, parts = pair_masks(Path(masks), Path(references)), _parts(held_out)
+    settings |= _asked_for(background, slices, renamed or {})
+    pairing = pair_masks(Path(masks), Path(references))
     known = known_names(labels, Path(references), Path(masks))
-    counted, errors = _count_all(pairing, known, progress, missing)
-    names, ignored = split_ignored(known or names_found([case.table for case in counted]))
-    counted = [_read_with(case, names, ignored) for case in counted]
-    evaluation = _assemble(counted, errors, names, pairing, parts, settings)
+    counting = Counting(known, missing, slices, renamed or {})
+    evaluation = _judged(pairing, counting, _parts(held_out), settings, progress)
     if output is not None:
         write_tables(evaluation, Path(output))
     return evaluation
 
 
-def _assemble(
-    counted: list[_Counted],
-    errors: list[Finding],
-    names: Mapping[int, str],
+def _judged(
     pairing: Pairing,
+    counting: Counting,
     parts: Mapping[str, str],
     settings: Mapping[str, str],
+    progress: Progress | bool | None,
 ) -> Evaluation:
-    rows, confusions, unclear = _case_results(counted, names, parts)
+    counted, errors = _count_all(pairing, counting, progress)
+    tables = [table for case in counted for table in case.tables.values()]
+    names, ignored = split_ignored(counting.known or names_found(tables))
+    counted = [_read_with(case, names, ignored) for case in counted]
+    rows, confusions, unclear = _case_results(counted, names, _part_of(pairing, parts))
     return Evaluation(
         labels=names,
         rows=tuple(rows),
-        summaries=tuple(_summaries(rows, confusions, names)),
+        summaries=tuple(_summaries(rows, confusions, names, "background" in settings)),
         confusions=confusions,
         errors=(*errors, *unclear),
-        notes=tuple(_notes(counted, pairing, parts, settings["missing"])),
+        notes=(
+            *_notes(counted, pairing, counting.missing),
+            *_absent_notes(counted, counting.renamed, settings["references"]),
+            *_held_out_notes(pairing, parts),
+        ),
         missing=pairing.missing,
         unmatched=pairing.unmatched,
         settings=settings,
     )
 
 
+def _asked_for(background: bool, slices: int | None, renamed: Mapping[int, int]) -> dict[str, str]:
+    """The settings that differ from a plain comparison of whole cases."""
+    asked = {"background": "a class as well"} if background else {}
+    asked |= {"slices": f"along axis {slices}"} if slices is not None else {}
+    told = ", ".join(f"{old}={new}" for old, new in renamed.items())
+    return asked | ({"renamed": told} if told else {})
+
+
 def _count_all(
-    pairing: Pairing, known: Mapping[int, str] | None, progress: Progress | bool | None, missing: str
-) -> tuple[list[_Counted], list[Finding]]:
-    """Every case's table, one case in memory at a time, and an error for each that cannot be trusted."""
-    # Reading can cut a picture's soft edges and read 255 as 1, but only where 1 is the one class.
-    values = tuple(known) if known and set(known) == {0, 1} else None
-    pairs = [pair for pair in pairing.pairs if pair.mask is not None or missing != "skip"]
-    counted, errors = [], []
+    pairing: Pairing, counting: Counting, progress: Progress | bool | None
+) -> tuple[list[Counted], list[Finding]]:
+    """Every case's tables, one case in memory at a time, and an error for each that cannot be trusted."""
+    pairs = [pair for pair in pairing.pairs if pair.mask is not None or counting.missing != "skip"]
+    counted: list[Counted] = []
+    errors = []
     for pair in _announced(pairs, progress):
         try:
-            counted.append(_count_case(pair, values, missing))
+            counted.append(counting.count(pair))
         except ImageError as error:
             errors.append(Finding(pair.case, error.code, f"{error.case}: {error.problem}; {error.remedy}"))
     return counted, errors
@@ -135,53 +143,16 @@ def _announced(pairs: list[Pair], progress: Progress | bool | None) -> Iterator[
         progress(done, len(pairs), pair.case)
 
 
-def _count_case(pair: Pair, values: Collection[int] | None, missing: str) -> _Counted:
-    if pair.mask is None and missing == "error":
-        raise ImageError("MASK_MISSING", pair.reference, "there is no mask for this reference", "predict the case")
-    reference = read_mask(pair.reference, values)
-    notes = [Finding(pair.case, note.code, f"reference: {note.text}") for note in reference.notes]
-    if pair.mask is None:
-        prediction = np.zeros_like(reference.array)
-    else:
-        mask = read_mask(pair.mask, values)
-        notes += [Finding(pair.case, note.code, f"mask: {note.text}") for note in mask.notes]
-        prediction = aligned(mask, reference.grid, pair.mask)
-        notes += _grid_notes(mask.grid, reference.grid, pair.case)
-    table = tabulate(prediction, reference.array)
-    return _Counted(pair.case, table, reference.grid.voxel_volume_ml, pair.mask is None, tuple(notes))
-
-
-def aligned(mask: Volume, target: Grid, case: object) -> NDArray:
-    """The mask's voxels in the order of ``target``'s; corners may lie up to 0.1 voxel apart.
-
-    Raises:
-        GridError: The grids do not hold the same voxels.
-    """
-    if corner_distance_voxels(mask.grid, target) <= NEAR_GRID_VOXELS:
-        return mask.array
-    return reindex(mask.array, mask.grid, target, case)
-
-
-def _grid_notes(mask: Grid, reference: Grid, case: str) -> list[Finding]:
-    """What ``aligned`` did to a mask."""
-    apart = corner_distance_voxels(mask, reference)
-    if apart <= SAME_GRID_VOXELS:
-        return []
-    if apart <= NEAR_GRID_VOXELS:
-        return [Finding(case, "GRID_NEAR", f"mask and reference lie {apart:.2g} voxels apart")]
-    change = f"mask is stored as {mask.orientation}, reference as {reference.orientation}"
-    return [Finding(case, "GRID_REINDEXED", f"{change}; its axes were turned, no voxel changed")]
-
-
-def _read_with(case: _Counted, names: Mapping[int, str], ignored: int | None) -> _Counted:
+def _read_with(case: Counted, names: Mapping[int, str], ignored: int | None) -> Counted:
     """``case`` with 255 read as the foreground and without ignored voxels, where the labels ask for it."""
-    table, told = map_white(case.table.without_reference(ignored), names)
+    read = {key: map_white(table.without_reference(ignored), names) for key, table in case.tables.items()}
+    told = dict.fromkeys(text for _, texts in read.values() for text in texts)
     notes = [Finding(case.case, "LABEL_MAPPED", text) for text in told]
-    return replace(case, table=table, notes=(*case.notes, *notes))
+    return replace(case, tables={key: table for key, (table, _) in read.items()}, notes=(*case.notes, *notes))
 
 
 def _case_results(
-    counted: list[_Counted], names: Mapping[int, str], part_of: Mapping[str, str]
+    counted: list[Counted], names: Mapping[int, str], part_of: Mapping[str, str]
 ) -> tuple[list[Row], dict[str, NDArray[np.int64]], list[Finding]]:
     """Rows and confusion matrix of each case, and an error for each case with a value that has no name."""
     rows: list[Row] = []
@@ -189,24 +160,28 @@ def _case_results(
     errors = []
     for case in counted:
         try:
-            confusion = case.table.to_confusion(list(names), case.case)
+            tables = {key: table.to_confusion(list(names), case.case) for key, table in case.tables.items()}
         except LabelError as error:
             errors.append(Finding(case.case, error.code, f"{error.case}: {error.problem}; {error.remedy}"))
             continue
-        confusions[case.case] = _with_missing_column(confusion, case.is_missing)
-        rows += _case_rows(case, confusion, names, _part(case.case, part_of))
+        for key, confusion in tables.items():
+            confusions[key] = _with_missing_column(confusion, case.is_missing)
+            rows += _case_rows(key, case, confusion, names, part_of.get(case.case, ""))
     return rows, confusions, errors
 
 
-def _case_rows(case: _Counted, confusion: NDArray[np.int64], names: Mapping[int, str], part: str) -> list[Row]:
+def _case_rows(key: str, case: Counted, confusion: NDArray[np.int64], names: Mapping[int, str], part: str) -> list[Row]:
     scores = score(confusion, case.voxel_volume_ml)
+    in_reference = scores["reference_ml"] > 0
+    status = ["missing" if case.is_missing else "scored"] * len(names)
     if case.is_missing:
-        in_reference = scores["reference_ml"] > 0
         scores |= {name: np.where(in_reference, 0.0, np.nan) for name in METRICS}
         scores["prediction_ml"] = np.full(len(names), np.nan)
-    status = "missing" if case.is_missing else "scored"
+    elif case.is_sliced:
+        scores |= {name: np.where(in_reference, scores[name], np.nan) for name in METRICS}
+        status = ["scored" if is_there else EMPTY_TRUTH for is_there in in_reference]
     return [
-        Row(case.case, part, value, name, status, {key: float(numbers[index]) for key, numbers in scores.items()})
+        Row(key, part, value, name, status[index], {metric: float(each[index]) for metric, each in scores.items()})
         for index, (value, name) in enumerate(names.items())
     ]
 
@@ -220,12 +195,12 @@ def _with_missing_column(confusion: NDArray[np.int64], is_missing: bool) -> NDAr
 
 
 def _summaries(
-    rows: list[Row], confusions: Mapping[str, NDArray[np.int64]], names: Mapping[int, str]
+    rows: list[Row], confusions: Mapping[str, NDArray[np.int64]], names: Mapping[int, str], background: bool
 ) -> Iterator[Summary]:
     parts = dict.fromkeys(row.part for row in rows)
-    yield from summarise(rows, confusions, names, ALL_CASES)
+    yield from summarise(rows, confusions, names, ALL_CASES, background)
     for part in parts if set(parts) != {""} else ():
-        yield from summarise([row for row in rows if row.part == part], confusions, names, part or "other")
+        yield from summarise([row for row in rows if row.part == part], confusions, names, part or "other", background)
 
 
 def _parts(held_out: Split | Collection[str] | str | Path | None) -> dict[str, str]:
@@ -239,18 +214,39 @@ def _parts(held_out: Split | Collection[str] | str | Path | None) -> dict[str, s
     return dict.fromkeys(held_out, "test")
 
 
-def _part(case: str, part_of: Mapping[str, str]) -> str:
-    return part_of.get(case) or part_of.get(plain_name(case), "")
+def _part_of(pairing: Pairing, parts: Mapping[str, str]) -> dict[str, str]:
+    """The part of each case that is in one, whichever of its names the split has."""
+    found = {pair.case: next((parts[name] for name in _names(pair) if name in parts), "") for pair in pairing.pairs}
+    return {case: part for case, part in found.items() if part}
 
 
-def _notes(counted: list[_Counted], pairing: Pairing, part_of: Mapping[str, str], missing: str) -> Iterator[Finding]:
+def _names(pair: Pair) -> tuple[str, ...]:
+    return (pair.case, plain_name(pair.case), pair.mask_name, plain_name(pair.mask_name))
+
+
+def _notes(counted: list[Counted], pairing: Pairing, missing: str) -> Iterator[Finding]:
     for case in counted:
         yield from case.notes
+    for pair in pairing.pairs:
+        if pair.case in pairing.by_file_name:
+            yield Finding(pair.case, "PAIRED_BY_NAME", f"its mask was found by file name alone: {pair.mask_name}")
     if missing != "error":
         treatment = {"zero": "scored 0", "skip": "left out"}[missing]
-        yield from (Finding(case, "MASK_MISSING", f"there is no mask; {treatment}") for case in pairing.missing)
+        for case_name in pairing.missing:
+            others = ", ".join(pairing.doubtful.get(case_name, ())[:3])
+            doubt = f" ({others}: the same file name, but not clearly its mask)" if others else ""
+            yield Finding(case_name, "MASK_MISSING", f"there is no mask; {treatment}{doubt}")
     for path in pairing.unmatched:
         yield Finding(path, "REFERENCE_MISSING", "there is no reference for this mask; not scored")
-    known = {pair.case for pair in pairing.pairs} | {plain_name(pair.case) for pair in pairing.pairs}
-    for name in sorted(name for name, part in part_of.items() if part == "test" and name not in known):
+
+
+def _absent_notes(counted: list[Counted], renamed: Mapping[int, int], references: str) -> Iterator[Finding]:
+    found = {value for case in counted for value in case.renamed}
+    for old in sorted(set(renamed) - found):
+        yield Finding(references, "LABEL_ABSENT", f"no reference holds {old}, to be read as {renamed[old]}")
+
+
+def _held_out_notes(pairing: Pairing, parts: Mapping[str, str]) -> Iterator[Finding]:
+    known = {name for pair in pairing.pairs for name in _names(pair)}
+    for name in sorted(name for name, part in parts.items() if part == "test" and name not in known):
         yield Finding(name, "HELD_OUT_MISSING", "this case of the test part has no reference here")

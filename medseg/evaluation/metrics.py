@@ -2,7 +2,7 @@
 
 Everything follows from one table per case: how many voxels of each reference value
 were given each predicted value. A class is then judged against all others, from its
-true and false positives and negatives. ``EMPTY_POLICY`` says what empty masks give.
+true and false positives and negatives. ``medseg.evaluation.policy`` says what empty masks give.
 """
 
 from __future__ import annotations
@@ -23,15 +23,6 @@ MAX_LABELS = 1024
 
 VOXELS_AT_ONCE = 2**21
 """Voxels counted in one step: the indices fit in a processor's cache, and memory stays small."""
-
-EMPTY_POLICY = (
-    "A class empty in both masks has no Dice, IoU, precision, recall or MCC: nan, left out of means and counted apart.",
-    "A class in only one of the two masks has Dice 0 and IoU 0: an extra structure costs as much as a missed one.",
-    "Precision is nan where the prediction is empty, recall where the reference is, specificity where the reference "
-    "fills the image, MCC where either mask is empty or fills the image; pooled values follow the same rules.",
-    "Per case: the mean over cases of each case's value. Pooled: one value from the voxels of all cases together.",
-    "The background is scored and shown, but is no part of the foreground mean.",
-)
 
 
 @dataclass(frozen=True)
@@ -67,12 +58,15 @@ class Tabulation:
         """
         _check_known(self.reference_values, values, f"{case} (reference)")
         _check_known(self.prediction_values, values, f"{case} (prediction)")
-        position = {value: index for index, value in enumerate(values)}
-        rows = [position[value] for value in self.reference_values]
-        columns = [position[value] for value in self.prediction_values]
-        confusion = np.zeros((len(values), len(values)), dtype=np.int64)
-        confusion[np.ix_(rows, columns)] = self.voxels
-        return confusion
+        return self.widened(values, values).voxels
+
+    def widened(self, reference_values: Sequence[int], prediction_values: Sequence[int]) -> Tabulation:
+        """The table with rows and columns for these values, in this order, all of its own among them."""
+        rows = [reference_values.index(value) for value in self.reference_values]
+        columns = [prediction_values.index(value) for value in self.prediction_values]
+        voxels = np.zeros((len(reference_values), len(prediction_values)), dtype=np.int64)
+        voxels[np.ix_(rows, columns)] = self.voxels
+        return Tabulation(tuple(reference_values), tuple(prediction_values), voxels)
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,17 @@
 
 A case is named by its path below the folder, without the file's ending: ``site/case7``
 for ``site/case7.nii.gz``. ``case7_seg`` and ``case7/case7_seg`` are found for ``case7``
-as well, as long as no second file could be meant.
+as well, as long as no second file could be meant. What is then left over, such as flat
+references of scans in folders, is paired by file name where each side has that name once.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from medseg.data.cases import open_dataset
 from medseg.data.images import find_images, image_stem
@@ -17,6 +21,12 @@ from medseg.errors import DatasetError, InputError
 SUFFIXES = ("_gt", "_mask", "_seg", "_label", "_labels", "_pred", "_segmentation", "_trans")
 """What other tools append to a case's name; removed where a mask has no reference of its own name."""
 
+ROLES = frozenset(suffix.lstrip("_") for suffix in SUFFIXES)
+"""A file of such a name, as in ``case7/seg.nii.gz``, is named after its role: its folder names the case."""
+
+
+Reference = Path | tuple[Path, ...]
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -24,21 +34,32 @@ class Pair:
 
     Args:
         case: Its name.
-        reference: The reference mask.
+        reference: The reference mask, or the files whose union it is.
         mask: The mask to judge, None where it is missing.
+        mask_name: The mask's path below its folder, without the ending; empty where it is missing.
     """
 
     case: str
-    reference: Path
+    reference: Reference
     mask: Path | None
+    mask_name: str = ""
 
 
 @dataclass(frozen=True)
 class Pairing:
-    """All cases, and the masks that belong to none."""
+    """All cases, and the masks that belong to none.
+
+    Args:
+        pairs: One per reference.
+        unmatched: Masks without a reference.
+        by_file_name: Cases whose mask lies in another folder and has the same file name.
+        doubtful: Per case without a mask, the masks of its file name, if there are any.
+    """
 
     pairs: tuple[Pair, ...]
     unmatched: tuple[str, ...]
+    by_file_name: frozenset[str] = frozenset()
+    doubtful: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -61,20 +82,25 @@ def pair_masks(masks: Path, references: Path) -> Pairing:
     if masks.is_file() and references.is_file() and references.suffix != ".json":
         return Pairing((Pair(plain_name(image_stem(references)), references, masks),), ())
     found_masks = _named(masks)
-    found_references = _described(references) or _named(references)
-    groups = _grouped(found_references), _grouped(found_masks)
+    found_references: Mapping[str, Reference] = _described(references) or _named(references)
+    matches = _by_path(found_references, found_masks)
+    homonyms = _homonyms(matches, found_masks)
+    elsewhere = {reference: names[0] for reference, names in homonyms.items() if _is_sure(reference, names, matches)}
     pairs: list[Pair] = []
-    for name, reference_names in groups[0].items():
-        mask_names = groups[1].get(name, [])
-        for case, reference_name, mask_name in _matched(name, reference_names, mask_names):
-            mask = found_masks[mask_name] if mask_name is not None else None
-            if mask is not None or masks.is_dir():
-                pairs.append(Pair(case, found_references[reference_name], mask))
+    for case, reference, own in matches:
+        name = own if own is not None else elsewhere.get(reference)
+        if name is not None or masks.is_dir():
+            mask = found_masks[name] if name is not None else None
+            pairs.append(Pair(case, found_references[reference], mask, name or ""))
     used = {pair.mask for pair in pairs}
     if used <= {None}:
         raise _no_pair_error(masks, references, found_masks, found_references)
-    unmatched = tuple(str(path) for path in found_masks.values() if path not in used)
-    return Pairing(tuple(sorted(pairs, key=lambda pair: pair.case)), unmatched)
+    return Pairing(
+        tuple(sorted(pairs, key=lambda pair: pair.case)),
+        tuple(str(path) for path in found_masks.values() if path not in used),
+        frozenset(case for case, reference, _ in matches if reference in elsewhere),
+        {case: homonyms[ref] for case, ref, _ in matches if ref in homonyms and ref not in elsewhere},
+    )
 
 
 def plain_name(name: str) -> str:
@@ -89,14 +115,15 @@ def plain_name(name: str) -> str:
     return "/".join(folders if folders and folders[-1] == last else [*folders, last])
 
 
-def _described(source: Path) -> dict[str, Path]:
+def _described(source: Path) -> Mapping[str, Reference]:
     """The labels that a dataset.json at ``source`` lists, by case id; none where it describes no cases."""
     is_description = source.suffix == ".json" and source.is_file()
     if not is_description and not (source / "dataset.json").is_file():
         return {}
     if source.is_dir() and any(path.parent == source for path in find_images(source)):
         return {}
-    return {case.id: Path(case.label) for case in open_dataset(source).cases if case.label}
+    files = {case.id: tuple(map(Path, case.label_files)) for case in open_dataset(source).cases}
+    return {name: paths if len(paths) > 1 else paths[0] for name, paths in files.items() if paths}
 
 
 def _named(source: Path) -> dict[str, Path]:
@@ -117,7 +144,36 @@ def _named(source: Path) -> dict[str, Path]:
     return named
 
 
-def _grouped(named: dict[str, Path]) -> dict[str, list[str]]:
+def _by_path(references: Mapping[str, Reference], masks: Mapping[str, Path]) -> list[tuple[str, str, str | None]]:
+    """(case, reference, mask) for every reference, by the names' paths."""
+    groups = _grouped(references), _grouped(masks)
+    return [match for name, members in groups[0].items() for match in _matched(name, members, groups[1].get(name, []))]
+
+
+def _homonyms(matches: list[tuple[str, str, str | None]], masks: Mapping[str, Path]) -> dict[str, tuple[str, ...]]:
+    """For each reference without a mask: the masks of its file name, wherever they lie."""
+    by_name: dict[str, list[str]] = {}
+    for mask in masks:
+        by_name.setdefault(_file_name(mask), []).append(mask)
+    wanted = {reference: _file_name(reference) for _, reference, mask in matches if mask is None}
+    return {
+        reference: tuple(by_name[name])
+        for reference, name in wanted.items()
+        if name in by_name and name.lstrip("_").lower() not in ROLES
+    }
+
+
+def _is_sure(reference: str, masks: tuple[str, ...], matches: list[tuple[str, str, str | None]]) -> bool:
+    """Whether one mask and one reference have this file name, and no other file of either kind."""
+    names = Counter(_file_name(other) for _, other, _ in matches)
+    return len(masks) == 1 and names[_file_name(reference)] == 1
+
+
+def _file_name(name: str) -> str:
+    return plain_name(name).rpartition("/")[2]
+
+
+def _grouped(named: Mapping[str, Any]) -> dict[str, list[str]]:
     groups: dict[str, list[str]] = {}
     for name in named:
         groups.setdefault(plain_name(name), []).append(name)
@@ -139,7 +195,7 @@ def _matched(plain: str, references: list[str], masks: list[str]) -> list[tuple[
     )
 
 
-def _no_pair_error(masks: Path, references: Path, found: dict[str, Path], wanted: dict[str, Path]) -> InputError:
+def _no_pair_error(masks: Path, references: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> InputError:
     return InputError(
         "PAIRS_NONE",
         masks,
@@ -148,6 +204,6 @@ def _no_pair_error(masks: Path, references: Path, found: dict[str, Path], wanted
     )
 
 
-def _first(named: dict[str, Path]) -> str:
+def _first(named: Mapping[str, Any]) -> str:
     names = sorted(named)
     return f"{', '.join(names[:3])}{', …' if len(names) > 3 else ''} ({len(names)} in all)"

@@ -18,6 +18,9 @@ VIEWS = {
 }
 """Axis cut, axis drawn across, axis drawn down, and what lies left, right, above and below."""
 
+CLEARLY_WIDER = 1.05
+"""Slices are taken for thick where they lie this many times as far apart as voxels along the other axes."""
+
 REGION_MARGIN_VOXELS = 10
 WINDOW_PERCENTILES = (1.0, 99.0)
 
@@ -69,6 +72,14 @@ class Scene:
     def masks(self) -> list[NDArray]:
         """The prediction, and the reference where there is one."""
         return [self.prediction] if self.reference is None else [self.prediction, self.reference]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where a scene is cut: a key of ``VIEWS``, and the index along that view's first axis in RAS order."""
+
+    view: str
+    index: int
 
 
 def build_scene(
@@ -123,18 +134,26 @@ def choose_planes(scene: Scene) -> list[Plane]:
     Raises:
         GridError: Fewer than two voxels along two of the axes.
     """
-    shape = scene.prediction.shape
-    shares = _class_shares(scene.masks)
-    planes = []
-    for name, (cut, across, down, edges) in VIEWS.items():
-        if shape[across] < 2 or shape[down] < 2:
-            continue
-        index = int(np.argmax(shares[cut])) if shares[cut].any() else shape[cut] // 2
-        planes.append(_plane(scene, name, index, (cut, across, down), edges))
-    if not planes:
-        problem = f"{shape} voxels hold no plane"
-        raise GridError("PLANE_NONE", "overlay", problem, "give at least two voxels along two axes")
-    return planes
+    return [draw_cut(scene, cut) for cut in _cuts(scene)]
+
+
+def choose_cut(scene: Scene) -> Cut:
+    """The one cut that shows most: in the plane of the slices, through the most of every class.
+
+    Slices lie across the axis with the widest spacing; where no spacing is clearly the widest, they are axial.
+
+    Raises:
+        GridError: Fewer than two voxels along two of the axes.
+    """
+    cuts = _cuts(scene)
+    widest = max(scene.spacing_mm[VIEWS[cut.view][0]] for cut in cuts)
+    return next(cut for cut in cuts if scene.spacing_mm[VIEWS[cut.view][0]] * CLEARLY_WIDER >= widest)
+
+
+def draw_cut(scene: Scene, cut: Cut) -> Plane:
+    """The plane of ``scene`` at ``cut``, which may have been chosen on another scene of the same grid."""
+    axis, across, down, edges = VIEWS[cut.view]
+    return _plane(scene, cut.view, cut.index, (axis, across, down), edges)
 
 
 def window_around(scene: Scene) -> tuple[float, float]:
@@ -181,6 +200,20 @@ def _class_shares(masks: Sequence[NDArray]) -> list[NDArray[np.float64]]:
             area = is_class.sum(axis=tuple(other for other in range(3) if other != axis))
             shares[axis] += area / area.max()
     return shares
+
+
+def _cuts(scene: Scene) -> list[Cut]:
+    """The cut of each view that can be drawn."""
+    shape = scene.prediction.shape
+    shares = _class_shares(scene.masks)
+    cuts = []
+    for view, (cut, across, down, _) in VIEWS.items():
+        if shape[across] >= 2 and shape[down] >= 2:
+            cuts.append(Cut(view, int(np.argmax(shares[cut])) if shares[cut].any() else shape[cut] // 2))
+    if not cuts:
+        problem = f"{shape} voxels hold no plane"
+        raise GridError("PLANE_NONE", "overlay", problem, "give at least two voxels along two axes")
+    return cuts
 
 
 def _plane(scene: Scene, name: str, index: int, axes: tuple[int, int, int], edges: str) -> Plane:

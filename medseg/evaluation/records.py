@@ -15,13 +15,15 @@ from typing import Any
 import numpy as np
 
 import medseg
+from medseg.errors import DatasetError, InputError, first_line
 from medseg.evaluation.metrics import METRICS
 from medseg.evaluation.tables import Evaluation, Row, Summary
 from medseg.files import write_text
 
 CASE_COLUMNS = ("case", "part", "value", "class", "status", *METRICS, "prediction_ml", "reference_ml")
 SPREAD_COLUMNS = ("n", "mean", "sd", "median", "min", "max", "pooled")
-SUMMARY_COLUMNS = ("part", "value", "class", "metric", "cases", "empty", "missing", *SPREAD_COLUMNS)
+TRUTH_COLUMNS = ("empty_truth", "false_positive_voxels")
+SUMMARY_COLUMNS = ("part", "value", "class", "metric", "cases", "empty", "missing", *SPREAD_COLUMNS, *TRUTH_COLUMNS)
 
 
 def write_tables(evaluation: Evaluation, folder: Path) -> None:
@@ -34,6 +36,33 @@ def write_tables(evaluation: Evaluation, folder: Path) -> None:
     write_text(_to_csv(SUMMARY_COLUMNS, _summary_cells(evaluation.summaries)), folder / "summary.csv")
     text = json.dumps(to_record(evaluation), indent=1, allow_nan=False)
     write_text(text + "\n", folder / "evaluation.json")
+
+
+def read_cases(path: str | Path) -> list[Row]:
+    """The rows of a cases.csv, in its order; writing them again gives the same file.
+
+    Args:
+        path: The file, or the folder that ``write_tables`` filled.
+
+    Raises:
+        InputError: There is no such file.
+        DatasetError: It is no cases.csv, or a line is damaged.
+    """
+    file = Path(path) / "cases.csv" if Path(path).is_dir() else Path(path)
+    if not file.is_file():
+        raise InputError("INPUT_MISSING", file, "there is no such file", "give the cases.csv of an evaluation")
+    try:
+        with file.open(encoding="utf-8", newline="") as lines:
+            header, *table = csv.reader(lines, strict=True)
+        return [_row(dict(zip(header, cells, strict=True))) for cells in table]
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        remedy = "evaluate again with an output folder, and leave the file as it is"
+        raise DatasetError("SCORES_UNREADABLE", file, first_line(error), remedy) from error
+
+
+def _row(cells: Mapping[str, str]) -> Row:
+    scores = {name: float(cells[name]) for name in CASE_COLUMNS[5:]}
+    return Row(cells["case"], cells["part"], int(cells["value"]), cells["class"], cells["status"], scores)
 
 
 def to_record(evaluation: Evaluation) -> dict[str, Any]:
@@ -81,7 +110,8 @@ def _summary_cells(summaries: Iterable[Summary]) -> Iterable[list[Any]]:
         for metric, spread in summary.metrics.items():
             numbers = (spread.mean, spread.sd, spread.median, spread.least, spread.most, spread.pooled)
             head = [summary.part, "" if summary.value is None else summary.value, summary.name, metric]
-            yield [*head, summary.cases, summary.empty, summary.missing, spread.n, *map(_cell, numbers)]
+            counts = [summary.cases, summary.empty, summary.missing, spread.n]
+            yield [*head, *counts, *map(_cell, numbers), summary.empty_truth, summary.false_positive_voxels]
 
 
 def _cell(value: float) -> str:

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import math
-import statistics
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.evaluation.metrics import EMPTY_POLICY, METRICS, score
+from medseg.evaluation.policy import policy_of
 
 WIDTH = 100
 ALL_CASES = "all"
 FOREGROUND = "foreground mean"
+EVERY_CLASS = "mean with background"
+EMPTY_TRUTH = "empty truth"
+"""Status of a slice's class that its truth lacks."""
 WORST_SHOWN = 5
 CASES_NAMED = 3
-
-MISSING_POLICY = {
-    "zero": "A case without a mask scores 0 in every metric for each class in its reference; pooled, its voxels count "
-    "as not found.",
-    "skip": "A case without a mask is listed and left out of every number.",
-    "error": "A case without a mask is an error and left out of every number.",
-}
 
 
 @dataclass(frozen=True)
@@ -36,7 +31,8 @@ class Row:
         part: Of the data set, such as ``test``; empty where not said.
         value: The class's value in the masks.
         name: The class's name.
-        status: ``scored``, or ``missing`` where there was no mask.
+        status: ``scored``; ``missing`` where there was no mask; ``empty truth`` for a class that the
+            truth of a slice lacks, which has volumes and no scores.
         scores: One number for each of ``METRICS``, and both volumes in ml; nan where not defined.
     """
 
@@ -77,12 +73,15 @@ class Summary:
 
     Args:
         part: ``all``, or a part of the data set.
-        value: The class's value, None for the mean of the foreground classes.
+        value: The class's value, None for the mean of the foreground classes or of all.
         name: The class's name.
         cases: Cases with a row.
-        empty: Of these, cases where the class is in neither mask.
+        empty: Of these, cases where the class is in neither mask (true negatives).
         missing: Of these, cases without a mask.
         metrics: A spread for each of ``METRICS``.
+        empty_truth: Cases whose reference lacks the class; of the means, every class that they cover.
+        empty_truth_missing: Of these, cases without a mask.
+        false_positive_voxels: Voxels that the masks of those cases wrongly give to the class.
     """
 
     part: str
@@ -92,6 +91,9 @@ class Summary:
     empty: int
     missing: int
     metrics: Mapping[str, Spread]
+    empty_truth: int = 0
+    empty_truth_missing: int = 0
+    false_positive_voxels: int = 0
 
 
 @dataclass(frozen=True)
@@ -109,8 +111,9 @@ class Evaluation:
 
     Args:
         labels: Name of each value.
-        rows: One per case and class.
-        summaries: One per part and class, and the foreground's mean.
+        rows: One per case and class; a case is a slice where ``settings`` names ``slices``.
+        summaries: One per part and class, and the foreground's mean; where ``settings`` names
+            ``background``, the mean of all classes as well.
         confusions: Per case, voxels by reference class (row) and predicted class (column); the
             last column holds voxels of cases without a mask.
         errors: Cases left out, and why.
@@ -132,52 +135,43 @@ class Evaluation:
 
     @property
     def exit_code(self) -> int:
-        """0 where every case could be judged, 1 where some could not."""
-        return 1 if self.errors else 0
+        """0 where every case could be judged, 1 where some could not; masks left out knowingly are none."""
+        return 1 if self.errors or (self.missing and self.settings["missing"] != "skip") else 0
+
+    @property
+    def unit(self) -> str:
+        """What is scored: ``cases`` or ``slices``."""
+        return "slices" if "slices" in self.settings else "cases"
 
     @property
     def policy(self) -> tuple[str, ...]:
         """How empty and missing masks count, in sentences."""
-        return (*EMPTY_POLICY, MISSING_POLICY[self.settings["missing"]])
+        return policy_of(self.settings)
 
     @property
     def counted(self) -> str:
         """One line: how many cases were scored, missing and refused."""
-        cases = {row.case for row in self.rows}
+        scored = {row.case for row in self.rows if row.status != "missing"}
         treatment = {"zero": "scored 0", "skip": "left out", "error": "errors"}[self.settings["missing"]]
         return (
-            f"{len(cases - set(self.missing))} scored, {len(self.missing)} without a mask ({treatment}), "
+            f"{len(scored)} {'slices ' if 'slices' in self.settings else ''}scored, "
+            f"{len(self.missing)} without a mask ({treatment}), "
             f"{len(self.errors)} errors, {len(self.unmatched)} masks without a reference"
         )
 
     def worst(self, most: int = WORST_SHOWN) -> list[Row]:
-        """The foreground rows of existing masks with the lowest Dice, lowest first; at most ``most``."""
-        scored = [row for row in self.rows if row.value != 0 and row.status == "scored"]
+        """The rows of existing masks with the lowest Dice, lowest first; at most ``most``.
+
+        Of the foreground, unless the background was asked for as a class.
+        """
+        has_background = "background" in self.settings
+        scored = [row for row in self.rows if row.status == "scored" and (row.value != 0 or has_background)]
         rows = [row for row in scored if not math.isnan(row.scores["dice"])]
         return sorted(rows, key=lambda row: row.scores["dice"])[:most]
 
     def to_text(self) -> str:
         """Tables for a terminal, at most 100 columns wide."""
         return "\n".join(_lines(self)) + "\n"
-
-
-def summarise(
-    rows: Sequence[Row], confusions: Mapping[str, NDArray[np.int64]], labels: Mapping[int, str], part: str
-) -> list[Summary]:
-    """One summary per class over ``rows``, background first, then the mean over the foreground classes.
-
-    The foreground's mean averages the classes' means (and their pooled values); it has no spread.
-    """
-    cases = dict.fromkeys(row.case for row in rows)
-    if not cases:
-        return []
-    pooled = score(np.sum([confusions[case] for case in cases], axis=0))
-    classes = [
-        _summary(part, [row for row in rows if row.value == value], {name: pooled[name][index] for name in METRICS})
-        for index, value in enumerate(labels)
-    ]
-    foreground = [summary for summary in classes if summary.value != 0]
-    return [*classes, _foreground(part, foreground)] if foreground else classes
 
 
 def number(value: float) -> str:
@@ -194,36 +188,6 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
-def _summary(part: str, rows: Sequence[Row], pooled: Mapping[str, float]) -> Summary:
-    return Summary(
-        part,
-        rows[0].value,
-        rows[0].name,
-        cases=len(rows),
-        empty=sum(math.isnan(row.scores["dice"]) for row in rows),
-        missing=sum(row.status == "missing" for row in rows),
-        metrics={name: _spread([row.scores[name] for row in rows], float(pooled[name])) for name in METRICS},
-    )
-
-
-def _spread(values: Iterable[float], pooled: float) -> Spread:
-    known = [value for value in values if not math.isnan(value)]
-    if not known:
-        return Spread(0, math.nan, math.nan, math.nan, math.nan, math.nan, pooled)
-    sd = statistics.stdev(known) if len(known) > 1 else math.nan
-    return Spread(len(known), statistics.fmean(known), sd, statistics.median(known), min(known), max(known), pooled)
-
-
-def _foreground(part: str, classes: Sequence[Summary]) -> Summary:
-    metrics = {}
-    for name in METRICS:
-        spreads = [summary.metrics[name] for summary in classes]
-        means = _spread([spread.mean for spread in spreads], math.nan)
-        pooled = _spread([spread.pooled for spread in spreads], math.nan).mean
-        metrics[name] = Spread(means.n, means.mean, math.nan, math.nan, math.nan, math.nan, pooled)
-    return Summary(part, None, FOREGROUND, classes[0].cases, 0, classes[0].missing, metrics)
-
-
 def _lines(evaluation: Evaluation) -> list[str]:
     lines = [
         *_wrapped("masks", evaluation.settings["masks"]),
@@ -231,7 +195,9 @@ def _lines(evaluation: Evaluation) -> list[str]:
         *_wrapped("cases", evaluation.counted),
     ]
     for part in dict.fromkeys(summary.part for summary in evaluation.summaries):
-        lines += _part_lines(part, [summary for summary in evaluation.summaries if summary.part == part])
+        summaries = [summary for summary in evaluation.summaries if summary.part == part]
+        lines += _part_lines(part, summaries, evaluation.unit)
+        lines += _empty_lines(summaries, evaluation.unit)
     lines += _worst_lines(evaluation.worst())
     lines += _error_lines(evaluation.errors) + _note_lines(evaluation.notes)
     lines += ["", "How empty and missing masks count"]
@@ -245,14 +211,28 @@ def _worst_lines(rows: Sequence[Row]) -> list[str]:
     return ["", "Lowest Dice (of masks that are there)", *lines]
 
 
-def _part_lines(part: str, summaries: Sequence[Summary]) -> list[str]:
-    title = "All cases" if part == ALL_CASES else f"Part: {printable(part)}"
-    lines = ["", f"{f'{title} ({summaries[0].cases})':34}{' mean over cases ':─^46}  {' pooled ':─^12}"]
+def _part_lines(part: str, summaries: Sequence[Summary], unit: str) -> list[str]:
+    title = f"All {unit}" if part == ALL_CASES else f"Part: {printable(part)}"
+    lines = ["", f"{f'{title} ({summaries[0].cases})':34}{f' mean over {unit} ':─^46}  {' pooled ':─^12}"]
     lines.append(
         f"{'class':22} {'n':>4} {'empty':>5}  {' Dice ± sd    (median)':22}  {'IoU':>5}  {'prec.':>5}  "
         f"{'recall':>6}  {'Dice':>5}  {'IoU':>5}"
     )
     return lines + [_summary_line(summary) for summary in summaries]
+
+
+def _empty_lines(summaries: Sequence[Summary], unit: str) -> list[str]:
+    """A line for each class that some references lack, and one for references without any."""
+    told = [summary for summary in summaries if summary.empty_truth and summary.value != 0]
+    lines = ["", f"Empty truth ({unit} whose reference lacks the class)"] if told else []
+    for summary in told:
+        wrong = summary.empty_truth - summary.empty - summary.empty_truth_missing
+        name = summary.name if summary.value is not None else "any structure"
+        text = f"{name}: {summary.empty_truth} of {summary.cases}: {summary.empty} predicted empty (true negatives), "
+        text += f"{wrong} with {summary.false_positive_voxels} voxels of it"
+        text += f", {summary.empty_truth_missing} without a mask" if summary.empty_truth_missing else ""
+        lines += _wrapped("-", text)
+    return lines
 
 
 def _summary_line(summary: Summary) -> str:

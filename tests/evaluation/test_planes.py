@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from medseg.errors import GridError
-from medseg.evaluation.planes import build_scene, choose_planes, window_around
+from medseg.evaluation.planes import Cut, build_scene, choose_cut, choose_planes, draw_cut, window_around
 from medseg.geometry import Grid
 
 SPACING = (1.0, 2.0, 3.0)
@@ -119,3 +119,33 @@ def test_arrays_of_different_shape_are_refused():
 def test_a_row_of_voxels_is_refused():
     with pytest.raises(GridError, match="PLANE_NONE"):
         choose_planes(build_scene(*[np.zeros((9, 1, 1), int)] * 3, SPACING))
+
+
+def cut_of(shape, spacing, mask):
+    return choose_cut(build_scene(np.zeros(shape), mask, mask, spacing))
+
+
+def test_the_one_cut_lies_across_the_widest_spacing_through_the_most_of_every_class():
+    mask = np.zeros(SHAPE, int)
+    mask[1, 1, 1], mask[1:4, 3, 1], mask[1:3, 1, 3] = 1, 2, 1
+    assert cut_of(SHAPE, (1, 1, 8), mask) == Cut("axial", 1)
+    assert cut_of(SHAPE, (1, 8, 1), mask) == Cut("coronal", 1)
+    assert cut_of(SHAPE, (8, 1, 1), mask) == Cut("sagittal", 1)
+
+
+def test_slices_are_axial_where_no_spacing_is_clearly_the_widest():
+    mask = np.zeros(SHAPE, int)
+    assert cut_of(SHAPE, (1.02, 1, 1), mask).view == "axial"
+    assert cut_of((6, 5), (1, 1), np.zeros((6, 5), int)) == Cut("axial", 0)
+
+
+def test_a_single_slice_is_drawn_in_its_own_plane():
+    assert cut_of((6, 1, 4), (1, 1, 9), np.zeros((6, 1, 4), int)).view == "coronal"
+
+
+def test_a_cut_chosen_on_one_scene_shows_the_same_slice_of_another():
+    image, mask = corner_marked()
+    cut = choose_cut(build_scene(image, mask, mask, SPACING))
+    plane = draw_cut(build_scene(image, mask, np.zeros_like(mask), SPACING), cut)
+    assert plane.title == "axial, slice 3 of 4"
+    assert plane.reference.sum() == 2 and plane.prediction.sum() == 0

@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from medseg.errors import OutputError
+from medseg.errors import InputError, OutputError
 from medseg.evaluation.evaluate import evaluate
 from medseg.evaluation.figures import score_box_plot
 from medseg.evaluation.report import illustrate, write_report
@@ -48,7 +48,8 @@ def test_the_page_holds_everything_and_loads_nothing(evaluation, tmp_path):
     path = write_report(evaluation, pictures, tmp_path / "report.html", title="A & B")
     text = path.read_text()
     page = Page(text)
-    assert len(page.sources) == 3
+    # Box plot, three figures of scores and both pictures.
+    assert len(page.sources) == 6
     assert all(source.startswith("data:image/png;base64,iVBOR") for source in page.sources)
     assert not {"script", "link", "iframe", "object", "i>"} & set(page.tags)
     assert not re.search(r"url\(|@import", text)
@@ -82,7 +83,7 @@ def test_an_evaluation_without_pictures_or_scores_is_a_page_too(tmp_path, evalua
     nothing = evaluate(tmp_path / "masks", tmp_path / "references", missing="skip")
     page = Page(write_report(nothing, {}, tmp_path / "report.html").read_text())
     assert "img" not in page.tags
-    assert "Pictures" not in page.words
+    assert not {"Examples", "Scores", "Training"} & set(page.words)
 
 
 def test_a_page_that_cannot_be_written_is_an_output_error(evaluation, tmp_path):
@@ -109,18 +110,40 @@ def ranked_cases(tmp_path):
     return tmp_path / "images", tmp_path / "masks", tmp_path / "references"
 
 
-def test_the_lowest_the_middle_and_the_highest_case_are_drawn(ranked_cases):
+def overlaid(pictures):
+    return [caption.split()[0] for caption in pictures if caption.startswith("case")]
+
+
+def test_rows_come_first_and_then_the_best_the_middle_and_the_worst_volume(ranked_cases):
     images, masks, references = ranked_cases
     pictures = illustrate(evaluate(masks, references), images, masks, references)
-    assert [caption.split()[0] for caption in pictures] == ["case0", "case2", "case4"]
-    assert next(iter(pictures)) == "case0 (mean foreground Dice 0.333)"
-    assert all(png.startswith(b"\x89PNG") for png in pictures.values())
+    assert next(iter(pictures)) == "Best, in-between and worst cases"
+    assert overlaid(pictures) == ["case4", "case2", "case0"]
+    assert list(pictures)[-1] == "case0 (worst, mean foreground Dice 0.333)"
 
 
-def test_cases_without_a_usable_image_have_no_picture(ranked_cases):
+def test_the_next_case_stands_in_for_one_without_a_usable_image(ranked_cases):
     images, masks, references = ranked_cases
     evaluation = evaluate(masks, references)
     (images / "case0.nii.gz").write_bytes(b"broken")
     (images / "case4.nii.gz").unlink()
     pictures = illustrate(evaluation, images, masks, references, most=9)
-    assert [caption.split()[0] for caption in pictures] == ["case1", "case2", "case3"]
+    assert overlaid(pictures) == ["case3", "case2", "case1"]
+
+
+def test_where_no_image_can_be_read_there_is_no_picture(ranked_cases):
+    images, masks, references = ranked_cases
+    evaluation = evaluate(masks, references)
+    for path in images.iterdir():
+        path.write_bytes(b"broken")
+    assert illustrate(evaluation, images, masks, references) == {}
+
+
+def test_a_run_adds_its_training_to_the_page(evaluation, tmp_path):
+    (tmp_path / "run" / "logs").mkdir(parents=True)
+    with pytest.raises(InputError):
+        write_report(evaluation, {}, tmp_path / "report.html", run=tmp_path / "run")
+    (tmp_path / "run" / "logs" / "epochs.csv").write_text("epoch,loss\n1,0.5\n2,0.4\n")
+    page = Page(write_report(evaluation, {}, tmp_path / "report.html", run=tmp_path / "run").read_text())
+    assert "Training" in page.words and "Scores" in page.words
+    assert len(page.sources) == 5
