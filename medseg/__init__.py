@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from medseg.evaluation.evaluate import evaluate
     from medseg.inference.cohort import predict
     from medseg.training.engine import train
+    from medseg.training.experiment import compare
 
 __version__ = "0.1.0"
-__all__ = ["MedsegError", "demo", "evaluate", "predict", "train"]
+__all__ = ["MedsegError", "compare", "demo", "evaluate", "predict", "train"]
 
 _VERBS = {
+    "compare": "medseg.training.experiment",
     "demo": "medseg.demonstration",
     "evaluate": "medseg.evaluation.evaluate",
     "predict": "medseg.inference.cohort",

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 import medseg
-from medseg.cli import _settings, main
-from medseg.errors import UsageError
+from medseg.cli import main
 
 
 def run(*words):
@@ -25,7 +24,7 @@ def test_help_and_import_need_neither_torch_nor_monai():
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("verb", ["predict", "evaluate", "train", "demo"])
+@pytest.mark.parametrize("verb", ["predict", "evaluate", "train", "compare", "demo"])
 def test_every_verb_has_help_with_an_example_and_a_function_of_its_name(verb, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([verb, "--help"])
@@ -41,7 +40,7 @@ def test_no_module_takes_the_name_of_a_function():
 
 
 def test_the_public_names_are_these():
-    assert set(medseg.__all__) == {"MedsegError", "demo", "evaluate", "predict", "train"}
+    assert set(medseg.__all__) == {"MedsegError", "compare", "demo", "evaluate", "predict", "train"}
     with pytest.raises(AttributeError):
         medseg.nothing  # noqa: B018
 
@@ -101,14 +100,3 @@ def test_a_setting_without_a_value_is_refused(tiny_bundle, ball_data, tmp_path, 
     words = [tiny_bundle, "--data", ball_data, "--output", tmp_path / "run", "--set", "epochs"]
     assert main(["train", *map(str, words)]) == 2
     assert "SETTING_INVALID" in capsys.readouterr().err
-
-
-def test_settings_are_read_as_numbers_lists_and_text():
-    pairs = ["a=1e-3", "b=-2.5E4", "c=[1e-1, 2]", "d=unet", "e='1e-3'", "f=1e", "g=a=b"]
-    expected = {"a": 0.001, "b": -25000.0, "c": [0.1, 2], "d": "unet", "e": "1e-3", "f": "1e", "g": "a=b"}
-    assert _settings(pairs) == expected
-
-
-def test_a_value_that_is_no_yaml_is_refused():
-    with pytest.raises(UsageError, match="SETTING_INVALID"):
-        _settings(["fractions=[0.5, 0.5"])

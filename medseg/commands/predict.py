@@ -1,0 +1,62 @@
+"""`medseg predict`: parse, predict, print."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import medseg
+from medseg.progress import Progress
+
+if TYPE_CHECKING:
+    from medseg.inference.cohort import CaseRecord
+
+SUMMARY = "segment an image or a folder of images"
+EXAMPLE = "medseg predict hippocampus_mr_segmentation scans masks --tta"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The verb's arguments."""
+    parser.add_argument("bundle", metavar="BUNDLE", help="a bundle's folder, or the name of one that medseg ships")
+    parser.add_argument("images", metavar="INPUT", help="image, folder (nested, any formats), DICOM case, or a list")
+    parser.add_argument("output", metavar="OUTPUT", help="folder for the masks")
+    parser.add_argument(
+        "--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: a GPU where there is one"
+    )
+    parser.add_argument("--amp", action="store_true", help="run the network in 16-bit floats")
+    parser.add_argument("--tta", action="store_true", help="average over mirrored images, as the bundle was trained")
+    parser.add_argument("--overlap", type=float, metavar="SHARE", help="overlap of windows, 0 to below 1")
+    parser.add_argument("--probabilities", action="store_true", help="write the class probabilities as well")
+    parser.add_argument("--allow", action="append", default=[], metavar="CODE", help="accept an error code knowingly")
+    parser.set_defaults(run=run_predict)
+
+
+def run_predict(parsed: argparse.Namespace) -> int:
+    """Predict, tell of each case; returns the exit code."""
+    from medseg.inference.predict import PredictOptions
+
+    options = PredictOptions(parsed.device, parsed.amp, parsed.tta, parsed.overlap, parsed.probabilities)
+    with Progress("predict", "case", parsed.quiet) as progress:
+
+        def tell(record: CaseRecord, total: int) -> None:
+            progress.step(total, f"{record.case}: {record.mask or 'failed'} ({record.seconds:.1f} s)")
+            if record.notes and not parsed.quiet:
+                progress.line(f"note: {record.case}: {record.notes}")
+
+        found = medseg.predict(
+            parsed.bundle,
+            parsed.images,
+            parsed.output,
+            options=options,
+            allow=parsed.allow,
+            on_case=tell,
+            on_window=progress.within,
+        )
+    for record in found.failed:
+        error: Mapping[str, str] = record.error or {}
+        print(f"failed: {record.case}: {error['code']}: {error['problem']}; {error['remedy']}", file=sys.stderr)
+    done = len(found.records) - len(found.failed)
+    print(f"{done} of {len(found.records)} masks in {found.output} ({found.seconds:.1f} s); record: predictions.json")
+    return found.exit_code

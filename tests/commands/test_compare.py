@@ -1,0 +1,48 @@
+import pytest
+
+from medseg.cli import main
+from tests.evaluation.run_folders import make_run, mask
+
+TRUE = {"a": mask(1, 1, 2, 2), "b": mask(1, 1, 1, 1, 2, 2)}
+
+
+def test_run_folders_are_gathered_and_printed(tmp_path, capsys):
+    make_run(tmp_path / "runs" / "one", TRUE, TRUE)
+    make_run(tmp_path / "runs" / "two", TRUE, TRUE, loss="focal")
+    assert main(["compare", str(tmp_path / "runs"), "--output", str(tmp_path / "out")]) == 0
+    assert "2 rows of ball_segmentation: test part, 2 cases" in capsys.readouterr().out
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        f"comparison.{end}" for end in ("csv", "json", "html")
+    }
+
+
+def test_a_row_that_is_left_out_gives_exit_code_1(tmp_path, capsys):
+    make_run(tmp_path / "one", TRUE, TRUE)
+    make_run(tmp_path / "two", TRUE, TRUE, part="validation")
+    assert main(["compare", str(tmp_path)]) == 1
+    assert "RUN_UNSCORED" in capsys.readouterr().out
+
+
+def test_a_dry_run_lists_the_runs_and_writes_nothing(tiny_bundle, ball_data, tmp_path, capsys):
+    words = ["--bundle", tiny_bundle, "--data", ball_data, "--output", tmp_path / "out", "--network", "unet,res-unet"]
+    words += ["--loss", "dice", "--vary", "learning_rate=0.1,1e-3", "--folds", 2, "--dry-run"]
+    assert main(["compare", *map(str, words)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 * 2 * 2 + 1
+    assert lines[0].split() == ["missing", "unet_dice_learning_rate-0.1/fold1"]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ([], "NOTHING_TO_COMPARE"),
+        (["--bundle", "b", "--data", "d"], "NOTHING_TO_COMPARE"),
+        (["run", "--bundle", "b", "--data", "d", "--output", "o"], "NOTHING_TO_COMPARE"),
+        (["run", "--network", "unet"], "SETTING_INVALID"),
+        (["run", "--dry-run"], "SETTING_INVALID"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(words, code, capsys):
+    assert main(["compare", *words]) == 2
+    assert code in capsys.readouterr().err

@@ -1,0 +1,28 @@
+import pytest
+
+from medseg.commands.settings import read_choices, read_settings
+from medseg.errors import UsageError
+
+
+def test_settings_are_read_as_numbers_lists_and_text():
+    pairs = ["a=1e-3", "b=-2.5E4", "c=[1e-1, 2]", "d=unet", "e='1e-3'", "f=1e", "g=a=b"]
+    expected = {"a": 0.001, "b": -25000.0, "c": [0.1, 2], "d": "unet", "e": "1e-3", "f": "1e", "g": "a=b"}
+    assert read_settings(pairs) == expected
+
+
+def test_several_values_are_parted_by_commas_outside_brackets():
+    pairs = ["a=1,2e-1", "b=sgd, adam", "c=[0.5, 0.5],[0.9, 0.1]", "d=7"]
+    expected = {"a": (1, 0.2), "b": ("sgd", "adam"), "c": ([0.5, 0.5], [0.9, 0.1]), "d": (7,)}
+    assert read_choices(pairs) == expected
+
+
+def test_nothing_gives_nothing():
+    assert read_settings([]) == {}
+    assert read_choices([]) == {}
+
+
+@pytest.mark.parametrize("pair", ["fractions=[0.5, 0.5", "epochs"])
+def test_what_is_no_key_with_a_value_is_refused(pair):
+    for read in (read_settings, read_choices):
+        with pytest.raises(UsageError, match="SETTING_INVALID"):
+            read([pair])
