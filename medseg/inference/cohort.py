@@ -11,7 +11,9 @@ from typing import Any
 
 import medseg
 from medseg.bundle.load import Bundle, open_bundle
+from medseg.data.case import split_slice
 from medseg.data.cases import Case, open_images
+from medseg.data.channels import are_modalities
 from medseg.data.images import write
 from medseg.errors import ImageError, MedsegError, OutputError, coded_cause, first_line
 from medseg.files import held, write_json
@@ -116,7 +118,7 @@ def predict(
     options = options or PredictOptions()
     opened = open_bundle(bundle, allow)
     predictor = Predictor(opened, options, on_window)
-    cases = open_images(images, len(opened.channels))
+    cases = open_images(images, opened.channels if are_modalities(opened.channels) else len(opened.channels))
     folder = Path(output)
     _check_outside(folder, Path(images))
     targets = _targets(cases, folder)
@@ -214,9 +216,10 @@ def _masks_on_record(folder: Path) -> set[str]:
 
 
 def _mask_suffix(case: Case) -> str:
-    first = Path(case.images[0].partition("#")[0])
+    file, part = split_slice(case.images[0])
+    first = Path(file)
     if _suffix(first):
-        return ".png" if "#" in case.images[0] else _suffix(first)
+        return ".png" if part and not part.startswith("#t") else _suffix(first)
     return ".png" if first.suffix.lower() in {".jpg", ".jpeg", ".bmp"} else ".nii.gz"
 
 

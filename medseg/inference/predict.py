@@ -146,10 +146,10 @@ class Predictor:
                 "PREPROCESSING_NOT_LOADING", case.id, "preprocessing does not start by loading", "put LoadImaged first"
             )
         spatial = len(image.meta["spatial_shape"])
-        wanted = self.bundle.spatial_dims
+        wanted = 3 if isinstance(self.bundle.inferer, SliceInferer) else self.bundle.spatial_dims
         if spatial < wanted:
             raise ImageError("IMAGE_NOT_3D", case.id, f"{spatial}D, the bundle takes {wanted}D", "give whole volumes")
-        if spatial > wanted and not isinstance(self.bundle.inferer, SliceInferer):
+        if spatial > wanted:
             raise ImageError(
                 "IMAGE_NOT_2D",
                 case.id,
