@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from medseg.bundle.card import card, metadata
-from medseg.bundle.configs import evaluate_config, inference_config
+from medseg.bundle.configs import Config, evaluate_config, inference_config
 from medseg.bundle.settings import Settings
 from medseg.bundle.train_config import multi_gpu_train_config, train_config
+
+STUDY = "study"
+"""Name of the form in which a bundle is trained by itself, where its shipped weights are of another."""
 
 _LOGGING = """\
 [loggers]
@@ -43,16 +46,34 @@ def bundle_files(settings: Settings, licence: str) -> dict[str, str]:
         settings: What the bundle is.
         licence: Text of the licence of the configurations.
     """
+    weights = settings.form(settings.shipped)
+    base = {"metadata": metadata(settings), "train": train_config(settings), "inference": inference_config(weights)}
+    configs = {
+        **base,
+        "evaluate": evaluate_config(settings),
+        "multi_gpu_train": multi_gpu_train_config(),
+        **_overlays(settings, base),
+    }
     return {
         "LICENSE": licence,
-        "configs/metadata.json": _json(metadata(settings)),
-        "configs/inference.json": _json(inference_config(settings)),
-        "configs/train.json": _json(train_config(settings)),
-        "configs/evaluate.json": _json(evaluate_config(settings)),
-        "configs/multi_gpu_train.json": _json(multi_gpu_train_config()),
+        **{f"configs/{name}.json": _json(config) for name, config in configs.items()},
         "configs/logging.conf": _LOGGING,
         "docs/README.md": card(settings),
     }
+
+
+def _overlays(settings: Settings, base: Mapping[str, Config]) -> dict[str, Config]:
+    """What each form of the bundle changes: `train_small.json` is laid over `train.json`, and so on."""
+    overlays: dict[str, Config] = {}
+    # The bundle as it is trained without a form, where that is not what its shipped weights are for.
+    as_trained = {STUDY: settings.form("")} if settings.shipped else {}
+    for name, form in {**as_trained, **{name: settings.form(name) for name in settings.forms}}.items():
+        whole = {"metadata": metadata(form), "train": train_config(form), "inference": inference_config(form)}
+        for kind, config in whole.items():
+            changed = {key: value for key, value in config.items() if base[kind].get(key) != value}
+            if changed:
+                overlays[f"{kind}_{name}"] = changed
+    return overlays
 
 
 def write_bundle(settings: Settings, folder: Path, licence: str) -> list[Path]:
@@ -77,5 +98,5 @@ def _targets(settings: Settings, folder: Path, licence: str) -> dict[Path, str]:
     return {root / path: text for path, text in bundle_files(settings, licence).items()}
 
 
-def _json(content: dict[str, Any]) -> str:
+def _json(content: Config) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"

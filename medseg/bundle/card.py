@@ -35,20 +35,24 @@ def metadata(settings: Settings) -> dict[str, Any]:
         "data_type": "nifti, nrrd, mha, dicom",
         "image_classes": f"{len(settings.channels)} channel(s): {', '.join(settings.channels)}",
         "label_classes": "one channel, one integer per class",
+        "labels": labels,
         "pred_classes": ", ".join(f"{value}: {name}" for value, name in labels.items()),
         "eval_metrics": dict(settings.trained.get("test_dice", {})),
         "intended_use": settings.intended_use,
         "references": list(settings.references),
         "supported_apps": {},
         "weights_licence": settings.weights_licence,
-        "network_data_format": _network_format(settings, labels),
+        "weights_form": settings.shipped,
+        "network_data_format": _network_format(settings.form(settings.shipped), labels),
     }
 
 
 def card(settings: Settings) -> str:
     """`docs/README.md`: what the bundle is for, how it was trained, how well it does, how to run it."""
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
-    return environment.from_string(TEMPLATE.read_text(encoding="utf8")).render(settings=settings)
+    return environment.from_string(TEMPLATE.read_text(encoding="utf8")).render(
+        settings=settings, weights=settings.form(settings.shipped)
+    )
 
 
 def _enumerated(settings: Settings) -> str:
@@ -74,8 +78,8 @@ def _network_format(settings: Settings, labels: Mapping[str, str]) -> dict[str, 
     pred = {
         **tensor,
         "format": "segmentation",
-        "num_channels": len(labels),
+        "num_channels": settings.out_channels,
         "value_range": [],
-        "channel_def": labels,
+        "channel_def": labels if settings.out_channels > 1 else {"0": labels["1"]},
     }
     return {"inputs": {"image": image}, "outputs": {"pred": pred}}

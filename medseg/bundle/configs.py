@@ -16,10 +16,13 @@ READER = "medseg.data.images.VolumeReader"
 MASK_READER = "medseg.data.images.MaskReader"
 WRITER = "medseg.data.images.VolumeWriter"
 
+_ALL = 32767
+"""More voxels than an axis has: a crop to there keeps it whole."""
+
 
 def inference_config(settings: Settings) -> Config:
     """`inference.json`: a folder of images in, masks on the images' own grids out."""
-    channels = len(settings.channels)
+    channels = list(settings.channels) if settings.named_channels else len(settings.channels)
     return {
         "imports": [
             "$import torch",
@@ -28,8 +31,9 @@ def inference_config(settings: Settings) -> Config:
             "$from medseg.data.cases import open_images",
         ],
         **places("$@bundle_root + '/predictions'"),
-        "datalist": f"$datalist(open_images(@dataset_dir, {channels}))",
-        "output_ext": ".nii.gz" if settings.spatial_dims == 3 else ".png",
+        "channels": channels,
+        "datalist": "$datalist(open_images(@dataset_dir, @channels))",
+        "output_ext": ".nii.gz" if settings.image_dims == 3 else ".png",
         "output_postfix": "",
         "output_dtype": "uint8",
         "amp": False,
@@ -39,7 +43,7 @@ def inference_config(settings: Settings) -> Config:
         "dataset": {"_target_": "Dataset", "data": "@datalist", "transform": "@preprocessing"},
         "dataloader": _loader("@dataset", batch_size=1),
         "inferer": sliding_window(settings),
-        "postprocessing": {"_target_": "Compose", "transforms": [*_to_labels(), _saver(channels)]},
+        "postprocessing": {"_target_": "Compose", "transforms": [*_to_labels(settings), _saver()]},
         "handlers": [],
         "evaluator": {
             "_target_": "SupervisedEvaluator",
@@ -101,7 +105,7 @@ def network_config(settings: Settings) -> Config:
             "name": "@network_name",
             "spatial_dims": settings.spatial_dims,
             "in_channels": len(settings.channels),
-            "out_channels": len(settings.labels),
+            "out_channels": settings.out_channels,
             "unet_options": "@network_options",
         },
         "network": f"$@network_def.to(@device).to(memory_format=torch.{layout})",
@@ -110,20 +114,57 @@ def network_config(settings: Settings) -> Config:
 
 def preprocessing(settings: Settings, keys: list[str]) -> list[Config]:
     """Transforms without chance, for an image alone or with its label."""
-    modes = ["bilinear", "nearest"][: len(keys)]
     steps: list[Config] = [{"_target_": "LoadImaged", "keys": "image", "reader": READER, "image_only": True}]
     if "label" in keys:
-        values = {"values": sorted(settings.labels)}
+        values = {"values": list(settings.mask_values)}
         steps.append({"_target_": "LoadImaged", "keys": "label", "reader": MASK_READER, "image_only": True, **values})
     steps.append({"_target_": "EnsureChannelFirstd", "keys": keys})
     if "label" in keys:
         steps.append({"_target_": "medseg.data.transforms.AlignToImaged", "keys": "label", "image_key": "image"})
-    if settings.spatial_dims == 3:
+        steps += _renamed_labels(settings)
+    if settings.image_dims == 3:
         steps.append({"_target_": "Orientationd", "keys": keys, "axcodes": "RAS", "labels": None})
-    if settings.spacing_mm:
-        pixdim = list(settings.spacing_mm)
-        steps.append({"_target_": "Spacingd", "keys": keys, "pixdim": pixdim, "mode": modes, "align_corners": False})
+    steps += _resampled(settings, keys)
+    if "label" in keys:
+        steps += _within_mask(settings, keys)
     return [*steps, _intensity(settings), {"_target_": "EnsureTyped", "keys": keys, "dtype": "float32"}]
+
+
+def _renamed_labels(settings: Settings) -> list[Config]:
+    differing = {value: label for value, label in settings.label_values.items() if value != label}
+    names = {"orig_labels": list(differing), "target_labels": list(differing.values())}
+    return [{"_target_": "MapLabelValued", "keys": "label", **names}] if differing else []
+
+
+def _resampled(settings: Settings, keys: list[str]) -> list[Config]:
+    """Spacing, slices and size, each on the way back undone by `Invertd`."""
+    steps: list[Config] = []
+    if settings.spacing_mm:
+        pixdim, modes = list(settings.spacing_mm), ["bilinear", "nearest"][: len(keys)]
+        steps.append({"_target_": "Spacingd", "keys": keys, "pixdim": pixdim, "mode": modes, "align_corners": False})
+    if settings.slice_range:
+        first, end = settings.slice_range
+        steps.append(
+            {"_target_": "SpatialCropd", "keys": keys, "roi_start": [0, 0, first], "roi_end": [_ALL, _ALL, end]}
+        )
+    if settings.resize_voxels:
+        linear = "trilinear" if settings.image_dims == 3 else "bilinear"
+        size, modes = list(settings.resize_voxels), [linear, "nearest"][: len(keys)]
+        steps.append({"_target_": "Resized", "keys": keys, "spatial_size": size, "mode": modes})
+    if settings.crop_voxels:
+        steps.append({"_target_": "ResizeWithPadOrCropd", "keys": keys, "spatial_size": list(settings.crop_voxels)})
+    return steps
+
+
+def _within_mask(settings: Settings, keys: list[str]) -> list[Config]:
+    """The region of interest that a study's reference mask gives; there is none where a mask is to be found."""
+    steps: list[Config] = []
+    if settings.suppress_outside:
+        steps.append({"_target_": "medseg.data.transforms.SuppressOutsided", "keys": "image", "mask_key": "label"})
+    if settings.crop_to_mask is not None:
+        crop = {"source_key": "label", "margin": settings.crop_to_mask, "allow_smaller": True}
+        steps.append({"_target_": "CropForegroundd", "keys": keys, **crop})
+    return steps
 
 
 def _intensity(settings: Settings) -> Config:
@@ -138,20 +179,31 @@ def _intensity(settings: Settings) -> Config:
 
 
 def sliding_window(settings: Settings) -> Config:
-    """The inferer: overlapping windows, blended by a Gaussian."""
+    """The inferer: overlapping windows, blended by a Gaussian; slice by slice where the network takes slices."""
+    kind: Config = (
+        {"_target_": "SliceInferer", "spatial_dim": 2} if settings.slicewise else {"_target_": "SlidingWindowInferer"}
+    )
     return {
-        "_target_": "SlidingWindowInferer",
+        **kind,
         "roi_size": list(settings.patch_voxels),
-        "sw_batch_size": 2,
+        "sw_batch_size": 2 if settings.spatial_dims == 3 else 8,
         "overlap": settings.overlap,
         "mode": "gaussian",
     }
 
 
-def _to_labels() -> list[Config]:
+def to_classes(settings: Settings, key: str = "pred", **options: Any) -> Config:
+    """From logits or probabilities to classes: the likeliest, or the one above 0.5."""
+    choice = {"threshold": 0.5} if settings.activation == "sigmoid" else {"argmax": True}
+    return {"_target_": "AsDiscreted", "keys": key, **choice, **options}
+
+
+def _to_labels(settings: Settings) -> list[Config]:
     """Logits to labels on the image's own grid: the way back is taken by probabilities, not by labels."""
+    foreground = [value for value in settings.labels if value]
+    largest = {"_target_": "medseg.inference.postprocess.KeepLargestd", "keys": "pred", "labels": foreground}
     return [
-        {"_target_": "Activationsd", "keys": "pred", "softmax": True},
+        {"_target_": "Activationsd", "keys": "pred", settings.activation: True},
         {
             "_target_": "Invertd",
             "keys": "pred",
@@ -160,11 +212,12 @@ def _to_labels() -> list[Config]:
             "nearest_interp": False,
             "to_tensor": True,
         },
-        {"_target_": "AsDiscreted", "keys": "pred", "argmax": True},
+        to_classes(settings),
+        *([largest] if settings.keep_largest else []),
     ]
 
 
-def _saver(channels: int) -> Config:
+def _saver() -> Config:
     return {
         "_target_": "SaveImaged",
         "keys": "pred",
@@ -176,7 +229,7 @@ def _saver(channels: int) -> Config:
             "_target_": "medseg.bundle.layout.CaseLayout",
             "output_dir": "@output_dir",
             "dataset_dir": "@dataset_dir",
-            "channels": channels,
+            "channels": "@channels",
             "extension": "@output_ext",
             "postfix": "@output_postfix",
         },

@@ -9,6 +9,7 @@ from pathlib import Path
 from monai.data.folder_layout import FolderLayoutBase
 
 from medseg.data.cases import open_images
+from medseg.data.channels import Channels
 from medseg.data.listing import stem_of
 from medseg.errors import OutputError
 
@@ -23,13 +24,13 @@ class CaseLayout(FolderLayoutBase):
     Args:
         output_dir: Folder of the masks.
         dataset_dir: What the cases were found in: an image, a folder or a list.
-        channels: Images per case.
+        channels: Images per case, or the names of its channels.
         extension: Of the masks, such as `.nii.gz`.
         postfix: Set behind the id, after an underscore.
     """
 
     def __init__(
-        self, output_dir: str, dataset_dir: str, channels: int = 1, extension: str = ".nii.gz", postfix: str = ""
+        self, output_dir: str, dataset_dir: str, channels: Channels = 1, extension: str = ".nii.gz", postfix: str = ""
     ) -> None:
         self.output_dir = Path(output_dir)
         self.dataset_dir = Path(dataset_dir)

@@ -127,7 +127,7 @@ def open_bundle(name: str | Path, allow: Collection[str] = ()) -> Bundle:
         inferer=parts["inferer"],
         postprocessing=chains["postprocessing"],
         channels=_names(image, "channel "),
-        labels=_labels(pred),
+        labels=_labels(pred, meta),
         spatial_dims=len(image["spatial_shape"]),
         mirror_axes=_mirror_axes(config, len(image["spatial_shape"]), source),
         weights_sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
@@ -255,10 +255,14 @@ def _names(tensor: Mapping[str, Any], otherwise: str) -> tuple[str, ...]:
     return tuple(str(named.get(str(index), f"{otherwise}{index}")) for index in range(tensor["num_channels"]))
 
 
-def _labels(pred: Mapping[str, Any]) -> dict[int, str]:
+def _labels(pred: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[int, str]:
     """Name of each value of a mask; a single output channel is a foreground class."""
     names = _names(pred, "class ")
-    return {0: "background", 1: names[0]} if len(names) == 1 else dict(enumerate(names))
+    if len(names) > 1:
+        return dict(enumerate(names))
+    stated = meta.get("labels")
+    background = stated.get("0", "background") if isinstance(stated, Mapping) else "background"
+    return {0: str(background), 1: names[0]}
 
 
 def _mirror_axes(config: Mapping[str, Any], spatial_dims: int, source: Path) -> tuple[int, ...]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from medseg.bundle.configs import Config, network_config, places, preprocessing, sliding_window
+from medseg.bundle.augmentation import KEYS, random_transforms
+from medseg.bundle.configs import Config, network_config, places, preprocessing, sliding_window, to_classes
 from medseg.bundle.settings import Settings
-
-KEYS = ["image", "label"]
 
 
 def train_config(settings: Settings) -> Config:
@@ -19,17 +18,31 @@ def train_config(settings: Settings) -> Config:
             "$from medseg.data.splits import datalist_of",
         ],
         **places("$@bundle_root + '/eval'"),
+        # The shipped weights have another form than what is trained here, and stay.
+        **({"ckpt_dir": "$@bundle_root + '/trained'"} if settings.shipped else {}),
         "log_dir": "$@bundle_root + '/logs'",
         # A bundle without a split of its own draws one, which is the same in every run.
         "split_file": "$next(map(str, Path(@bundle_root).glob('configs/split.json')), None)",
         "fractions": list(settings.fractions),
+        "channel_names": list(settings.channels) if settings.named_channels else None,
+        "drop_empty": settings.drop_empty,
         "part": "validation",
         "seed": settings.seed,
         "epochs": settings.epochs,
         "val_interval": 1,
         "batch_size": settings.batch_size,
+        "accumulation_steps": 1,
+        "optimizer_name": settings.optimizer_name,
         "learning_rate": settings.learning_rate,
+        "momentum": settings.momentum,
         "weight_decay": settings.weight_decay,
+        "clip_norm": 0.0,
+        "schedule_name": settings.schedule_name,
+        "select_by": settings.select_by,
+        "patience": settings.patience,
+        "min_delta": 0.0001,
+        "average_decay": settings.average_decay,
+        "tensorboard": False,
         "cache_rate": 1.0,
         "num_workers": 0,
         "resume": False,
@@ -47,6 +60,13 @@ def train_config(settings: Settings) -> Config:
             "trainer": "@train::trainer",
             "evaluator": "@validate::evaluator",
             "log_dir": "@log_dir",
+            "loss": "@loss",
+            "select_by": "@select_by",
+            "patience": "@patience",
+            "min_delta": "@min_delta",
+            "average_decay": "@average_decay",
+            "tensorboard": "@tensorboard",
+            "config_file": "$@bundle_root + '/configs/train.json'",
         },
         "initialize": ["$monai.utils.set_determinism(seed=@seed)"],
         "run": ["$@checkpoints.attach(seed=@seed, resume=@resume)", "$@train::trainer.run()"],
@@ -103,17 +123,22 @@ def multi_gpu_train_config() -> Config:
 def _optimisation(settings: Settings) -> Config:
     return {
         "loss_name": settings.loss_name,
-        "loss": {"_target_": "medseg.losses.build_loss", "name": "@loss_name"},
+        "loss_options": {name: dict(options) for name, options in settings.loss_options.items()},
+        "loss": {"_target_": "medseg.losses.build_loss", "name": "@loss_name", "options_by_name": "@loss_options"},
         "optimizer": {
-            "_target_": "torch.optim.AdamW",
-            "params": "$@network.parameters()",
-            "lr": "@learning_rate",
+            "_target_": "medseg.training.optimisation.build_optimizer",
+            "name": "@optimizer_name",
+            "network": "@network",
+            "learning_rate": "@learning_rate",
             "weight_decay": "@weight_decay",
+            "momentum": "@momentum",
+            "clip_norm": "@clip_norm",
         },
         "lr_scheduler": {
-            "_target_": "torch.optim.lr_scheduler.LambdaLR",
+            "_target_": "medseg.training.optimisation.build_schedule",
+            "name": "@schedule_name",
             "optimizer": "@optimizer",
-            "lr_lambda": "$lambda epoch: max(1 - epoch / @epochs, 0.0) ** 0.9",
+            "epochs": "@epochs",
         },
     }
 
@@ -121,12 +146,12 @@ def _optimisation(settings: Settings) -> Config:
 def _train(settings: Settings) -> Config:
     return {
         "deterministic_transforms": [*preprocessing(settings, KEYS), _pad(settings)],
-        "random_transforms": _random_transforms(settings),
+        "random_transforms": random_transforms(settings),
         "preprocessing": {
             "_target_": "Compose",
             "transforms": "$@train::deterministic_transforms + @train::random_transforms",
         },
-        "dataset": _dataset("$datalist_of(@dataset_dir, 'train', @split_file, @fractions, @seed)", "train"),
+        "dataset": _dataset(_cases("'train'"), "train"),
         "dataloader": {
             "_target_": "DataLoader",
             "dataset": "@train::dataset",
@@ -138,7 +163,6 @@ def _train(settings: Settings) -> Config:
         "inferer": {"_target_": "medseg.training.precision.MixedPrecisionInferer", "is_enabled": "@amp"},
         "postprocessing": {"_target_": "Compose", "transforms": _to_classes(settings)},
         "handlers": [
-            {"_target_": "LrScheduleHandler", "lr_scheduler": "@lr_scheduler", "print_lr": False},
             {
                 "_target_": "ValidationHandler",
                 "validator": "@validate::evaluator",
@@ -147,6 +171,7 @@ def _train(settings: Settings) -> Config:
             },
         ],
         "key_metric": {"train_mean_dice": _mean("MeanDice")},
+        "additional_metrics": {"train_mean_iou": _mean("MeanIoUHandler"), "train_accuracy": _accuracy()},
         "trainer": {
             "_target_": "SupervisedTrainer",
             "max_epochs": "@epochs",
@@ -158,7 +183,9 @@ def _train(settings: Settings) -> Config:
             "inferer": "@train::inferer",
             "postprocessing": "@train::postprocessing",
             "key_train_metric": "@train::key_metric",
+            "additional_metrics": "@train::additional_metrics",
             "train_handlers": "@train::handlers",
+            "accumulation_steps": "@accumulation_steps",
         },
     }
 
@@ -166,7 +193,7 @@ def _train(settings: Settings) -> Config:
 def _validate(settings: Settings) -> Config:
     return {
         "preprocessing": {"_target_": "Compose", "transforms": preprocessing(settings, KEYS)},
-        "dataset": _dataset("$datalist_of(@dataset_dir, @part, @split_file, @fractions, @seed)", "validate"),
+        "dataset": _dataset(_cases("@part"), "validate"),
         "dataloader": {
             "_target_": "DataLoader",
             "dataset": "@validate::dataset",
@@ -177,7 +204,7 @@ def _validate(settings: Settings) -> Config:
         "postprocessing": {"_target_": "Compose", "transforms": _to_classes(settings)},
         "handlers": [],
         "key_metric": {"val_mean_dice": _mean("MeanDice")},
-        "additional_metrics": {"val_mean_iou": _mean("MeanIoUHandler")},
+        "additional_metrics": {"val_mean_iou": _mean("MeanIoUHandler"), "val_accuracy": _accuracy()},
         "evaluator": {
             "_target_": "SupervisedEvaluator",
             "device": "@device",
@@ -192,6 +219,10 @@ def _validate(settings: Settings) -> Config:
     }
 
 
+def _cases(part: str) -> str:
+    return f"$datalist_of(@dataset_dir, {part}, @split_file, @fractions, @seed, @channel_names, @drop_empty)"
+
+
 def _dataset(data: str, stage: str) -> Config:
     return {
         "_target_": "CacheDataset",
@@ -203,66 +234,25 @@ def _dataset(data: str, stage: str) -> Config:
 
 
 def _pad(settings: Settings) -> Config:
-    return {"_target_": "SpatialPadd", "keys": KEYS, "spatial_size": list(settings.patch_voxels)}
-
-
-def _random_transforms(settings: Settings) -> list[Config]:
-    """Patches and their changes; a patch among many is cut first, so that only its own voxels are turned."""
-    cut, turned = [_crop(settings)], _shape_changes(settings)
-    spatial = cut + turned if settings.sampling == "balanced" else turned + cut
-    return [*spatial, *_intensity_changes(settings)]
-
-
-def _crop(settings: Settings) -> Config:
-    patch = {"keys": KEYS, "num_samples": settings.patches_per_case}
-    if settings.sampling == "balanced":
-        classes = len(settings.labels)
-        return {
-            "_target_": "RandCropByLabelClassesd",
-            "label_key": "label",
-            "spatial_size": list(settings.patch_voxels),
-            "num_classes": classes,
-            "ratios": [1] * classes,
-            "warn": False,
-            **patch,
-        }
-    size = {"roi_size": list(settings.patch_voxels), "random_size": False}
-    return {"_target_": "RandSpatialCropSamplesd", **size, **patch}
-
-
-def _shape_changes(settings: Settings) -> list[Config]:
-    affine = {
-        "_target_": "RandAffined",
-        "keys": KEYS,
-        "prob": 0.5,
-        "rotate_range": [settings.rotation_radians] * (3 if settings.spatial_dims == 3 else 1),
-        "scale_range": [settings.scaling] * settings.spatial_dims,
-        "translate_range": [size // 12 for size in settings.patch_voxels],
-        "mode": ["bilinear", "nearest"],
-        "padding_mode": "zeros",
-    }
-    flips = [
-        {"_target_": "RandFlipd", "keys": KEYS, "prob": 0.5, "spatial_axis": axis} for axis in settings.mirror_axes
-    ]
-    return [affine, *flips]
-
-
-def _intensity_changes(settings: Settings) -> list[Config]:
-    blur = {f"sigma_{axis}": [0.3, 0.8] for axis in "xyz"[: settings.spatial_dims]}
-    return [
-        {"_target_": "RandGaussianNoised", "keys": "image", "prob": 0.15, "std": settings.noise},
-        {"_target_": "RandGaussianSmoothd", "keys": "image", "prob": 0.15, **blur},
-        {"_target_": "RandScaleIntensityd", "keys": "image", "prob": 0.3, "factors": 0.25},
-        {"_target_": "RandAdjustContrastd", "keys": "image", "prob": 0.2, "gamma": [0.7, 1.5]},
-    ]
+    size = [*settings.patch_voxels, 1] if settings.slicewise else list(settings.patch_voxels)
+    return {"_target_": "SpatialPadd", "keys": KEYS, "spatial_size": size}
 
 
 def _to_classes(settings: Settings) -> list[Config]:
+    if settings.activation == "sigmoid":
+        return [to_classes(settings)]
     classes = len(settings.labels)
     return [
-        {"_target_": "AsDiscreted", "keys": "pred", "argmax": True, "to_onehot": classes},
+        to_classes(settings, to_onehot=classes),
         {"_target_": "AsDiscreted", "keys": "label", "to_onehot": classes},
     ]
+
+
+def _accuracy() -> Config:
+    return {
+        "_target_": "medseg.training.handlers.VoxelAccuracy",
+        "output_transform": "$monai.handlers.from_engine(['pred', 'label'])",
+    }
 
 
 def _mean(handler: str) -> Config:

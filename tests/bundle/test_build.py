@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from monai.bundle import ConfigParser, ConfigWorkflow, verify_metadata, verify_net_in_out
@@ -9,6 +10,7 @@ from medseg.bundle.build import bundle_files, drifted_files, write_bundle
 from tests.conftest import ROOT
 
 BUNDLES = ["hippocampus_mr_segmentation", "phantom_ct_segmentation"]
+ALL_BUNDLES = sorted(path.parent.name for path in (ROOT / "bundles").glob("*/configs"))
 
 
 def test_a_written_bundle_is_in_step_until_a_file_changes(tiny_settings, licence, tmp_path):
@@ -23,7 +25,7 @@ def test_a_written_bundle_is_in_step_until_a_file_changes(tiny_settings, licence
     assert drifted_files(tiny_settings, tmp_path, licence) == [card]
 
 
-@pytest.mark.parametrize("name", BUNDLES)
+@pytest.mark.parametrize("name", ALL_BUNDLES)
 def test_metadata_follows_monai_s_schema(name):
     """The schema itself is fetched by MONAI from the network; its required keys are checked here."""
     meta = json.loads((ROOT / "bundles" / name / "configs" / "metadata.json").read_text())
@@ -33,7 +35,7 @@ def test_metadata_follows_monai_s_schema(name):
     assert meta["version"] in meta["changelog"]
 
 
-@pytest.mark.parametrize("name", BUNDLES)
+@pytest.mark.parametrize("name", ALL_BUNDLES)
 def test_the_network_s_input_and_output_are_as_the_metadata_says(name):
     configs = ROOT / "bundles" / name / "configs"
     verify_net_in_out(
@@ -55,10 +57,12 @@ def test_every_property_that_monai_knows_is_there(name, config, kind, ball_data)
     assert workflow.check_properties() == []
 
 
-@pytest.mark.parametrize("name", BUNDLES)
+@pytest.mark.parametrize("name", ALL_BUNDLES)
 def test_training_and_prediction_prepare_images_alike(name):
     configs = ROOT / "bundles" / name / "configs"
     train = json.loads((configs / "train.json").read_text())
+    form = configs / f"train_{json.loads((configs / 'metadata.json').read_text())['weights_form']}.json"
+    train.update(json.loads(form.read_text()) if form.is_file() else {})
     inference = json.loads((configs / "inference.json").read_text())
 
     def for_images(steps):
@@ -75,7 +79,24 @@ def test_training_and_prediction_prepare_images_alike(name):
     assert for_images(train["validate"]["preprocessing"]["transforms"]) == wanted
     assert for_images(train["train"]["deterministic_transforms"])[: len(wanted)] == wanted
     assert train["network_def"] == inference["network_def"]
-    assert train["validate"]["inferer"] == inference["inferer"]
+    assert train["validate"]["inferer"]["_target_"] == inference["inferer"]["_target_"]
+
+
+def test_a_form_is_what_it_changes_of_the_bundle(tiny_settings, licence):
+    settings = replace(tiny_settings, forms={"flat": {"epochs": 9}, "wide": {"network": {"filters": 8}}})
+    files = {name: json.loads(text) for name, text in bundle_files(settings, licence).items() if "json" in name}
+    assert files["configs/train_flat.json"] == {"epochs": 9}
+    assert files["configs/inference_wide.json"] == {"network_options": {"filters": 8, "depth": 2}}
+    assert "configs/inference_flat.json" not in files
+
+
+def test_a_bundle_predicts_with_the_form_whose_weights_are_shipped_and_trains_beside_them(tiny_settings, licence):
+    settings = replace(tiny_settings, forms={"wide": {"network": {"filters": 8}}}, shipped="wide")
+    files = {name: json.loads(text) for name, text in bundle_files(settings, licence).items() if "json" in name}
+    assert files["configs/inference.json"]["network_options"]["filters"] == 8
+    assert files["configs/train.json"]["network_options"]["filters"] == 4
+    assert files["configs/train.json"]["ckpt_dir"] != files["configs/inference.json"]["ckpt_dir"]
+    assert files["configs/train_wide.json"]["ckpt_dir"] == files["configs/inference.json"]["ckpt_dir"]
 
 
 @pytest.mark.parametrize("network", ["attention-res-unet", "SegResNet"])

@@ -1,9 +1,16 @@
 from dataclasses import replace
 
 import pytest
+import torch
+from monai.bundle import ConfigParser
+from monai.data import MetaTensor
+from monai.transforms import Compose
 
+from medseg.bundle.card import metadata
 from medseg.bundle.configs import inference_config, preprocessing
 from medseg.bundle.train_config import train_config
+
+REVERSED = ("SpatialCropd", "Resized", "ResizeWithPadOrCropd")
 
 
 def targets(steps):
@@ -56,3 +63,73 @@ def test_balanced_patches_are_cut_before_they_are_turned(tiny_settings):
 
     assert order("balanced") == ["RandCropByLabelClassesd", "RandAffined"]
     assert order("anywhere") == ["RandAffined", "RandSpatialCropSamplesd"]
+
+
+def binary(settings):
+    return replace(settings, activation="sigmoid")
+
+
+def test_a_binary_bundle_has_one_channel_and_a_threshold(tiny_settings):
+    config = inference_config(binary(tiny_settings))
+    steps = config["postprocessing"]["transforms"]
+    assert config["network_def"]["out_channels"] == 1
+    assert steps[0]["sigmoid"]
+    assert steps[2]["threshold"] == 0.5
+    labels = metadata(binary(tiny_settings))["network_data_format"]["outputs"]["pred"]
+    assert (labels["num_channels"], labels["channel_def"]) == (1, {"0": "ball"})
+
+
+def test_values_of_a_mask_become_classes(tiny_settings):
+    brats = replace(tiny_settings, label_values={0: 0, 1: 1, 4: 1})
+    steps = preprocessing(brats, ["image", "label"])
+    reader = next(step for step in steps if step.get("keys") == "label" and step["_target_"] == "LoadImaged")
+    renamed = next(step for step in steps if step["_target_"] == "MapLabelValued")
+    assert reader["values"] == [0, 1, 4]
+    assert (renamed["orig_labels"], renamed["target_labels"]) == ([4], [1])
+    assert "MapLabelValued" not in targets(preprocessing(brats, ["image"]))
+
+
+def test_a_slicewise_bundle_turns_volumes_and_runs_over_slices(tiny_settings):
+    settings = replace(tiny_settings, patch_voxels=(16, 16), slicewise=True)
+    config = inference_config(settings)
+    assert "Orientationd" in targets(config["preprocessing"]["transforms"])
+    assert config["inferer"]["_target_"] == "SliceInferer"
+    assert config["network_def"]["spatial_dims"] == 2
+    assert config["output_ext"] == ".nii.gz"
+
+
+def test_slices_size_and_crop_are_undone_on_the_way_back(tiny_settings):
+    settings = replace(
+        tiny_settings,
+        patch_voxels=(16, 16),
+        slicewise=True,
+        slice_range=(2, 9),
+        resize_voxels=(16, 16, -1),
+        crop_voxels=(12, 12, -1),
+    )
+    steps = [step for step in preprocessing(settings, ["image"]) if step["_target_"] in REVERSED]
+    chain = Compose([ConfigParser(step).get_parsed_content() for step in steps])
+    image = MetaTensor(torch.rand(1, 30, 24, 11))
+    done = chain({"image": image})
+    assert tuple(done["image"].shape) == (1, 12, 12, 7)
+    back = chain.inverse(done)["image"]
+    assert tuple(back.shape) == (1, 30, 24, 11)
+    assert not back[..., :2].any()
+    assert not back[..., 9:].any()
+    assert back[..., 2:9].any()
+
+
+def test_the_region_of_the_mask_is_for_training_and_never_for_prediction(tiny_settings):
+    settings = replace(tiny_settings, crop_to_mask=2, suppress_outside=True)
+    with_mask = targets(preprocessing(settings, ["image", "label"]))
+    assert {"CropForegroundd", "SuppressOutsided"} <= set(with_mask)
+    assert not {"CropForegroundd", "SuppressOutsided"} & set(targets(preprocessing(settings, ["image"])))
+
+
+def test_pieces_apart_from_the_largest_are_dropped_where_asked_for(tiny_settings):
+    steps = inference_config(replace(tiny_settings, keep_largest=True))["postprocessing"]["transforms"]
+    drop = ConfigParser(next(s for s in steps if "KeepLargest" in s["_target_"])).get_parsed_content()
+    mask = torch.zeros(1, 8, 8, 8)
+    mask[0, :3, :3, :3] = 1
+    mask[0, 7, 7, 7] = 1
+    assert float(drop({"pred": MetaTensor(mask)})["pred"].sum()) == 27

@@ -154,4 +154,6 @@ def test_weights_of_another_kind_of_number_are_refused(tiny_bundle, kind):
 
 
 def test_a_single_output_channel_is_a_foreground_class():
-    assert _labels({"num_channels": 1, "channel_def": {"0": "lesion"}}) == {0: "background", 1: "lesion"}
+    pred = {"num_channels": 1, "channel_def": {"0": "cell"}}
+    assert _labels(pred, {}) == {0: "background", 1: "cell"}
+    assert _labels(pred, {"labels": {"0": "membrane", "1": "cell"}}) == {0: "membrane", 1: "cell"}

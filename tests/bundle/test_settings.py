@@ -50,8 +50,31 @@ def test_a_missing_key_is_named(tmp_path):
         ("intensity", {"kind": "magic"}),
         ("sampling", "sometimes"),
         ("network", {}),
+        ("activation", "relu"),
+        ("label_values", {255: 3}),
+        ("slicewise", True),
+        ("shipped", "small"),
     ],
 )
 def test_a_value_that_is_not_allowed_is_refused(tiny_settings, key, value):
     with pytest.raises(UsageError, match=f"SETTING_INVALID.*{key}"):
         replace(tiny_settings, **{key: value})
+
+
+def test_a_form_changes_some_settings_and_parts_of_the_network(tiny_settings):
+    forms = {"small": {"epochs": 1, "network": {"filters": 2}}}
+    form = replace(tiny_settings, forms=forms).form("small")
+    assert (form.epochs, form.network) == (1, {"name": "unet", "filters": 2, "depth": 2})
+    assert form.labels == tiny_settings.labels
+
+
+def test_settings_may_build_on_shared_ones(tmp_path):
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "recipe.yaml").write_text("epochs: 7\nloss_name: focal\n")
+    settings = read_settings(settings_file(tmp_path, extends="recipe", loss_name="dice"))
+    assert (settings.epochs, settings.loss_name) == (7, "dice")
+
+
+def test_a_mistyped_key_in_a_form_is_refused(tmp_path):
+    with pytest.raises(UsageError, match=r"SETTING_UNKNOWN.*epochs"):
+        read_settings(settings_file(tmp_path, forms={"small": {"epocs": 3}}))
