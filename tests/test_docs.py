@@ -21,7 +21,7 @@ from medseg import cli, errors
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.rglob("*.md")])
-VERBS = ("demo", "evaluate", "predict", "train")
+VERBS = ("compare", "demo", "evaluate", "predict", "train")
 
 BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
@@ -76,6 +76,14 @@ def test_the_commands_of_the_evaluate_page_run(started):
     run_blocks(DOCS / "how-to" / "evaluate.md", started)
 
 
+def test_the_commands_of_the_page_on_checking_bundles_run(tmp_path):
+    run_blocks(DOCS / "how-to" / "bundle.md", tmp_path)
+
+
+def test_the_code_of_the_figures_page_runs(started):
+    run_blocks(DOCS / "how-to" / "figures.md", started)
+
+
 def test_the_code_of_the_python_page_runs(started):
     run_blocks(DOCS / "how-to" / "python.md", started)
 
@@ -93,6 +101,11 @@ def test_the_commands_of_the_readme_run(started):
 @pytest.mark.slow
 def test_the_commands_of_the_train_page_run(started):
     run_blocks(DOCS / "how-to" / "train.md", started)
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_compare_page_run(tmp_path):
+    run_blocks(DOCS / "how-to" / "compare.md", tmp_path)
 
 
 @pytest.mark.slow
