@@ -70,7 +70,9 @@ def _overlays(settings: Settings, base: Mapping[str, Config]) -> dict[str, Confi
     for name, form in {**as_trained, **{name: settings.form(name) for name in settings.forms}}.items():
         whole = {"metadata": metadata(form), "train": train_config(form), "inference": inference_config(form)}
         for kind, config in whole.items():
-            changed = {key: value for key, value in config.items() if base[kind].get(key) != value}
+            # Weights of another form never go where the shipped ones are.
+            kept = {key: value for key, value in config.items() if key != "ckpt_dir"}
+            changed = {key: value for key, value in kept.items() if base[kind].get(key) != value}
             if changed:
                 overlays[f"{kind}_{name}"] = changed
     return overlays

@@ -55,8 +55,9 @@ class Settings:
         slice_range: The slices (from, to; third axis) that count, the others being background.
         resize_voxels: Size that images are resized to; -1 keeps an axis.
         crop_voxels: Size that images are cropped or padded to, about the centre; -1 keeps an axis.
-        crop_to_mask: Training and scoring: voxels kept around the cuboid of the mask; None keeps all.
-        suppress_outside: Training and scoring: voxels outside the mask's structures become the lowest.
+        crop_to_mask: Training and validation: voxels kept around the cuboid of the mask; None keeps all.
+        suppress_outside: Training and validation: voxels outside the mask's structures become the lowest.
+            Prediction has no mask and sees the whole image.
         drop_empty: Leave out cases without foreground.
         keep_largest: Of each class only the largest connected piece is kept, for there is but one of it.
         intensity: ``{"kind": one of INTENSITIES}``; a window also has ``low`` and ``high``.

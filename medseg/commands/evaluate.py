@@ -80,8 +80,10 @@ def _renamed(pairs: Sequence[str]) -> dict[int, int]:
 
 
 def _split_file(held_out: str | None) -> str | None:
+    """A split's file, or that of a bundle: its own, or that of the form whose weights it ships."""
     if held_out is None or Path(held_out).is_file():
         return held_out
     from medseg.bundle.load import find_bundle
 
-    return str(find_bundle(held_out) / "configs" / "split.json")
+    configs = find_bundle(held_out) / "configs"
+    return str(next(configs.glob("split_*.json"), configs / "split.json"))

@@ -96,6 +96,15 @@ def guessed_group(case_id: str) -> str:
     return next((match.group() for match in found if match), case_id)
 
 
+def natural_order(name: str) -> list[tuple[int, str]]:
+    """A key that sorts numbers in names as numbers.
+
+    >>> sorted(["case10", "case2"], key=natural_order)
+    ['case2', 'case10']
+    """
+    return [(int(piece), "") if piece.isdecimal() else (-1, piece) for piece in re.split(r"(\d+)", name)]
+
+
 def distinct_names(choices: Sequence[Sequence[str]]) -> list[str]:
     """One name for each item, all different: its first choice unless another item has that name too.
 

@@ -16,6 +16,7 @@ MASK = "mask"
 TUMOUR_MASKS = ("seg", "segm", "otmulticlass", "gold")
 """Words for BraTS' masks; one case of 2020 is shipped with ``W39_1998.09.19_Segm.nii`` instead of ``…_seg``."""
 
+TUMOUR_LABELS_2023 = {0: "background", 1: "necrotic core", 2: "oedema", 3: "enhancing tumour"}
 TUMOUR_LABELS = {0: "background", 1: "necrotic and non-enhancing core", 2: "oedema", 4: "enhancing tumour"}
 """The values of BraTS' masks from 2017 to 2021; 3 is not used."""
 
@@ -159,9 +160,11 @@ def recognise_modalities(folder: Folder, needs_mask: bool = False) -> Found | No
 
 
 def _tumour_labels(paths: Iterable[Path]) -> Labels:
-    """The spelling t1ce is that of BraTS 2017 to 2021; older and newer masks have other values."""
-    is_named_so = any("t1ce" in _words(stem_of(path)) for path in paths)
-    return Labels(dict(TUMOUR_LABELS)) if is_named_so else Labels()
+    """What the masks' values mean, by the year's spelling of the modalities; before 2017 nothing is known of them."""
+    words = {word for path in paths for word in _words(stem_of(path))}
+    if {"t1n", "t2f"} & words:
+        return Labels(dict(TUMOUR_LABELS_2023))
+    return Labels(dict(TUMOUR_LABELS)) if "t1ce" in words else Labels()
 
 
 def _tumour_role(stem: str) -> str | None:

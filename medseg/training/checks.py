@@ -47,10 +47,10 @@ def check_start(
     if options.split is not None:
         return _confirmed(options.split, dataset)
     config = {**configs["train"], **options.overrides}
-    return parts(dataset.cases, _split_file(bundle, options), config["fractions"], config["seed"])
+    return parts(dataset.cases, split_file_of(bundle, options), config["fractions"], config["seed"])
 
 
-def _split_file(bundle: Path, options: TrainOptions) -> Path | str | None:
+def split_file_of(bundle: Path, options: TrainOptions) -> Path | str | None:
     """The split to look at: one named in the settings, or the bundle's own unless a new one is wanted."""
     own = bundle / "configs" / "split.json"
     named = options.overrides.get("split_file")
@@ -100,10 +100,17 @@ def check_resumable(folder: Path, overrides: Mapping[str, Any]) -> None:
     config = read_config(path)
     check_overrides(config, overrides)
     for key, value in overrides.items():
-        if key not in RESUMABLE and value_at(config, key) != value:
+        if key not in RESUMABLE and not _holds(value_at(config, key), value):
             raise UsageError("RESUME_SETTING", key, "cannot change in a run under way", "start a new run for it")
     if has_checkpoint(folder):
         check_same(read_checkpoint(folder / "models" / "checkpoint.pt").get("settings", {}), path)
+
+
+def _holds(there: Any, wanted: Any) -> bool:
+    """Whether a value is the wanted one, or a table that has all that the wanted one has."""
+    if isinstance(there, Mapping) and isinstance(wanted, Mapping):
+        return all(there.get(key) == value for key, value in wanted.items())
+    return bool(there == wanted)
 
 
 def check_validated(folder: Path) -> None:

@@ -10,6 +10,14 @@ from typing import Any
 from medseg.bundle.build import STUDY
 from medseg.bundle.forms import KINDS, Config, lay_over, read_config
 from medseg.errors import UsageError, check_known
+from medseg.losses.named import LOSSES
+from medseg.networks import UNET_OPTIONS
+from medseg.networks.unet import UNetSettings
+
+OPEN_TABLES = ("network_options", "loss_options")
+"""Tables that take options beyond those a bundle names."""
+OF_THE_BUNDLE = ("channel_names",)
+"""What is no setting of a training alone."""
 
 
 def forms_of(bundle: Path) -> tuple[str, ...]:
@@ -43,12 +51,15 @@ def _overlays(bundle: Path, kind: str) -> list[Path]:
 
 
 def put(config: Config, key: str, value: Any) -> bool:
-    """Set what stands at a key such as ``a::b``; False, and nothing is changed, where there is no such place."""
+    """Set what stands at a key such as ``a::b``; False, and nothing is changed, where there is no such place.
+
+    A table for one of OPEN_TABLES is laid over what is there.
+    """
     *way, last = key.split("::")
     place = value_at(config, "::".join(way)) if way else config
-    if not isinstance(place, dict) or last not in place:
+    if not isinstance(place, dict) or (last not in place and key not in _options_open_in(config)):
         return False
-    place[last] = value
+    place[last] = {**place[last], **value} if key in OPEN_TABLES and isinstance(value, Mapping) else value
     return True
 
 
@@ -66,12 +77,31 @@ def check_overrides(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> 
     Raises:
         UsageError: SETTING_UNKNOWN or SETTING_INVALID.
     """
+    open_keys = _options_open_in(config)
     for key, value in overrides.items():
+        if key in OF_THE_BUNDLE:
+            remedy = "make a bundle for it: see docs/reference/bundles.md"
+            raise UsageError("SETTING_INVALID", key, "belongs to the bundle, for prediction goes by it too", remedy)
+        if key in open_keys:
+            _check_kind(key, open_keys[key], value)
+            continue
         place: Any = config
         for step in key.split("::"):
             check_known("SETTING_UNKNOWN", [step], place if isinstance(place, Mapping) else [], f"train.json: {key}")
             place = place[step]
         _check_kind(key, place, value)
+
+
+def _options_open_in(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of networks and losses that may be set though the bundle does not, with what they are without."""
+    networks = {name: getattr(UNetSettings(), name) for name in UNET_OPTIONS}
+    known = {"network_options": networks, "loss_options": {name: {} for name in LOSSES}}
+    return {
+        f"{table}::{name}": config[table].get(name, usual)
+        for table, options in known.items()
+        if isinstance(config.get(table), Mapping)
+        for name, usual in options.items()
+    }
 
 
 def _check_kind(key: str, known: Any, value: Any) -> None:

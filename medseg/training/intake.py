@@ -14,6 +14,11 @@ from medseg.errors import DatasetError
 
 CaseSeen = Callable[[str, int], None]
 
+NEEDS_MASK = (
+    "TRAIN_NEEDS_MASK: training and validation see only what the reference mask leaves of an image, and prediction, "
+    "which has no mask, sees all of it: the validation scores say nothing of prediction"
+)
+
 
 def check_data(dataset: Dataset, train: Config, metadata: Config, on_case: CaseSeen | None = None) -> tuple[str, ...]:
     """Refuse a data set that some step of the training would stumble over; returns what is odd but usable.
@@ -33,17 +38,28 @@ def check_data(dataset: Dataset, train: Config, metadata: Config, on_case: CaseS
     cases = with_channels(dataset.cases, dataset.channels, wanted, dataset.root)
     notes = require_usable(cases, values, wanted if isinstance(wanted, int) else len(wanted), on_case)
     told = [str(note) for note in notes]
+    if _needs_mask(train):
+        told.append(NEEDS_MASK)
     if dataset.unlabelled:
         left_out = some_of(dataset.unlabelled, most=5)
         told.append(f"{len(dataset.unlabelled)} images without a mask are left out: {left_out}")
     return tuple(told)
 
 
+def _steps(train: Config) -> list[Mapping[str, Any]]:
+    steps: Any = at(train, "validate::preprocessing::transforms")
+    return [step for step in steps if isinstance(step, Mapping)] if isinstance(steps, list) else []
+
+
+def _needs_mask(train: Config) -> bool:
+    """Whether images are cut or blanked by their reference masks."""
+    return any("label" in (step.get("source_key"), step.get("mask_key")) for step in _steps(train))
+
+
 def mask_values(train: Config) -> list[int] | None:
     """The values that a mask may hold, as the bundle's mask reader names them; None where it names none."""
-    steps: Any = at(train, "validate::preprocessing::transforms")
-    for step in steps if isinstance(steps, list) else ():
-        if isinstance(step, Mapping) and step.get("keys") == "label" and isinstance(step.get("values"), list):
+    for step in _steps(train):
+        if step.get("keys") == "label" and isinstance(step.get("values"), list):
             return [int(value) for value in step["values"]]
     return None
 

@@ -68,8 +68,8 @@ class Patience:
             self.lowest, self.lowest_epoch = loss, epoch
 
     def is_over(self, epoch: int) -> bool:
-        """Whether the training ends with this epoch."""
-        return 0 < self.epochs <= epoch - self.lowest_epoch
+        """Whether the training ends with this epoch; never before a loss was noted."""
+        return self.lowest < float("inf") and 0 < self.epochs <= epoch - self.lowest_epoch
 
     def state_dict(self) -> dict[str, Any]:
         """What is kept to go on from."""

@@ -96,7 +96,8 @@ def test_a_bundle_predicts_with_the_form_whose_weights_are_shipped_and_trains_be
     assert files["configs/inference.json"]["network_options"]["filters"] == 8
     assert files["configs/train.json"]["network_options"]["filters"] == 4
     assert files["configs/train.json"]["ckpt_dir"] != files["configs/inference.json"]["ckpt_dir"]
-    assert files["configs/train_wide.json"]["ckpt_dir"] == files["configs/inference.json"]["ckpt_dir"]
+    assert "ckpt_dir" not in files["configs/train_wide.json"]
+    assert files["configs/inference_study.json"]["network_options"]["filters"] == 4
 
 
 @pytest.mark.parametrize("network", ["attention-res-unet", "SegResNet"])

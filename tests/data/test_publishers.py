@@ -132,11 +132,12 @@ def test_the_mask_that_brats2020_ships_under_another_name_is_found(tmp_path):
     assert open_dataset(tmp_path).cases[1].label.endswith("W39_1998.09.19_Segm.nii")
 
 
-def test_newer_brats_whose_labels_have_other_values_names_none(tmp_path):
-    touch(
-        tmp_path, *(f"BraTS-GLI-00001-000/BraTS-GLI-00001-000-{m}.nii.gz" for m in ("t1n", "t1c", "t2w", "t2f", "seg"))
-    )
-    assert open_dataset(tmp_path).labels.names == {}
+def test_newer_brats_names_its_other_values_and_older_brats_none(tmp_path):
+    newer = ("t1n", "t1c", "t2w", "t2f", "seg")
+    touch(tmp_path / "newer", *(f"BraTS-GLI-00001-000/BraTS-GLI-00001-000-{m}.nii.gz" for m in newer))
+    touch(tmp_path / "older", "a/Flair.nii.gz", "a/T1c.nii.gz", "a/OTMultiClass.nii.gz")
+    assert sorted(open_dataset(tmp_path / "newer").labels.names) == [0, 1, 2, 3]
+    assert open_dataset(tmp_path / "older").labels.names == {}
 
 
 def test_all_cases_that_lack_a_modality_are_named_at_once_with_it(tmp_path):

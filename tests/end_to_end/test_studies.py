@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 
+import nibabel
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import medseg
 from medseg.bundle.settings import read_settings
@@ -24,8 +27,8 @@ SLOW = {("brats2020_mr_segmentation", "volumetric"), ("lung_ct_dicom_segmentatio
 FORMS = [
     pytest.param(path.stem, form, marks=[pytest.mark.slow] if (path.stem, form) in SLOW else [])
     for path in sorted((ROOT / "tools" / "bundle_src").glob("*.yaml"))
-    for form in read_settings(path).forms
-    if form != "small"
+    for form in ("", *read_settings(path).forms)
+    if path.stem in STUDIES and form != "small"
 ]
 
 
@@ -43,6 +46,34 @@ def test_a_study_trains_and_is_scored_on_its_published_layout(name, data, tmp_pa
     assert evaluation.errors == ()
     assert evaluation.missing == ()
     assert {row.status for row in evaluation.rows} == {"scored"}
+    case = next(iter(evaluation.confusions))
+    counts = np.asarray(evaluation.confusions[case]).sum(axis=1)
+    assert counts.tolist() == np.bincount(true_labels(name, data, case).ravel(), minlength=len(counts)).tolist()
+
+
+def true_labels(name, data, case):
+    """The labels of a case as its publisher means them, without medseg's reading of its layout."""
+    files = {
+        "lung2d_xray_segmentation": lambda: [
+            data / "ManualMask" / side / f"{case}.png" for side in ("leftMask", "rightMask")
+        ],
+        "brats2020_mr_segmentation": lambda: [data / case / f"{case}_seg.nii.gz"],
+        "lung_ct_slices_segmentation": lambda: [data / "2d_masks" / f"{case}.tif"],
+        "lung_ct_dicom_segmentation": lambda: [data / f"{case}.npz"],
+        "lgg_mr_segmentation": lambda: list(data.rglob(f"{case}_mask.tif")),
+        "polyp_endoscopy_segmentation": lambda: [data / "Ground Truth" / f"{case}.tif"],
+        "acdc_mr_segmentation": lambda: list(data.rglob(f"{case}_gt.nii.gz")),
+        "isbi_em_segmentation": lambda: [data / "train-labels.tif"],
+    }[name]()
+    if name.startswith(("brats", "acdc")):
+        labels = np.asarray(nibabel.load(files[0]).dataobj)
+        return np.where(labels == 4, 3, labels) if name.startswith("brats") else labels
+    if name.startswith("lung_ct_dicom"):
+        return np.load(files[0])["arr_0"]
+    pictures = [Image.open(file) for file in files]
+    if name.startswith("isbi"):
+        pictures[0].seek(int(case.rpartition("_")[2]))
+    return np.max([np.asarray(picture) > 0 for picture in pictures], axis=0).astype(np.uint8)
 
 
 @pytest.mark.parametrize(("name", "data"), [(name, name) for name in STUDIES], indirect=["data"])
@@ -72,9 +103,12 @@ def found_channels(name):
 
 
 @pytest.mark.parametrize(("name", "form"), FORMS)
-def test_every_other_form_of_a_study_trains_too(name, form, tmp_path):
+def test_a_study_trains_and_predicts_in_every_other_form_too(name, form, tmp_path):
     STUDIES[name](tmp_path / "data")
-    run = medseg.train(name, tmp_path / "data", tmp_path / "run", options=TrainOptions(form=form, settings=TINY))
+    options = TrainOptions(form=form or None, settings=TINY)
+    run = medseg.train(name, tmp_path / "data", tmp_path / "run", options=options)
+    found = medseg.predict(run.folder, tmp_path / "data", tmp_path / "masks")
+    assert {record.error for record in found.records} == {None}
     metadata = json.loads((run.folder / "configs" / "metadata.json").read_text())
     axes = len(metadata["network_data_format"]["inputs"]["image"]["spatial_shape"])
     assert axes == (3 if form == "volumetric" else 2)

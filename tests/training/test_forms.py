@@ -108,3 +108,27 @@ def test_a_place_that_is_not_there_is_refused_with_the_nearest():
         check_overrides(CONFIG, {"size": [2]})
     with pytest.raises(UsageError, match="SETTING_UNKNOWN: deep"):
         check_overrides(CONFIG, {"rate::deep": 1})
+
+
+def test_any_option_of_the_networks_may_be_set_though_the_bundle_does_not_name_it():
+    config = {"network_options": {"filters": 64, "depth": 4}, "loss_options": {}}
+    check_overrides(config, {"network_options::activation": "elu", "loss_options::focal": {"gamma": 1.0}})
+    assert put(config, "network_options::activation", "elu")
+    assert put(config, "network_options", {"filters": 16})
+    assert config["network_options"] == {"filters": 16, "depth": 4, "activation": "elu"}
+    with pytest.raises(UsageError, match=r"SETTING_UNKNOWN.*activation"):
+        check_overrides(config, {"network_options::activatio": "elu"})
+    with pytest.raises(UsageError, match="SETTING_INVALID"):
+        check_overrides(config, {"network_options::dropout": "much"})
+
+
+def test_the_channels_of_a_bundle_are_no_setting_of_a_training():
+    with pytest.raises(UsageError, match="SETTING_INVALID"):
+        check_overrides({"channel_names": ["FLAIR", "T1Gd"]}, {"channel_names": ["T1", "T2"]})
+
+
+def test_a_bundle_whose_weights_are_of_another_form_is_trained_as_its_study_has_it(tmp_path):
+    files = {"metadata": {"weights_form": "small"}, "metadata_study": {"weights_form": ""}}
+    bundle = bundle_of(tmp_path, inference={"size": 16}, inference_study={"size": 64}, **files)
+    assert laid_over(bundle, None)["inference"] == {"size": 64}
+    assert laid_over(bundle, None)["metadata"] == {"weights_form": ""}

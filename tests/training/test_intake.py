@@ -69,3 +69,11 @@ def test_soft_edges_of_masks_are_noted_with_their_threshold(tmp_path):
     train = {"validate": {"preprocessing": {"transforms": [reader]}}}
     notes = check_data(open_dataset(tmp_path), train, metadata)
     assert any("LABEL_THRESHOLDED" in note and "127.5" in note for note in notes)
+
+
+def test_what_only_a_mask_makes_possible_is_told_of(tiny_bundle, ball_data):
+    configs = laid_over(tiny_bundle, None)
+    steps = configs["train"]["validate"]["preprocessing"]["transforms"]
+    steps.append({"_target_": "CropForegroundd", "keys": ["image", "label"], "source_key": "label"})
+    notes = check_data(open_dataset(ball_data), configs["train"], configs["metadata"])
+    assert [note.partition(":")[0] for note in notes] == ["TRAIN_NEEDS_MASK"]
