@@ -119,6 +119,8 @@ def preprocessing(settings: Settings, keys: list[str]) -> list[Config]:
         values = {"values": list(settings.mask_values)}
         steps.append({"_target_": "LoadImaged", "keys": "label", "reader": MASK_READER, "image_only": True, **values})
     steps.append({"_target_": "EnsureChannelFirstd", "keys": keys})
+    if settings.image_dims == 2 and len(settings.channels) == 1:
+        steps.append({"_target_": "medseg.data.transforms.GreyToOneChanneld", "keys": "image"})
     if "label" in keys:
         steps.append({"_target_": "medseg.data.transforms.AlignToImaged", "keys": "label", "image_key": "image"})
         steps += _renamed_labels(settings)

@@ -70,7 +70,11 @@ ALLOWED_TRANSFORMS = frozenset(
 )
 """Transforms, in array or dictionary form, that neither import, read, write nor fetch by name."""
 ALLOWED_INFERERS = frozenset({"SimpleInferer", "SliceInferer", "SlidingWindowInferer", "SlidingWindowInfererAdapt"})
-ALLOWED_TARGETS = ("medseg.networks.build_network", "medseg.inference.postprocess.KeepLargestd")
+ALLOWED_TARGETS = (
+    "medseg.networks.build_network",
+    "medseg.data.transforms.GreyToOneChanneld",
+    "medseg.inference.postprocess.KeepLargestd",
+)
 """Callables that may be named besides these and MONAI's networks in ``medseg.networks.MONAI_NETWORKS``."""
 
 ALLOW_CODE = "BUNDLE_RUNS_CODE"

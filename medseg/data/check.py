@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from medseg.data.case import Case, Dataset
 from medseg.data.images import read, read_mask
 from medseg.data.joining import stacked
+from medseg.data.pictures import is_grey
 from medseg.data.placing import on_grid
 from medseg.data.volume import Note, Volume
 from medseg.errors import DatasetError, ImageError, MedsegError
@@ -142,6 +143,8 @@ def _image(case: Case, channels: int | None) -> Volume:
     if unfit:
         raise ImageError("NONFINITE_VOXELS", case.images[0], unfit.text, "replace them, or export the image again")
     count = image.array.shape[0] if image.has_channels else 1
+    if channels == 1 and image.has_channels and is_grey(image.array):
+        count = 1
     if channels is not None and count != channels:
         problem = f"{count} channel(s), the model takes {channels}"
         raise ImageError("CHANNEL_COUNT", case.images[0], problem, "give images with these channels")

@@ -42,6 +42,11 @@ def read_picture_labels(path: Path, page: int | None = None) -> Volume:
     return _read(path, page, keeps_palette=True)
 
 
+def is_grey(channels: NDArray) -> bool:
+    """Whether (C, X, Y) has several channels that are all the same: a grey picture saved as colours."""
+    return channels.ndim == 3 and channels.shape[0] > 1 and bool((channels == channels[:1]).all())
+
+
 def _read(path: Path, page: int | None, *, keeps_palette: bool) -> Volume:
     with _opened(path) as picture:
         picture.verify()

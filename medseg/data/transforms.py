@@ -12,6 +12,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from numpy.typing import NDArray
 
+from medseg.data.pictures import is_grey
 from medseg.data.placing import placed
 from medseg.errors import GridError
 from medseg.geometry import Grid, is_same_grid, reindex
@@ -52,6 +53,23 @@ class AlignToImaged(MapTransform):
             if turned is not array:
                 aligned[key] = _on(target, turned, label)
         return aligned
+
+
+class GreyToOneChanneld(MapTransform):
+    """Of a grey picture that was saved as colours keep one channel; any other image is left as it is.
+
+    Args:
+        keys: Images, (C, X, Y).
+        allow_missing_keys: Pass over images that are not there.
+    """
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """``data`` with its grey images as (1, X, Y)."""
+        changed = dict(data)
+        for key in self.key_iterator(changed):
+            if is_grey(np.asarray(changed[key])):
+                changed[key] = changed[key][:1]
+        return changed
 
 
 class SuppressOutsided(MapTransform):

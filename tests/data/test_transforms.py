@@ -5,7 +5,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, CropForegroundd, EnsureChannelFirstd, LoadImaged, SqueezeDimd
 
 from medseg.data.dicom import write_ct_series
-from medseg.data.transforms import AlignToImaged, SuppressOutsided
+from medseg.data.transforms import AlignToImaged, GreyToOneChanneld, SuppressOutsided
 from medseg.errors import GridError
 
 
@@ -125,3 +125,12 @@ def test_monai_squeezes_a_slice_cut_in_any_direction_without_breaking_its_matrix
     plane = SqueezeDimd("image", dim=-1, update_meta=False)(data)["image"]
     assert plane.shape == (1, 4, 5)
     assert torch.linalg.det(plane.affine) != 0
+
+
+def test_a_grey_picture_saved_as_colours_becomes_one_channel_and_colours_stay():
+    grey = MetaTensor(torch.arange(12.0).reshape(1, 3, 4).repeat(3, 1, 1))
+    colours = MetaTensor(torch.arange(36.0).reshape(3, 3, 4))
+    one = GreyToOneChanneld("image")({"image": grey})["image"]
+    assert torch.equal(one, grey[:1])
+    assert torch.equal(GreyToOneChanneld("image")({"image": colours})["image"], colours)
+    assert torch.equal(GreyToOneChanneld("image")({"image": one})["image"], one)
