@@ -16,7 +16,7 @@ def read_settings(pairs: Sequence[str]) -> dict[str, Any]:
     {'learning_rate': 0.001, 'network_options': {'filters': 16}}
 
     Raises:
-        UsageError: SETTING_INVALID, no KEY=VALUE or no YAML.
+        UsageError: SETTING_INVALID, no KEY=VALUE, no YAML, or a key that is given twice.
     """
     import yaml
 
@@ -25,11 +25,13 @@ def read_settings(pairs: Sequence[str]) -> dict[str, Any]:
 
     number = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
     Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+.0123456789"))
-    settings = {}
+    settings: dict[str, Any] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals:
             raise UsageError("SETTING_INVALID", pair, "is not KEY=VALUE", "write for example learning_rate=0.001")
+        if key in settings:
+            raise UsageError("SETTING_INVALID", key, "is given twice", "give it once")
         try:
             settings[key] = Loader(value).get_single_data()
         except yaml.YAMLError as error:
@@ -44,7 +46,10 @@ def read_choices(pairs: Sequence[str]) -> dict[str, tuple[Any, ...]]:
     {'network_options::filters': (16, 64), 'optimizer_name': ('sgd', 'adam')}
 
     Raises:
-        UsageError: SETTING_INVALID, no KEY=VALUE,VALUE or no YAML.
+        UsageError: SETTING_INVALID, no KEY=VALUE,VALUE, no YAML, or a key that is given twice or without a value.
     """
     lists = [f"{key}{equals}[{values}]" if equals else key for key, equals, values in (p.partition("=") for p in pairs)]
-    return {key: tuple(values) for key, values in read_settings(lists).items()}
+    choices = {key: tuple(values) for key, values in read_settings(lists).items()}
+    for key in (key for key, values in choices.items() if not values):
+        raise UsageError("SETTING_INVALID", key, "has no value to choose", "write for example seed=1,2")
+    return choices

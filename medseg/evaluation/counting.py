@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -92,9 +92,8 @@ class Counting:
         prediction = np.zeros_like(reference.array)
         if pair.mask is not None:
             mask = read_mask(pair.mask, self.values)
-            reference = on_grid(reference, mask.grid, pair.reference)
+            reference, (prediction,) = together(reference, [mask], [pair.reference, pair.mask])
             notes += [Finding(pair.case, note.code, f"mask: {note.text}") for note in mask.notes]
-            prediction = aligned(mask, reference.grid, pair.mask)
             notes += _grid_notes(mask.grid, reference.grid, pair.case)
         tables = self._tables(pair.case, prediction, reference.array)
         found = {value for table in tables.values() for value in table.reference_values}
@@ -120,6 +119,22 @@ class Counting:
         rows = sorted({value for table in tables for value in table.reference_values})
         columns = sorted({value for table in tables for value in table.prediction_values})
         return {f"{case}#{index:03d}": table.widened(rows, columns) for index, table in enumerate(tables)}
+
+
+def together(reference: Volume, masks: Sequence[Volume], names: Sequence[object]) -> tuple[Volume, tuple[NDArray, ...]]:
+    """A reference, on the masks' grid if it is a bare array, and the masks' voxels in the reference's order.
+
+    Args:
+        reference: Labels.
+        masks: Labels of the same case.
+        names: Of the reference, then of the masks, for errors.
+
+    Raises:
+        GridError: They do not hold the same voxels.
+    """
+    for mask in masks:
+        reference = on_grid(reference, mask.grid, names[0])
+    return reference, tuple(aligned(mask, reference.grid, name) for mask, name in zip(masks, names[1:], strict=True))
 
 
 def aligned(mask: Volume, target: Grid, case: object) -> NDArray:

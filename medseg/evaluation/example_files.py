@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from medseg.data.cases import open_dataset, open_images
 from medseg.data.images import Volume, find_images, image_stem, read, read_mask
-from medseg.evaluation.counting import aligned
+from medseg.evaluation.counting import aligned, together
 from medseg.evaluation.pairs import pair_masks, plain_name
 from medseg.geometry import Grid
 
@@ -93,18 +93,19 @@ class ExampleFiles:
         return Example(case, image, truth, predictions, grid)
 
     def read_masks(self, case: str) -> tuple[NDArray, tuple[NDArray, ...], Grid]:
-        """Truth and predictions of a whole case, and the reference's grid.
+        """Truth and predictions of a whole case, and the reference's grid; of a bare array, the masks'.
 
         Raises:
             ImageError: A file cannot be read, or the masks do not hold the same voxels.
         """
         reference = read_mask(self.references[case], None if self.renamed else self.values)
+        files = [masks[case] for masks in self.masks]
+        reference, predictions = together(
+            reference, [read_mask(file, self.values) for file in files], [self.references[case], *files]
+        )
         truth = reference.array.copy()
         for old, new in self.renamed.items():
             truth[reference.array == old] = new
-        predictions = tuple(
-            aligned(read_mask(masks[case], self.values), reference.grid, masks[case]) for masks in self.masks
-        )
         return truth, predictions, reference.grid
 
     def _split(self, case: str) -> tuple[str, int | None]:

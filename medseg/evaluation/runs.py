@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import math
 import re
@@ -14,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.data.case import distinct_names
+from medseg.data.case import distinct_names, natural_order
+from medseg.data.splits import Split, read_split
 from medseg.errors import DatasetError, InputError, first_line
 
 SCORED_NAME = "scored.json"
@@ -111,7 +113,7 @@ def runs_below(place: Path, depth: int = 2) -> list[Path]:
         return [place]
     if depth == 0 or not place.is_dir():
         return []
-    below = sorted((path for path in place.iterdir() if path.is_dir()), key=_natural)
+    below = sorted((path for path in place.iterdir() if path.is_dir()), key=lambda path: natural_order(path.name))
     return [folder for path in below for folder in runs_below(path, depth - 1)]
 
 
@@ -119,34 +121,64 @@ def read_run(folder: Path, part: str) -> ScoredRun:
     """What a run's folder says of it, with its scores on ``part``.
 
     Raises:
-        InputError: RUN_UNSCORED, the part was not scored to its end.
+        InputError: RUN_UNSCORED, the part was not scored to its end, or by other weights than the run has.
         DatasetError: RUN_UNREADABLE, a file is damaged.
     """
     scores = folder / f"scores_{part}"
-    if not (scores / SCORED_NAME).is_file():
-        raise InputError(
-            "RUN_UNSCORED",
-            folder,
-            f"its {part} part has no scores",
-            "repeat the command that trained it, or give --data",
+    if not is_scored(folder, part):
+        has_scores = (scores / SCORED_NAME).is_file()
+        problem = f"its {part} part " + (
+            "was scored by other weights than it has now" if has_scores else "has no scores"
         )
+        raise InputError("RUN_UNSCORED", folder, problem, "repeat the command that trained it, or give --data")
     try:
         return _read(folder, scores)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, csv.Error) as error:
         raise DatasetError(
             "RUN_UNREADABLE", folder, first_line(error), f"delete its scores_{part} and score it again"
         ) from error
 
 
+def is_scored(folder: Path, part: str) -> bool:
+    """Whether the part was scored to its end, by the weights that the run has now.
+
+    Raises:
+        DatasetError: RUN_UNREADABLE.
+    """
+    scored, weights = folder / f"scores_{part}" / SCORED_NAME, folder / "models" / "model.pt"
+    if not scored.is_file() or not weights.is_file():
+        return False
+    return bool(read_table(scored).get("weights_sha256") == hashlib.sha256(weights.read_bytes()).hexdigest())
+
+
+def split_of(folder: Path) -> Split:
+    """The split that a run was trained on.
+
+    Raises:
+        DatasetError: RUN_UNREADABLE.
+    """
+    try:
+        return read_split(folder / "configs" / "split.json")
+    except DatasetError as error:
+        raise _unreadable(error.case, error.problem) from error
+
+
 def fold_of(folder: Path) -> tuple[int, int] | None:
-    """Which fold of how many a run was trained on, as its split says."""
-    split = folder / "configs" / "split.json"
-    found = _FOLD.match(str(_loaded(split).get("how", ""))) if split.is_file() else None
+    """Which fold of how many a run was trained on, as its split says.
+
+    Raises:
+        DatasetError: RUN_UNREADABLE.
+    """
+    found = _FOLD.match(split_of(folder).how) if (folder / "configs" / "split.json").is_file() else None
     return (int(found[1]), int(found[2])) if found else None
 
 
 def usual_part(folder: Path) -> str:
-    """The part of a run's split that is scored where nothing else is said: what its fold held out, else the test."""
+    """The part of a run's split that is scored where nothing else is said: what its fold held out, else the test.
+
+    Raises:
+        DatasetError: RUN_UNREADABLE.
+    """
     return "validation" if fold_of(folder) else "test"
 
 
@@ -158,14 +190,9 @@ def config_value(config: Mapping[str, Any], key: str) -> Any:
     return place
 
 
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """``fold10`` after ``fold9``."""
-    return [(int(text), "") if text.isdigit() else (-1, text) for text in re.split(r"(\d+)", path.name)]
-
-
 def _read(folder: Path, scores: Path) -> ScoredRun:
-    record, evaluation = _loaded(folder / "run.json"), _loaded(scores / "evaluation.json")
-    scored = _loaded(scores / SCORED_NAME)
+    record, evaluation = read_table(folder / "run.json"), read_table(scores / "evaluation.json")
+    scored = read_table(scores / SCORED_NAME)
     by_case: dict[str, dict[int, dict[str, float]]] = {}
     for row in evaluation["cases"]:
         by_case.setdefault(row["case"], {})[row["value"]] = {key: _float(v) for key, v in row["scores"].items()}
@@ -173,13 +200,13 @@ def _read(folder: Path, scores: Path) -> ScoredRun:
     return ScoredRun(
         folder=folder,
         bundle=str(record["bundle"]),
-        config=_loaded(folder / "configs" / "train.json"),
+        config=read_table(folder / "configs" / "train.json"),
         overrides={**record.get("overrides", {}), **({"form": record["form"]} if record.get("form") else {})},
         fold=fold_of(folder),
         labels={int(value): name for value, name in evaluation["labels"].items()},
         scores=by_case,
         confusions={case: np.array(table, dtype=np.int64) for case, table in confusions.items()},
-        groups=scored["groups"],
+        groups=dict(scored["groups"]),
         training=_training(folder / "logs" / "epochs.csv", scored),
     )
 
@@ -207,5 +234,21 @@ def _float(value: float | None) -> float:
     return math.nan if value is None else float(value)
 
 
-def _loaded(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))
+def read_table(path: Path) -> dict[str, Any]:
+    """What a file of a run holds.
+
+    Raises:
+        DatasetError: RUN_UNREADABLE, it is missing or damaged.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise _unreadable(path, first_line(error)) from error
+    if not isinstance(content, dict):
+        raise _unreadable(path, "not a table of settings")
+    return content
+
+
+def _unreadable(path: object, problem: str) -> DatasetError:
+    remedy = "of scores: delete its folder and score the run again; else restore the file, or train the run anew"
+    return DatasetError("RUN_UNREADABLE", path, problem, remedy)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from medseg.data.case import natural_order
+from medseg.data.splits import PARTS
 from medseg.errors import check_known
 from medseg.evaluation.drawing import (
     COLOURS,
@@ -35,7 +36,6 @@ from medseg.evaluation.tables import Evaluation, Row
 Scores = Evaluation | Sequence[Row] | str | Path
 """Where scores come from: an evaluation, its rows, or its cases.csv or the folder of that."""
 
-PARTS = ("train", "validation", "test")
 WRITTEN = {"dice": "Dice", "iou": "IoU", "mcc": "Matthews correlation"}
 METRIC_COLOURS = (COLOURS[1], COLOURS[6], COLOURS[2], COLOURS[3])
 MARKERS = ("s", "o", "^", "v")
@@ -225,15 +225,10 @@ def _samples(rows: Sequence[Row], metric: str) -> list[Sample]:
     for row in rows:
         by_case.setdefault(row.case, []).append(row)
     samples = []
-    for case in sorted(by_case, key=_natural):
+    for case in sorted(by_case, key=natural_order):
         values = [row.scores[metric] for row in by_case[case] if not math.isnan(row.scores[metric])]
         samples.append(Sample(case, fmean(values) if values else math.nan, by_case[case][0].status == "missing"))
     return samples
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """A key that sorts ``case2`` before ``case10``."""
-    return [(int(piece), "") if piece.isdecimal() else (-1, piece) for piece in re.split(r"(\d+)", name)]
 
 
 def _known(samples: Sequence[Sample]) -> NDArray[np.float64]:

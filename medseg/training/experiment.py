@@ -11,11 +11,11 @@ from medseg.errors import InputError, MedsegError, UsageError
 from medseg.evaluation.compare import Comparison, gather
 from medseg.evaluation.comparison_records import write_comparison
 from medseg.evaluation.published import read_published
-from medseg.evaluation.runs import SCORED_NAME, run_folders, usual_part
+from medseg.evaluation.runs import SCORED_NAME, is_scored, run_folders, usual_part
 from medseg.evaluation.tables import Finding
 from medseg.training.engine import TrainOptions, train
 from medseg.training.planning import Experiment, PlannedRun, planned_runs
-from medseg.training.scoring import is_scored, score_part
+from medseg.training.scoring import score_part
 
 __all__ = ["Experiment", "PlannedRun", "compare", "planned_runs"]
 
@@ -78,6 +78,7 @@ def score_missing(places: Sequence[str | Path], data: str | Path, part: str | No
 
     Raises:
         InputError: There is no run.
+        DatasetError: RUN_UNREADABLE, a file of a run is damaged.
         MedsegError: As ``score_part``.
     """
     for folder in run_folders(places):
@@ -113,8 +114,7 @@ def _train_missing(
 def _train(experiment: Experiment, run: PlannedRun) -> None:
     for part in PARTS:  # Scores of a run whose training goes on are those of other weights.
         (run.folder / f"scores_{part}" / SCORED_NAME).unlink(missing_ok=True)
-    epochs = run.options.overrides.get("epochs")
-    options = TrainOptions(epochs=epochs, resume=True) if run.state == "begun" else run.options
+    options = TrainOptions(epochs=run.epochs, resume=True) if run.state == "begun" else run.options
     train(experiment.bundle, experiment.data, run.folder, options=options)
 
 

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
-from medseg.bundle.forms import Config, read_config
+from medseg.bundle.forms import Config
 from medseg.bundle.load import find_bundle
 from medseg.data.cases import open_dataset
-from medseg.data.splits import PARTS, Split, folds, parts, read_split
+from medseg.data.splits import PARTS, Split, folds, parts
 from medseg.errors import DatasetError, UsageError, check_known
 from medseg.evaluation.compared_row import slug
-from medseg.evaluation.runs import runs_below
+from medseg.evaluation.runs import is_scored, read_table, runs_below, split_of
 from medseg.losses.named import LOSSES
 from medseg.networks import MONAI_NETWORKS, NETWORKS
-from medseg.training.checks import RECORD_NAME
+from medseg.training.checks import RECORD_NAME, split_file_of
 from medseg.training.forms import check_overrides, laid_over
 from medseg.training.options import TrainOptions
-from medseg.training.scoring import is_scored
 
 State = Literal["missing", "begun", "scored"]
+
+_OF_THE_SPLIT = ("split_file", "fractions")
+"""Settings that all rows have in common, for they are compared on the same cases."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class PlannedRun:
         fold: From 1; None without folds.
         folder: Of the run.
         options: Of its training.
+        epochs: How many it is to have in all.
         state: How far it is.
     """
 
@@ -72,6 +76,7 @@ class PlannedRun:
     fold: int | None
     folder: Path
     options: TrainOptions
+    epochs: int
     state: State
 
     @property
@@ -88,7 +93,7 @@ def planned_runs(experiment: Experiment, output: str | Path) -> tuple[PlannedRun
     Raises:
         UsageError: A name or setting is not known, two rows are the same, or a run in ``output`` is
             another one than is asked for (ROW_DIFFERS, CASES_DIFFER).
-        DatasetError: The data set cannot be used, or the part to be scored is empty.
+        DatasetError: The data set or a run in ``output`` cannot be used, or the part to be scored is empty.
         BundleError: The bundle cannot be used.
     """
     check_known("NETWORK_UNKNOWN", experiment.networks, [*NETWORKS, *MONAI_NETWORKS])
@@ -96,6 +101,7 @@ def planned_runs(experiment: Experiment, output: str | Path) -> tuple[PlannedRun
     check_known("PART_UNKNOWN", [experiment.scored_part], PARTS)
     bundle = find_bundle(experiment.bundle)
     config = laid_over(bundle, experiment.options.form)["train"]
+    _check_settings(experiment)
     rows = _rows(experiment)
     for options in rows.values():
         check_overrides(config, options.overrides)
@@ -104,10 +110,26 @@ def planned_runs(experiment: Experiment, output: str | Path) -> tuple[PlannedRun
     planned = []
     for (row, options), (fold, split) in product(rows.items(), splits.items()):
         folder = Path(output) / row / f"fold{fold}" if fold else Path(output) / row
-        own = replace(options, split=split, new_split=False)
-        run = PlannedRun(row, fold, folder, own, "missing")
-        planned.append(replace(run, state=_state(run, bundle.name, config, experiment.scored_part)))
+        # The run's own split.json is what its training and scoring read; a split_file would take them elsewhere.
+        settings = {key: value for key, value in options.settings.items() if key != "split_file"}
+        own = replace(options, split=split, new_split=False, settings=settings)
+        run = PlannedRun(row, fold, folder, own, own.overrides.get("epochs") or config["epochs"], "missing")
+        planned.append(replace(run, state=_state(run, bundle.name, experiment.scored_part)))
     return tuple(planned)
+
+
+def _check_settings(experiment: Experiment) -> None:
+    """Refuse what would be without effect: a key that is given twice, and what would give rows other cases."""
+    options = experiment.options
+    named = [key for key, names in (("network_name", experiment.networks), ("loss_name", experiment.losses)) if names]
+    keys = [*named, *experiment.vary, *replace(options, settings={}).overrides, *options.settings]
+    for key, times in Counter(keys).items():
+        if times > 1:
+            raise UsageError("SETTING_INVALID", key, "is given twice", "give it once, with one option")
+    for key in (key for key in _OF_THE_SPLIT if key in experiment.vary):
+        raise UsageError("SETTING_INVALID", key, "cannot vary: rows are compared on the same cases", "set it for all")
+    if experiment.folds is not None and "split_file" in options.settings:
+        raise UsageError("SETTING_INVALID", "split_file", "folds are drawn", "leave it out, or the folds")
 
 
 def _rows(experiment: Experiment) -> dict[str, TrainOptions]:
@@ -137,9 +159,8 @@ def _splits(experiment: Experiment, bundle: Path, config: Config) -> dict[int | 
     if experiment.folds is not None:
         splits = dict(enumerate(folds(cases, experiment.folds, common["seed"]), start=1))
     else:
-        own = bundle / "configs" / "split.json"
-        split_file = own if own.is_file() and not options.new_split else None
-        splits = {None: options.split or parts(cases, split_file, tuple(common["fractions"]), common["seed"])}
+        split_file = split_file_of(bundle, options)
+        splits = {None: options.split or parts(cases, split_file, common["fractions"], common["seed"])}
     for split in splits.values():
         if not getattr(split, part):
             problem = f"no case is left for {part} ({split.how})"
@@ -151,7 +172,7 @@ def _check_alike(output: Path, splits: Mapping[int | None, Split], part: str) ->
     """Refuse an output folder with runs that were scored on other cases: no table could hold them all."""
     wanted = {getattr(split, part) for split in splits.values()}
     for folder in runs_below(output):
-        if getattr(read_split(folder / "configs" / "split.json"), part) not in wanted:
+        if getattr(split_of(folder), part) not in wanted:
             raise UsageError(
                 "CASES_DIFFER",
                 folder,
@@ -160,33 +181,40 @@ def _check_alike(output: Path, splits: Mapping[int | None, Split], part: str) ->
             )
 
 
-def _state(run: PlannedRun, bundle: str, config: Config, part: str) -> State:
+def _state(run: PlannedRun, bundle: str, part: str) -> State:
     """How far a run is.
 
     Raises:
         UsageError: ROW_DIFFERS, the folder holds another run.
+        DatasetError: RUN_UNREADABLE.
     """
     if not (run.folder / RECORD_NAME).is_file():
         return "missing"
-    record = read_config(run.folder / RECORD_NAME)
-    differing = list(_differences(run, record, bundle))
-    epochs = run.options.overrides.get("epochs", config["epochs"])
-    reached = read_config(run.folder / "configs" / "train.json")["epochs"]
-    if differing or reached > epochs:
-        told = ", ".join(differing) or f"epochs ({reached} there, {epochs} asked for)"
+    differing = list(_differences(run, bundle))
+    path = run.folder / "configs" / "train.json"
+    reached = read_table(path).get("epochs")
+    if not isinstance(reached, int):
+        raise DatasetError("RUN_UNREADABLE", path, f"epochs is {reached!r}", "restore the file, or train the run anew")
+    if differing or reached > run.epochs:
+        told = ", ".join(differing) or f"epochs ({reached} there, {run.epochs} asked for)"
         raise UsageError(
             "ROW_DIFFERS", run.folder, f"was trained with other settings: {told}", "give another output folder"
         )
-    return "scored" if reached == epochs and is_scored(run.folder, part) else "begun"
+    return "scored" if reached == run.epochs and is_scored(run.folder, part) else "begun"
 
 
-def _differences(run: PlannedRun, record: Mapping[str, Any], bundle: str) -> Iterator[str]:
+def _differences(run: PlannedRun, bundle: str) -> Iterator[str]:
     """What a run on record has otherwise than it is asked for; more epochs are none."""
+    record = read_table(run.folder / RECORD_NAME)
+    overrides = record.get("overrides", {})
+    if not isinstance(overrides, dict):
+        problem = f"overrides is {overrides!r}"
+        raise DatasetError("RUN_UNREADABLE", run.folder / RECORD_NAME, problem, "restore it, or train the run anew")
     wanted = {"bundle": bundle, "form": run.options.form, **json.loads(json.dumps(run.options.overrides))}
-    found = {"bundle": record.get("bundle"), "form": record.get("form"), **record.get("overrides", {})}
+    found = {"bundle": record.get("bundle"), "form": record.get("form"), **overrides}
     for key in sorted((wanted.keys() | found.keys()) - {"epochs"}):
         if wanted.get(key) != found.get(key):
             yield f"{key} ({found.get(key)!r} there, {wanted.get(key)!r} asked for)"
-    split = read_split(run.folder / "configs" / "split.json")
+    split = split_of(run.folder)
     if run.options.split and any(getattr(split, part) != getattr(run.options.split, part) for part in PARTS):
         yield "its split"

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
-import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -17,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import medseg
+from medseg.bundle.forms import read_config
 from medseg.bundle.load import open_bundle
 from medseg.data.cases import open_dataset
 from medseg.data.images import write
@@ -82,23 +81,13 @@ def score_part(run_folder: str | Path, data: str | Path, part: str = "test") -> 
     return evaluation
 
 
-def is_scored(run_folder: Path, part: str) -> bool:
-    """Whether the part was scored to its end, by the weights that the run has now."""
-    scored, weights = run_folder / f"scores_{part}" / SCORED_NAME, run_folder / "models" / "model.pt"
-    if not scored.is_file() or not weights.is_file():
-        return False
-    content = json.loads(scored.read_text(encoding="utf8"))
-    return bool(content.get("weights_sha256") == hashlib.sha256(weights.read_bytes()).hexdigest())
-
-
 def _parser(folder: Path, dataset_dir: Path, part: str) -> ConfigParser:
     """The run's training configuration, for the cases of one part."""
     from monai.bundle import ConfigParser
 
-    parser = ConfigParser()
     path = folder / "configs" / "train.json"
-    if not path.is_file():
-        raise BundleError("BUNDLE_INCOMPLETE", path, "there is no train.json", "give a run that medseg train made")
+    read_config(path)  # MONAI's own reading has no coded errors.
+    parser = ConfigParser()
     parser.read_config(str(path))
     parser.update({"bundle_root": str(folder), "dataset_dir": str(dataset_dir), "part": part})
     return parser

@@ -34,6 +34,21 @@ def test_a_dry_run_lists_the_runs_and_writes_nothing(tiny_bundle, ball_data, tmp
 
 
 @pytest.mark.parametrize(
+    "words",
+    [
+        ["--set", "seed=1", "--vary", "seed=1,2"],
+        ["--network", "unet", "--set", "network_name=vnet"],
+        ["--loss", "dice", "--vary", "loss_name=focal"],
+        ["--epochs", "2", "--set", "epochs=3"],
+    ],
+)
+def test_a_setting_given_with_two_options_is_refused(tiny_bundle, ball_data, tmp_path, words, capsys):
+    places = ["--bundle", tiny_bundle, "--data", ball_data, "--output", tmp_path / "out"]
+    assert main(["compare", *map(str, places), *words, "--dry-run"]) == 2
+    assert "SETTING_INVALID" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("words", "code"),
     [
         ([], "NOTHING_TO_COMPARE"),

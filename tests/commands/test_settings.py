@@ -21,6 +21,18 @@ def test_nothing_gives_nothing():
     assert read_choices([]) == {}
 
 
+def test_a_key_is_given_once():
+    for read in (read_settings, read_choices):
+        with pytest.raises(UsageError, match="SETTING_INVALID: seed"):
+            read(["seed=1", "epochs=2", "seed=1"])
+
+
+@pytest.mark.parametrize("pair", ["seed=", "seed= "])
+def test_a_choice_of_nothing_is_refused(pair):
+    with pytest.raises(UsageError, match="SETTING_INVALID: seed"):
+        read_choices([pair])
+
+
 @pytest.mark.parametrize("pair", ["fractions=[0.5, 0.5", "epochs"])
 def test_what_is_no_key_with_a_value_is_refused(pair):
     for read in (read_settings, read_choices):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -36,7 +37,11 @@ def make_run(folder: Path, found: dict, true: dict, *, fold: str = "", part: str
     ids = {"train": ("other",), "validation": (), "test": (), part: tuple(sorted(true))}
     write_split(Split(**ids, seed=0, how=fold or "drawn"), folder / "configs" / "split.json")
     config = {"epochs": 3, "network_options": {"filters": 16}, **overrides}
-    scored = {"parameters": 1234, "best_epoch": 2, "groups": {}, "weights_sha256": ""}
+    weights = folder.name.encode()
+    (folder / "models").mkdir()
+    (folder / "models" / "model.pt").write_bytes(weights)
+    digest = hashlib.sha256(weights).hexdigest()
+    scored = {"parameters": 1234, "best_epoch": 2, "groups": {}, "weights_sha256": digest}
     record = {"bundle": "ball_segmentation", "form": None, "overrides": overrides}
     for name, content in (
         ("configs/train.json", config),

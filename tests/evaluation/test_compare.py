@@ -212,3 +212,35 @@ def test_the_page_has_the_curves_inside_and_escapes_names(tmp_path):
     assert "&lt;b&gt;" in page
     assert "<b>" not in page
     assert "http://" not in page and "https://" not in page
+
+
+def test_scores_of_other_weights_do_not_count(tmp_path):
+    for name in ("good", "poor", "bare"):
+        make_run(tmp_path / name, GOOD, TRUE)
+    (tmp_path / "poor" / "models" / "model.pt").write_bytes(b"trained further")
+    (tmp_path / "bare" / "models" / "model.pt").unlink()
+    comparison = gather([tmp_path])
+    assert [row.name for row in comparison.rows] == ["good"]
+    unscored = [(failure.case, failure.code) for failure in comparison.failures]
+    assert unscored == [("bare", "RUN_UNSCORED"), ("poor", "RUN_UNSCORED")]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "\x00"])
+@pytest.mark.parametrize("name", ["run.json", "configs/split.json", "scores_test/scored.json", "configs/train.json"])
+def test_a_damaged_file_is_named(tmp_path, name, text):
+    (make_run(tmp_path / "good", GOOD, TRUE) / name).write_text(text)
+    with pytest.raises(DatasetError, match=f"RUN_UNREADABLE.*{name}"):
+        gather([tmp_path])
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"cases": 1}'])
+def test_damaged_scores_are_told(tmp_path, text):
+    (make_run(tmp_path / "good", GOOD, TRUE) / "scores_test" / "evaluation.json").write_text(text)
+    with pytest.raises(DatasetError, match="RUN_UNREADABLE"):
+        gather([tmp_path])
+
+
+def test_runs_are_sorted_by_the_numbers_in_their_names(tmp_path):
+    for name in ("run10", "run9", "²"):
+        make_run(tmp_path / name, GOOD, TRUE)
+    assert list(find_runs([tmp_path])) == ["run9", "run10", "²"]

@@ -106,3 +106,13 @@ def test_a_data_set_gives_images_and_references_by_its_own_ids(volumes):
     files = examples_of_dataset(volumes / "data", [volumes / "masks"], NAMES, {1: 7})
     assert files.cases == ["a"]
     assert set(np.unique(files.read("a").truth)) == {0, 7}
+
+
+def test_a_reference_that_is_a_bare_array_is_put_on_its_mask_s_grid(volumes):
+    truth = np.asarray(nib.load(volumes / "references" / "a_gt.nii.gz").dataobj)
+    (volumes / "references" / "a_gt.nii.gz").unlink()
+    np.savez(volumes / "references" / "a_gt.npz", mask=truth.transpose(2, 1, 0))
+    example = found(volumes).read("a")
+    np.testing.assert_array_equal(example.truth, truth)
+    assert example.predictions[0].shape == example.image.shape == SHAPE
+    assert example.grid.spacing_mm == (1, 2, 3)

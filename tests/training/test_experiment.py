@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import medseg
-from medseg.data.splits import read_split
+from medseg.data.splits import Split, read_split, write_split
 from medseg.errors import DatasetError, ImageError, InputError, UsageError
 from medseg.training import experiment
 from medseg.training.experiment import Experiment, compare, planned_runs, score_missing
@@ -90,6 +90,47 @@ def test_more_epochs_train_a_scored_row_further(study, out):
         planned_runs(study(networks=("unet",)), out)
 
 
+def test_a_row_goes_on_to_the_bundle_s_epochs_where_none_are_given(study, out, tiny_bundle):
+    path = tiny_bundle / "configs" / "train.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "epochs": 2}))
+    asked = study(networks=("unet",), epochs=None)
+    assert [(run.state, run.epochs) for run in planned_runs(asked, out)] == [("begun", 2)]
+    assert compare(asked, out).rows[0].training["epochs"][0] == 2
+    assert [run.state for run in planned_runs(asked, out)] == ["scored"]
+
+
+def test_a_split_file_is_the_split_of_every_row_and_its_scores(study, tmp_path):
+    ids = tuple(f"ball_{case}" for case in range(8))
+    named = write_split(Split(ids[2:6], ids[6:], ids[:2], None, "by hand"), tmp_path / "named.json")
+    asked = study(settings={"split_file": str(named)})
+    assert [run.options.split.test for run in planned_runs(asked, tmp_path / "out")] == [ids[:2]]
+    assert compare(asked, tmp_path / "out").cases == 2
+    run = tmp_path / "out" / "base"
+    assert "named.json" not in (run / "configs" / "train.json").read_text()
+    assert {path.name for path in (run / "masks_test").glob("*.nii.gz")} == {f"{case}.nii.gz" for case in ids[:2]}
+    assert [run.state for run in planned_runs(asked, tmp_path / "out")] == ["scored"]
+
+
+def test_sizes_of_the_parts_may_be_a_ratio(study, tmp_path):
+    (run,) = planned_runs(study(settings={"fractions": "5:2:1"}), tmp_path / "out")
+    assert (len(run.options.split.train), len(run.options.split.validation), len(run.options.split.test)) == (5, 2, 1)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"overrides": [], "epochs": null}'])
+@pytest.mark.parametrize("name", ["run.json", "configs/split.json", "scores_test/scored.json", "configs/train.json"])
+def test_a_damaged_file_of_a_run_is_named(study, out, ball_data, name, text):
+    (out / "unet" / name).write_text(text)
+    asked = {"networks": ("unet",)}
+    if name == "scores_test/scored.json" and "epochs" in text:  # A table, of no weights at all.
+        assert [run.state for run in planned_runs(study(**asked), out)] == ["begun"]
+        return
+    with pytest.raises(DatasetError, match=f"RUN_UNREADABLE.*{name}"):
+        planned_runs(study(**asked), out)
+    if name in ("configs/split.json", "scores_test/scored.json"):
+        with pytest.raises(DatasetError, match=f"RUN_UNREADABLE.*{name}"):
+            score_missing([out], ball_data)
+
+
 def test_a_row_that_fails_is_told_and_the_others_go_on(study, tmp_path):
     asked, events = study(vary={"val_interval": (5, 1)}), []
     found = compare(asked, tmp_path / "out", on_run=told(events))
@@ -164,6 +205,13 @@ def test_seeds_that_vary_leave_the_split_as_it_is(study, tmp_path):
         ({"networks": ("unet", "unet")}, "SETTING_INVALID"),
         ({"vary": {"lerning_rate": (1,)}}, "SETTING_UNKNOWN"),
         ({"folds": 9}, "FOLDS_INVALID"),
+        ({"folds": 2, "settings": {"split_file": "split.json"}}, "SETTING_INVALID: split_file"),
+        ({"vary": {"split_file": ("a.json", "b.json")}}, "SETTING_INVALID: split_file"),
+        ({"vary": {"fractions": ([0.5, 0.25, 0.25], [0.6, 0.2, 0.2])}}, "SETTING_INVALID: fractions"),
+        ({"vary": {"seed": (1, 2)}, "settings": {"seed": 3}}, "SETTING_INVALID: seed"),
+        ({"networks": ("unet",), "settings": {"network_name": "vnet"}}, "SETTING_INVALID: network_name"),
+        ({"losses": ("dice",), "vary": {"loss_name": ("focal",)}}, "SETTING_INVALID: loss_name"),
+        ({"vary": {"epochs": (1, 2)}}, "SETTING_INVALID: epochs"),
         ({"part": "tset"}, "PART_UNKNOWN"),
     ],
 )

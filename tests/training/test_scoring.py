@@ -6,10 +6,11 @@ import pytest
 
 import medseg
 from medseg.data.images import read_mask
-from medseg.errors import DatasetError, ImageError, UsageError
+from medseg.errors import BundleError, DatasetError, ImageError, UsageError
+from medseg.evaluation.runs import is_scored
 from medseg.networks import build_network, count_parameters
 from medseg.training.engine import TrainOptions
-from medseg.training.scoring import is_scored, score_part
+from medseg.training.scoring import score_part
 from tests.conftest import ball, save_nifti
 
 
@@ -98,4 +99,10 @@ def test_a_part_that_is_none_or_empty_is_refused(run, ball_data):
     split = json.loads(path.read_text())
     path.write_text(json.dumps({**split, "train": split["train"] + split["test"], "test": []}))
     with pytest.raises(DatasetError, match="PART_EMPTY"):
+        score_part(run, ball_data, "test")
+
+
+def test_a_damaged_configuration_is_named(run, ball_data):
+    (run / "configs" / "train.json").write_text("{")
+    with pytest.raises(BundleError, match="BUNDLE_UNREADABLE.*train.json"):
         score_part(run, ball_data, "test")
