@@ -86,4 +86,5 @@ def _split_file(held_out: str | None) -> str | None:
     from medseg.bundle.load import find_bundle
 
     configs = find_bundle(held_out) / "configs"
-    return str(next(configs.glob("split_*.json"), configs / "split.json"))
+    own = configs / "split.json"
+    return str(own if own.is_file() else next(configs.glob("split_*.json"), own))

@@ -78,7 +78,7 @@ def go_on(folder: Path, overrides: Mapping[str, Any]) -> None:
 
 
 def _copy(bundle: Path, folder: Path) -> None:
-    other_forms = shutil.ignore_patterns(*(f"{name}_*.json" for name in KINDS))
+    other_forms = shutil.ignore_patterns(*(f"{name}_*.json" for name in (*KINDS, "split")))
     for name in _COPIED:
         if (bundle / name).is_dir():
             shutil.copytree(bundle / name, folder / name, dirs_exist_ok=True, ignore=other_forms)
