@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from medseg.evaluation.figures import class_colours, score_box_plot, to_png
+from medseg.evaluation.figures import class_colours, score_box_plot
 from medseg.evaluation.gallery import illustrate, score_figures, training_figures
 from medseg.evaluation.metrics import METRICS
+from medseg.evaluation.page import data_uri, page
 from medseg.evaluation.records import versions
 from medseg.evaluation.tables import Evaluation, Summary, number
 from medseg.files import write_text
@@ -26,8 +25,6 @@ CAPTIONS = {
     "sample_distributions": "How accuracy and Dice are distributed",
 }
 """What stands above the figures of ``medseg.evaluation.gallery``."""
-
-TEMPLATE = Path(__file__).with_name("report.html")
 
 
 def write_report(
@@ -67,14 +64,8 @@ def to_html(
     training: Mapping[str, Figure | bytes] | None = None,
 ) -> str:
     """The page as text; names are escaped, pictures are inside it."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATE.parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(TEMPLATE.name).render(
+    return page(
+        "report.html",
         title=title,
         evaluation=evaluation,
         parts=_by_part(evaluation),
@@ -106,13 +97,8 @@ def _box_plot(evaluation: Evaluation) -> str | None:
         for value, name in evaluation.labels.items()
         if value != 0
     }
-    return _data_uri(score_box_plot(scores)) if any(scores.values()) else None
+    return data_uri(score_box_plot(scores)) if any(scores.values()) else None
 
 
 def _captioned(pictures: Mapping[str, Figure | bytes]) -> list[tuple[str, str]]:
-    return [(caption, _data_uri(picture)) for caption, picture in pictures.items()]
-
-
-def _data_uri(picture: Figure | bytes) -> str:
-    png = picture if isinstance(picture, bytes) else to_png(picture)
-    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
+    return [(caption, data_uri(picture)) for caption, picture in pictures.items()]
