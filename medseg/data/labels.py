@@ -12,6 +12,10 @@ from medseg.errors import LabelError
 
 COUNTED_UP_TO = 1 << 20
 HALF_OF_255 = 127.5
+EDGE_VALUES = (64, 191)
+"""Grey values of soft edges, left by lossy compression or resizing, lie anywhere; those of areas near 0 or 255."""
+MOST_EDGE = 0.05
+"""A mask with a larger share of its pixels between EDGE_VALUES is a picture of something else."""
 
 
 def label_values(array: NDArray) -> list[int]:
@@ -72,7 +76,8 @@ def expected_labels(
         values: The labels that may occur.
         case: Named in the error.
         is_8bit_picture: Whether grey values between 0 and 255 may be soft edges, left
-            by lossy compression or resizing: they are then cut at half of 255.
+            by lossy compression or resizing: where they are no more than MOST_EDGE of the
+            picture, they are cut at half of 255.
 
     Returns:
         The mask, and a note where its values were changed.
@@ -86,11 +91,16 @@ def expected_labels(
         return array, ()
     if set(values) == {0, 1} and set(found) <= {0, 255}:
         return (array == 255).astype(np.uint8), (Note("LABEL_MAPPED", "value 255 is taken as label 1"),)
-    if set(values) == {0, 1} and is_8bit_picture and found[-1] == 255:
+    if set(values) == {0, 1} and is_8bit_picture and found[-1] == 255 and _has_soft_edges_only(array):
         text = f"{len(found)} grey values; those above {HALF_OF_255} are taken as label 1, the others as 0"
         return (array > HALF_OF_255).astype(np.uint8), (Note("LABEL_THRESHOLDED", text),)
     problem = f"labels {_listed(unexpected)} are not among {_listed(sorted(values))}"
     raise LabelError("LABEL_UNEXPECTED", case, problem, "correct the mask, or name these labels in the data set")
+
+
+def _has_soft_edges_only(array: NDArray) -> bool:
+    between = (array >= EDGE_VALUES[0]) & (array <= EDGE_VALUES[1])
+    return bool(between.mean() <= MOST_EDGE)
 
 
 def _listed(values: list[int]) -> str:

@@ -7,7 +7,7 @@ import contextlib
 from medseg.errors import MedsegError
 from medseg.evaluation.compare import Comparison
 from medseg.evaluation.comparison_text import beside_cells, headline, p_text, seconds_text, whole
-from medseg.evaluation.curves import epoch_curves
+from medseg.evaluation.gallery import training_figures
 from medseg.evaluation.page import data_uri, page
 from medseg.evaluation.records import versions
 from medseg.evaluation.tables import FOREGROUND, number
@@ -40,6 +40,6 @@ def _curves(comparison: Comparison) -> list[tuple[str, list[str]]]:
         pictures = []
         for folder in folders:
             with contextlib.suppress(MedsegError):
-                pictures.append(data_uri(epoch_curves(folder / "logs")))
+                pictures.append(data_uri(training_figures(folder)["epochs"]))
         drawn.append((row, pictures))
     return [(row, pictures) for row, pictures in drawn if pictures]

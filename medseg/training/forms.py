@@ -85,6 +85,9 @@ def check_overrides(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> 
         if key in open_keys:
             _check_kind(key, open_keys[key], value)
             continue
+        table, _, option = key.partition("::")
+        if table in OPEN_TABLES and option:
+            check_known("SETTING_UNKNOWN", [key], open_keys, "train.json")
         place: Any = config
         for step in key.split("::"):
             check_known("SETTING_UNKNOWN", [step], place if isinstance(place, Mapping) else [], f"train.json: {key}")

@@ -135,12 +135,11 @@ def test_a_mask_stored_the_other_way_round_is_no_finding(pair):
 
 
 def test_soft_edges_pass_with_a_note_that_states_the_threshold(picture):
-    white, grey = np.zeros((4, 5)), np.zeros((4, 5))
+    white, grey = np.zeros((40, 5)), np.zeros((40, 5))
     white[0], grey[0], grey[1] = 255, 255, 100
-    notes = {
-        note.code: note.text
-        for note in require_usable([picture(n, m) for n, m in zip("abc", (white, grey, grey), strict=True)], [0, 1])
-    }
+    image = np.zeros((40, 5), np.uint8)
+    cases = [picture(n, m, image) for n, m in zip("abc", (white, grey, grey), strict=True)]
+    notes = {note.code: note.text for note in require_usable(cases, [0, 1])}
     assert set(notes) == {"LABEL_MAPPED", "LABEL_THRESHOLDED"}
     assert notes["LABEL_THRESHOLDED"].startswith("2 files, such as b")
     assert "127.5" in notes["LABEL_THRESHOLDED"]

@@ -241,9 +241,9 @@ class TestMasks:
         assert volume.notes == ()
 
     def test_grey_edges_of_a_picture_are_cut_at_half_of_255_and_noted(self, tmp_path):
-        grey = np.array([[0, 3, 127], [128, 250, 255]])
+        grey = np.array([[0, 3, 127], [255, 250, 128]]).repeat([60, 30, 1], axis=1)
         volume = read_mask(save_grey(tmp_path / "mask.png", grey), {0, 1})
-        np.testing.assert_array_equal(volume.array, [[0, 0, 0], [1, 1, 1]])
+        np.testing.assert_array_equal(volume.array, np.array([[0, 0, 0], [1, 1, 1]]).repeat([60, 30, 1], axis=1))
         assert codes(volume) == ["LABEL_THRESHOLDED"]
         assert "127.5" in volume.notes[0].text
 
@@ -253,8 +253,12 @@ class TestMasks:
         volume = read_mask(save_grey(tmp_path / "mask.jpg", mask * 255), {0, 1})
         np.testing.assert_array_equal(volume.array, mask)
 
-    @pytest.mark.parametrize("array", [np.array([[0, 100], [200, 254]])], ids=["no white"])
-    def test_grey_without_white_is_refused(self, tmp_path, array):
+    @pytest.mark.parametrize(
+        "array",
+        [np.array([[0, 100], [200, 254]]), np.tile([0, 100, 255, 255], (9, 1)), np.arange(256).reshape(16, 16)],
+        ids=["no white", "an area of grey", "a picture"],
+    )
+    def test_grey_that_is_no_soft_edge_is_refused(self, tmp_path, array):
         with pytest.raises(LabelError, match="LABEL_UNEXPECTED"):
             read_mask(save_grey(tmp_path / "mask.png", array), {0, 1})
 

@@ -59,9 +59,9 @@ def test_a_bundle_of_one_channel_takes_a_data_set_of_two_labels(tiny_bundle, bal
 
 def test_soft_edges_of_masks_are_noted_with_their_threshold(tmp_path):
     for number in range(3):
-        for folder, values in (("images", [0, 200]), ("masks", [0, 90, 200, 255])):
+        for folder, values in (("images", [0, 200] * 32), ("masks", [0] * 31 + [90, 200] + [255] * 31)):
             (tmp_path / folder).mkdir(exist_ok=True)
-            picture = np.resize(np.array(values, np.uint8), (16, 16))
+            picture = np.resize(np.array(values, np.uint8), (64, 64))
             Image.fromarray(picture).save(tmp_path / folder / f"{number}.png")
     pred = {"num_channels": 1}
     metadata = {"network_data_format": {"inputs": {"image": {"num_channels": 1}}, "outputs": {"pred": pred}}}
