@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Gather the runs of the studies: score those that are not, write results/studies.csv and the pictures.
+"""Gather the runs of the studies: score those that are not, write results/studies.csv and draw their curves.
 
 The runs are made by the commands in docs/studies.md, one folder of runs for each study:
 
@@ -60,8 +60,9 @@ def _study(name: str, parsed: argparse.Namespace, data: Mapping[str, str]) -> It
     logs = {row: folder / "logs" / "epochs.csv" for row, folder in runs.items()}
     parsed.pictures.mkdir(parents=True, exist_ok=True)
     (parsed.pictures / f"study_{name}_epochs.png").write_bytes(to_png(network_curves(logs, "val_mean_dice")))
+    # Pictures of the data stay with the runs: most licences do not let them be passed on.
     examples = compared_networks(runs, "test", data.get(name), count=3)
-    (parsed.pictures / f"study_{name}_examples.png").write_bytes(to_png(examples))
+    (place / "examples.png").write_bytes(to_png(examples))
     for row in comparison.rows:
         for scores in row.classes:
             yield {**_head(name, comparison, row, runs[row.name]), **_numbers(comparison, row, scores)}
