@@ -44,7 +44,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run_evaluate(parsed: argparse.Namespace) -> int:
     """Score, print the tables, write the page; returns the exit code."""
-    from medseg.evaluation.logs import read_epochs
+    from medseg.evaluation.figures.logs import read_epochs
     from medseg.evaluation.report import illustrate, write_report
 
     if parsed.run_folder:

@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from medseg.evaluation.drawing import to_png
+from medseg.evaluation.figures.drawing import to_png
 
 
 def page(template: str, **content: Any) -> str:

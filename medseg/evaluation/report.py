@@ -7,8 +7,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from medseg.evaluation.figures import class_colours, score_box_plot
-from medseg.evaluation.gallery import illustrate, score_figures, training_figures
+from medseg.evaluation.figures.cases import class_colours, score_box_plot
+from medseg.evaluation.figures.gallery import illustrate, score_figures, training_figures
 from medseg.evaluation.metrics import METRICS
 from medseg.evaluation.page import data_uri, page
 from medseg.evaluation.records import versions
@@ -24,7 +24,7 @@ CAPTIONS = {
     "sample_curves": "Accuracy and Dice, case by case",
     "sample_distributions": "How accuracy and Dice are distributed",
 }
-"""What stands above the figures of ``medseg.evaluation.gallery``."""
+"""What stands above the figures of ``medseg.evaluation.figures.gallery``."""
 
 
 def write_report(

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from medseg.data.splits import PARTS
 from medseg.errors import InputError, MedsegError, UsageError
-from medseg.evaluation.compare import Comparison, gather
-from medseg.evaluation.comparison_records import write_comparison
-from medseg.evaluation.published import read_published
-from medseg.evaluation.runs import SCORED_NAME, is_scored, run_folders, usual_part
+from medseg.evaluation.comparison.gather import Comparison, gather
+from medseg.evaluation.comparison.published import read_published
+from medseg.evaluation.comparison.records import write_comparison
+from medseg.evaluation.comparison.runs import SCORED_NAME, is_scored, run_folders, usual_part
 from medseg.evaluation.tables import Finding
 from medseg.training.engine import TrainOptions, train
 from medseg.training.planning import Experiment, PlannedRun, planned_runs

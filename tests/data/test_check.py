@@ -9,7 +9,7 @@ from PIL import Image
 
 from medseg.data.case import Case, Dataset, Labels
 from medseg.data.check import PairFinding, check_pairs, require_usable
-from medseg.data.dicom import write_ct_series
+from medseg.data.dicom.series import write_ct_series
 from medseg.data.images import write
 from medseg.errors import DatasetError
 

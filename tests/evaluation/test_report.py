@@ -8,7 +8,7 @@ import pytest
 
 from medseg.errors import InputError, OutputError
 from medseg.evaluation.evaluate import evaluate
-from medseg.evaluation.figures import score_box_plot
+from medseg.evaluation.figures.cases import score_box_plot
 from medseg.evaluation.report import illustrate, write_report
 
 PNG = base64.b64decode(

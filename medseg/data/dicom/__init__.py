@@ -1,0 +1,1 @@
+"""DICOM in and out; the only rooms where LPS and tags are spoken of."""

@@ -1,0 +1,165 @@
+"""The image planes of a DICOM file: position, orientation, spacing and rescaling of each.
+
+A classic file holds one plane; an enhanced multi-frame file holds many, described in
+its functional groups (PS3.3, C.7.6.16). World coordinates are DICOM's LPS here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from medseg.data.dicom.files import DICOM_ERRORS
+from medseg.errors import ImageError
+
+PICTURE_MODALITIES = frozenset({"CR", "DX", "MG", "PX", "IO", "RG", "XA", "RF", "US", "XC", "ES", "GM", "OP", "OT"})
+"""Modalities whose single images have no position in the patient."""
+
+UNIT_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image plane.
+
+    Args:
+        path: Its file.
+        index: Its number within the file, from 0.
+        size: Columns and rows.
+        position_mm: Centre of the first voxel, LPS; None for a picture without one.
+        along_row: Unit vector of growing column index, LPS.
+        along_column: Unit vector of growing row index, LPS.
+        spacing_mm: Between columns, between rows.
+        thickness_mm: Slice thickness or spacing, where the file says.
+        slope: Rescale slope.
+        intercept: Rescale intercept.
+        is_rescaled: Whether the file states a rescaling.
+    """
+
+    path: Path
+    index: int
+    size: tuple[int, int]
+    position_mm: NDArray[np.float64] | None
+    along_row: NDArray[np.float64]
+    along_column: NDArray[np.float64]
+    spacing_mm: tuple[float, float]
+    thickness_mm: float | None
+    slope: float = 1.0
+    intercept: float = 0.0
+    is_rescaled: bool = False
+
+    @property
+    def normal(self) -> NDArray[np.float64]:
+        """Unit vector across the plane, LPS."""
+        return np.cross(self.along_row, self.along_column)
+
+
+def frames_of(path: Path, header: Dataset) -> list[Frame]:
+    """Every image plane of a file.
+
+    Raises:
+        ImageError: Geometry or rescaling is missing or no number.
+    """
+    try:
+        count = int(header.get("NumberOfFrames") or 1)
+        groups = list(header.get("PerFrameFunctionalGroupsSequence") or [])
+        if not groups and count == 1:
+            return [_frame(path, 0, header, [header])]
+        if len(groups) != count:
+            problem = f"NumberOfFrames is {count}, {len(groups)} frames are described"
+            raise ImageError("DICOM_GEOMETRY", path, problem, "export the series as one file per slice")
+        shared = list(header.get("SharedFunctionalGroupsSequence") or [])
+        return [_frame(path, index, header, [group, *shared]) for index, group in enumerate(groups)]
+    except DICOM_ERRORS as error:
+        problem = f"a header value cannot be read ({type(error).__name__}: {error})"
+        raise ImageError("DICOM_UNREADABLE", path, problem, "export the series again") from error
+
+
+def _frame(path: Path, index: int, header: Dataset, groups: list[Dataset]) -> Frame:
+    if "ModalityLUTSequence" in header:
+        remedy = "export the images with rescale slope and intercept"
+        raise ImageError("DICOM_RESCALE", path, "values are mapped by a look-up table", remedy)
+    size = (int(header.Columns), int(header.Rows))
+    if min(size) < 1:
+        raise ImageError("DICOM_GEOMETRY", path, f"{size[0]} columns, {size[1]} rows", "export the series again")
+    position = _numbers(path, _found(groups, "PlanePositionSequence", "ImagePositionPatient"), 3, "position")
+    cosines = _numbers(path, _found(groups, "PlaneOrientationSequence", "ImageOrientationPatient"), 6, "orientation")
+    is_picture = header.get("Modality") in PICTURE_MODALITIES and position is None and cosines is None
+    if not is_picture and (position is None or cosines is None):
+        missing = "ImagePositionPatient" if position is None else "ImageOrientationPatient"
+        remedy = "export the series again with its geometry"
+        raise ImageError("DICOM_GEOMETRY", path, f"{missing} is missing", remedy)
+    cosines = np.array([1.0, 0, 0, 0, 1, 0]) if cosines is None else cosines
+    slope, intercept, is_rescaled = _rescaling(path, groups)
+    return Frame(
+        path,
+        index,
+        size,
+        position,
+        *_unit_vectors(path, cosines),
+        _spacing(path, header, groups, is_picture),
+        _thickness(path, groups),
+        slope,
+        intercept,
+        is_rescaled,
+    )
+
+
+def _found(groups: list[Dataset], sequence: str, keyword: str) -> object:
+    """``keyword`` in the first of ``groups`` that has it, directly or inside ``sequence``."""
+    for group in groups:
+        for item in (group, *(group.get(sequence) or [])):
+            if item.get(keyword) not in (None, ""):
+                return item.get(keyword)
+    return None
+
+
+def _numbers(path: Path, value: object, count: int, what: str) -> NDArray[np.float64] | None:
+    if value is None:
+        return None
+    numbers = np.atleast_1d(np.asarray(value, dtype=float))
+    if numbers.shape != (count,) or not np.isfinite(numbers).all():
+        raise ImageError("DICOM_GEOMETRY", path, f"the {what} is {value}", "export the series again")
+    return numbers
+
+
+def _unit_vectors(path: Path, cosines: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    row, column = cosines[:3], cosines[3:]
+    faults = np.array([np.linalg.norm(row) - 1, np.linalg.norm(column) - 1, row @ column])
+    if np.abs(faults).max() > UNIT_TOLERANCE:
+        problem = f"ImageOrientationPatient {cosines.tolist()} is no pair of perpendicular unit vectors"
+        raise ImageError("DICOM_GEOMETRY", path, problem, "export the series again")
+    return row, column
+
+
+def _spacing(path: Path, header: Dataset, groups: list[Dataset], is_picture: bool) -> tuple[float, float]:
+    value = _found(groups, "PixelMeasuresSequence", "PixelSpacing")
+    if value is None and is_picture:
+        value = header.get("ImagerPixelSpacing") or [1.0, 1.0]
+    numbers = _numbers(path, value, 2, "PixelSpacing")
+    if numbers is None or (numbers <= 0).any():
+        raise ImageError("DICOM_GEOMETRY", path, f"PixelSpacing is {value}", "export the series with its spacing")
+    # PixelSpacing is between rows first, then between columns (PS3.3, 10.7.1.3).
+    return float(numbers[1]), float(numbers[0])
+
+
+def _thickness(path: Path, groups: list[Dataset]) -> float | None:
+    for keyword in ("SpacingBetweenSlices", "SliceThickness"):
+        numbers = _numbers(path, _found(groups, "PixelMeasuresSequence", keyword), 1, keyword)
+        if numbers is not None and numbers[0] > 0:
+            return float(numbers[0])
+    return None
+
+
+def _rescaling(path: Path, groups: list[Dataset]) -> tuple[float, float, bool]:
+    slope = _found(groups, "PixelValueTransformationSequence", "RescaleSlope")
+    intercept = _found(groups, "PixelValueTransformationSequence", "RescaleIntercept")
+    pair = (1.0 if slope is None else float(slope), 0.0 if intercept is None else float(intercept))  # type: ignore[arg-type]
+    if not np.isfinite(pair).all() or pair[0] == 0:
+        problem = f"rescale slope {pair[0]:g}, intercept {pair[1]:g}"
+        raise ImageError("DICOM_RESCALE", path, problem, "export the series again")
+    return *pair, slope is not None or intercept is not None

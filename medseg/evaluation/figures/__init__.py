@@ -1,0 +1,1 @@
+"""Every picture medseg draws: of cases, of scores, of a training."""

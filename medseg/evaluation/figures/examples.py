@@ -1,0 +1,256 @@
+"""Cases as pictures: best and worst beside their truth, class by class, network by network.
+
+Of a volume the slice is drawn that shows the most of every class, in the plane in which the
+slices lie. Pictures with three channels are drawn in their colours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from medseg.errors import ImageError, InputError
+from medseg.evaluation.classes import known_names
+from medseg.evaluation.figures.choice import Judged, foreground_dice, ranked, read_chosen, spread
+from medseg.evaluation.figures.drawing import (
+    LIGHT,
+    PART_COLOURS,
+    Classes,
+    Labels,
+    add_legend,
+    classes_in,
+    draw_image,
+    draw_mask,
+    lay_out,
+    legend_columns,
+    outline,
+    shortened,
+    write_on,
+)
+from medseg.evaluation.figures.files import Example, ExampleFiles, find_examples
+from medseg.evaluation.figures.planes import Cut, Plane, build_scene, choose_cut, draw_cut, window_around
+from medseg.evaluation.tables import number
+from medseg.geometry import Grid
+
+PANEL_INCHES = 2.3
+LEAST_INCHES, MOST_INCHES = 0.6, 3.4
+WRONG_COLOUR = PART_COLOURS["validation"]
+OUTLINE = -1
+"""Stands for the truth's outline among the values of a legend."""
+
+MOST_CLASSES = 6
+"""Classes with a column of their own; of more, those with the largest area in the slice."""
+
+Window = tuple[float, float]
+
+
+def example_rows(
+    evaluation: Judged,
+    images: str | Path,
+    masks: str | Path,
+    references: str | Path,
+    count: int = 3,
+    part: str | None = None,
+) -> Figure:
+    """The best, some in-between and the worst cases by mean foreground Dice: image, truth, prediction in a row.
+
+    Left out are cases without an image, a mask or a defined Dice, and those whose image cannot be
+    read or lies on another grid.
+
+    Args:
+        evaluation: Of ``masks`` and ``references``.
+        images: Folder of the images, or what else ``medseg.data.cases.open_images`` opens.
+        masks: As given to ``evaluate``.
+        references: As given to ``evaluate``.
+        count: How many of each kind; fewer where there are fewer than three times as many cases.
+        part: Only cases of this part, such as ``test``.
+
+    Raises:
+        InputError: No case can be drawn (EXAMPLES_NONE).
+    """
+    files = find_examples(images, [masks], references, evaluation.labels, evaluation.settings)
+    return draw_examples(evaluation, files, count, part)
+
+
+def draw_examples(evaluation: Judged, files: ExampleFiles, count: int = 3, part: str | None = None) -> Figure:
+    """As ``example_rows``, of files that were found before.
+
+    Raises:
+        InputError: No case can be drawn (EXAMPLES_NONE).
+    """
+    rows = [row for row in evaluation.rows if part in (None, row.part)]
+    part_of = {row.case: f" of {row.part}" for row in rows if row.part}
+    drawn = [
+        (f"{kind}{part_of.get(example.case, '')}: {shortened(example.case, 50)}, Dice {number(dice)}", example)
+        for kind, dice, example in read_chosen(ranked(rows, files), files, count)
+    ]
+    return _rows_figure(drawn, evaluation.labels, ["prediction"])
+
+
+def networks_side_by_side(
+    images: str | Path,
+    masks: Mapping[str, str | Path],
+    references: str | Path,
+    labels: Labels | None = None,
+    cases: Sequence[str] = (),
+    count: int = 4,
+) -> Figure:
+    """The same cases by several networks: image, truth and one column per network, with each one's Dice.
+
+    Args:
+        images: Folder of the images, or what else ``medseg.data.cases.open_images`` opens.
+        masks: Folder of masks of each network, by its name.
+        references: As given to ``evaluate``.
+        labels: Name of each value; otherwise found as ``evaluate`` finds them.
+        cases: What to draw; otherwise cases spread evenly from the highest mean Dice to the lowest,
+            of those with a mask by every network.
+        count: How many cases, where ``cases`` does not say.
+
+    Raises:
+        InputError: No case can be drawn (EXAMPLES_NONE).
+    """
+    first = Path(next(iter(masks.values())))
+    labels = labels or known_names(None, Path(references), first) or {}
+    files = find_examples(images, masks.values(), references, labels)
+    return draw_networks(files, list(masks), labels, cases, count)
+
+
+def draw_networks(
+    files: ExampleFiles, names: Sequence[str], labels: Labels, cases: Sequence[str] = (), count: int = 4
+) -> Figure:
+    """As ``networks_side_by_side``, of files that were found before.
+
+    Args:
+        files: With one folder of masks per network.
+        names: Of the networks, in that order.
+        labels: Name of each value.
+        cases: What to draw; otherwise spread evenly over the ranks.
+        count: How many, where ``cases`` does not say.
+
+    Raises:
+        InputError: No case can be drawn (EXAMPLES_NONE).
+    """
+    drawn = []
+    for case in cases or spread(files, labels, count):
+        with contextlib.suppress(ImageError):
+            drawn.append((shortened(case, 50), files.read(case)))
+    return _rows_figure(drawn, labels, [shortened(name, 24) for name in names], with_dice=True)
+
+
+def class_columns(
+    image: NDArray,
+    truth: NDArray,
+    prediction: NDArray,
+    labels: Labels,
+    grid: Grid | NDArray | Sequence[float] | None = None,
+) -> Figure:
+    """Truth above prediction: a column for each class in the slice, and one with all of them.
+
+    Below the image itself the voxels are marked that the prediction gives another class than the truth.
+
+    Args:
+        image: (X, Y[, Z]), or with channels first; three channels in 2D are colours.
+        truth: On the image's grid.
+        prediction: On the image's grid.
+        labels: Name of each value.
+        grid: Of the arrays; or its 4 by 4 affine; or the spacing in mm of arrays in RAS order. Otherwise 1 mm.
+
+    Raises:
+        GridError: The arrays' shapes differ.
+    """
+    scene = build_scene(image, truth, prediction, (1.0,) * truth.ndim if grid is None else grid)
+    plane = draw_cut(scene, choose_cut(scene))
+    masks = [truth_of(plane), plane.prediction]
+    classes = classes_in(masks, labels)
+    shown = _largest(classes, masks)
+    headings = ["image", *(shortened(classes[value][0], 24) for value in shown), "all classes"]
+    figure, panels = lay_out([_row_inches(plane)] * 2, headings, column_inches=PANEL_INCHES)
+    left_out = f"; {len(shown)} largest of {len(classes)} classes" if len(shown) < len(classes) else ""
+    for name, mask, row in zip(("truth", "prediction"), masks, panels, strict=True):
+        for axes, kept in zip(row, [{}, *({value: classes[value]} for value in shown), classes], strict=True):
+            draw_image(axes, plane, window_around(scene))
+            draw_mask(axes, plane, mask, kept)
+        told = plane.title if name == "truth" else "left: where it differs from the truth"
+        row[0].set_title(
+            f"{'; '.join(filter(None, [name, told]))}{left_out}", loc="left", fontsize=8, color=LIGHT, pad=4
+        )
+    differs = np.asarray(masks[0] != masks[1], dtype=np.uint8)
+    draw_mask(panels[1][0], plane, differs, {1: ("differs", WRONG_COLOUR)})
+    return figure
+
+
+def truth_of(plane: Plane) -> NDArray:
+    """The plane's reference, all background where there is none."""
+    return np.zeros_like(plane.prediction) if plane.reference is None else plane.reference
+
+
+def _rows_figure(
+    drawn: Sequence[tuple[str, Example]],
+    labels: Labels,
+    names: Sequence[str],
+    with_dice: bool = False,
+) -> Figure:
+    """A row per example: image, truth and each prediction."""
+    if not drawn:
+        raise InputError(
+            "EXAMPLES_NONE",
+            "examples",
+            "no case has an image, a mask and a reference that can be drawn",
+            "give the folder of the images that were segmented",
+        )
+    rows = [_planes(example) for _, example in drawn]
+    classes = classes_in(
+        [mask for planes, _ in rows for plane in planes for mask in (plane.reference, plane.prediction)], labels
+    )
+    headings = ["image", "truth", *names]
+    legend = {**classes, OUTLINE: ("white line: truth", "white")}
+    columns = legend_columns(legend, len(headings) * PANEL_INCHES)
+    heights = [_row_inches(planes[0]) for planes, _ in rows]
+    figure, panels = lay_out(heights, headings, math.ceil(len(legend) / columns), PANEL_INCHES)
+    for (title, example), (planes, window), row in zip(drawn, rows, panels, strict=True):
+        _draw_row(row, planes, window, classes)
+        told = "; ".join(filter(None, [title, planes[0].title]))
+        row[0].set_title(told, loc="left", fontsize=8, color=LIGHT, pad=4)
+        for axes, prediction in zip(row[2:], example.predictions if with_dice else (), strict=False):
+            write_on(axes, f"Dice {number(foreground_dice(prediction, example.truth, labels))}", (0.02, 0.02))
+    add_legend(figure, legend, columns)
+    return figure
+
+
+def _planes(example: Example) -> tuple[list[Plane], Window]:
+    """One plane per prediction, all through the same cut, and the window for its image."""
+    scenes = [build_scene(example.image, example.truth, each, example.grid) for each in example.predictions]
+    # The truth alone chooses, so that no network has the slice that suits it.
+    by_truth = build_scene(example.image, example.truth, example.truth, example.grid)
+    guide = by_truth if example.truth.any() or len(scenes) > 1 else scenes[0]
+    cut: Cut = choose_cut(guide)
+    return [draw_cut(scene, cut) for scene in scenes], window_around(guide)
+
+
+def _draw_row(row: Sequence[Axes], planes: Sequence[Plane], window: Window, classes: Classes) -> None:
+    masks = [None, truth_of(planes[0]), *(plane.prediction for plane in planes)]
+    for axes, mask in zip(row, masks, strict=True):
+        draw_image(axes, planes[0], window)
+        if mask is not None:
+            draw_mask(axes, planes[0], mask, classes)
+    for axes in row[2:]:
+        outline(axes, planes[0], truth_of(planes[0]), "white", 0.6)
+
+
+def _largest(classes: Classes, masks: Sequence[NDArray]) -> list[int]:
+    """The classes with a column: those in the slice, in the labels' order; of many the largest."""
+    areas = {value: sum(int((mask == value).sum()) for mask in masks) for value in classes}
+    seen = [value for value in classes if areas[value]]
+    kept = sorted(seen, key=lambda value: -areas[value])[:MOST_CLASSES]
+    return [value for value in seen if value in kept] or list(classes)[:MOST_CLASSES]
+
+
+def _row_inches(plane: Plane) -> float:
+    return min(max(PANEL_INCHES * plane.height_mm / plane.width_mm, LEAST_INCHES), MOST_INCHES)

@@ -1,0 +1,266 @@
+"""How the scores of single cases lie: histograms per class, curves over the cases, train beside test."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from medseg.data.case import natural_order
+from medseg.data.splits import PARTS
+from medseg.errors import check_known
+from medseg.evaluation.figures.drawing import (
+    COLOURS,
+    INK,
+    PART_COLOURS,
+    class_colours,
+    nth_colour,
+    plot_figure,
+    shortened,
+    style_plot,
+    whole_ticks,
+)
+from medseg.evaluation.metrics import METRICS
+from medseg.evaluation.records import read_cases
+from medseg.evaluation.tables import Evaluation, Row
+
+Scores = Evaluation | Sequence[Row] | str | Path
+"""Where scores come from: an evaluation, its rows, or its cases.csv or the folder of that."""
+
+WRITTEN = {"dice": "Dice", "iou": "IoU", "mcc": "Matthews correlation"}
+METRIC_COLOURS = (COLOURS[1], COLOURS[6], COLOURS[2], COLOURS[3])
+MARKERS = ("s", "o", "^", "v")
+
+BINS = 20
+LOWEST_SHOWN = (-1.0, 0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99)
+"""Where a histogram's axis may begin: the last that leaves no score out."""
+
+PANELS_ACROSS = 3
+MARKED_CASES = 80
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One case's value of one metric, and whether there was no mask to score."""
+
+    case: str
+    value: float
+    is_missing: bool
+
+
+def rows_of(scores: Scores) -> Sequence[Row]:
+    """The rows of an evaluation, read from its file where a path is given.
+
+    Raises:
+        InputError: There is no such file.
+        DatasetError: It is no cases.csv.
+    """
+    if isinstance(scores, str | Path):
+        return read_cases(scores)
+    return scores.rows if isinstance(scores, Evaluation) else scores
+
+
+def score_histogram(scores: Scores, metric: str = "iou") -> Figure:
+    """How many cases reached which score: a panel per foreground class; where there are parts, one beside the other.
+
+    A case whose score is not defined (as the metric says of empty masks) is counted in the heading only;
+    a case without a mask counts as the evaluation counted it.
+
+    Args:
+        scores: An evaluation, its rows, or its cases.csv.
+        metric: A key of ``METRICS``.
+
+    Raises:
+        UsageError: There is no such metric.
+        InputError: There is no such file.
+        DatasetError: It is no cases.csv.
+    """
+    check_known("METRIC_UNKNOWN", [metric], METRICS)
+    rows = [row for row in rows_of(scores) if row.value != 0]
+    names = {row.value: row.name for row in rows}
+    colours, parts = class_colours(names), _parts(rows)
+    panels = [
+        (
+            f"{shortened(name)}{f', {part}' if len(parts) > 1 else ''}",
+            colours[value],
+            _class_samples(kept, value, metric),
+        )
+        for value, name in names.items()
+        for part, kept in parts.items()
+    ]
+    title = f"{_written(metric)} of each case, by class"
+    return _histograms(title, panels, [metric] * len(panels), len(parts) if len(parts) > 1 else PANELS_ACROSS)
+
+
+def sample_curves(scores: Scores, metrics: Sequence[str] = ("accuracy", "dice")) -> Figure:
+    """Each case's scores, case after case in the order of their names; a panel per part, train beside test.
+
+    Of several foreground classes the mean over those with a value is drawn. A case without any
+    is a gap.
+
+    Args:
+        scores: An evaluation, its rows, or its cases.csv.
+        metrics: Keys of ``METRICS``, a line for each.
+
+    Raises:
+        UsageError: There is no such metric.
+        InputError: There is no such file.
+        DatasetError: It is no cases.csv.
+    """
+    check_known("METRIC_UNKNOWN", metrics, METRICS)
+    rows = [row for row in rows_of(scores) if row.value != 0]
+    parts = _parts(rows)
+    figure = plot_figure(_width(len(parts)), 3.4, f"Scores case by case{_pooled(rows)}")
+    samples = {part: {metric: _samples(kept, metric) for metric in metrics} for part, kept in parts.items()}
+    values = [each.value for lines in samples.values() for line in lines.values() for each in line]
+    low = min([0.0, *(value for value in values if not math.isnan(value))])
+    for index, (part, lines) in enumerate(samples.items()):
+        axes = figure.add_subplot(1, len(parts), index + 1)
+        for number, (metric, line) in enumerate(lines.items()):
+            positions = range(1, len(line) + 1)
+            axes.plot(positions, [each.value for each in line], **_line_style(number, metric, len(line)))
+        axes.set_ylim(low - 0.02, 1.02)
+        axes.set_xlabel("case, in the order of the names", color=INK, fontsize=9)
+        axes.xaxis.set_major_locator(whole_ticks())
+        axes.set_title(_counts(part, next(iter(lines.values()), [])), fontsize=10, color=INK)
+        style_plot(axes)
+    if figure.axes:
+        keys = [Line2D([], [], **_line_style(number, metric, 1)) for number, metric in enumerate(metrics)]
+        figure.legend(
+            handles=keys, loc="outside lower center", ncols=len(keys), frameon=False, labelcolor=INK, fontsize=9
+        )
+    return figure
+
+
+def sample_distributions(scores: Scores, metrics: Sequence[str] = ("accuracy", "dice")) -> Figure:
+    """How the cases' scores are distributed: a row per metric, train beside test on one scale.
+
+    Args:
+        scores: An evaluation, its rows, or its cases.csv.
+        metrics: Keys of ``METRICS``; of several foreground classes the mean is taken.
+
+    Raises:
+        UsageError: There is no such metric.
+        InputError: There is no such file.
+        DatasetError: It is no cases.csv.
+    """
+    check_known("METRIC_UNKNOWN", metrics, METRICS)
+    rows = [row for row in rows_of(scores) if row.value != 0]
+    parts = _parts(rows)
+    panels = [
+        (part, PART_COLOURS.get(part, nth_colour(index)), _samples(kept, metric))
+        for metric in metrics
+        for index, (part, kept) in enumerate(parts.items())
+    ]
+    title = f"Distribution of the cases' scores{_pooled(rows)}"
+    return _histograms(title, panels, [metric for metric in metrics for _ in parts], max(len(parts), 1))
+
+
+def _histograms(
+    title: str, panels: Sequence[tuple[str, str, list[Sample]]], metrics: Sequence[str], across: int
+) -> Figure:
+    """Panels of (heading, colour, samples), ``across`` in a row; those of one metric share their axes' range."""
+    across = min(across, len(panels)) or 1
+    lines = math.ceil(len(panels) / across) or 1
+    figure = plot_figure(_width(across), 2.3 * lines + 0.6, title)
+    for index, (heading, colour, samples) in enumerate(panels):
+        same = [
+            each
+            for (_, _, other), metric in zip(panels, metrics, strict=True)
+            if metric == metrics[index]
+            for each in other
+        ]
+        axes = figure.add_subplot(lines, across, index + 1)
+        _draw_histogram(axes, _known(samples), _lowest(_known(same)), colour)
+        axes.set_title(_counts(heading, samples), fontsize=10, color=INK)
+        axes.set_xlabel(_with_median(_written(metrics[index]), _known(samples)), color=INK, fontsize=9)
+        if index % across == 0:
+            axes.set_ylabel("cases", color=INK, fontsize=9)
+    return figure
+
+
+def _draw_histogram(axes: Axes, values: NDArray, low: float, colour: str) -> None:
+    edges = np.linspace(low, 1.0, BINS + 1)
+    axes.hist(values, bins=edges.tolist(), color=colour, edgecolor="white", lw=0.5)
+    if values.size:
+        axes.axvline(float(np.median(values)), color=INK, lw=1.2, ls="--")
+    axes.set_xlim(low, 1.0)
+    axes.yaxis.set_major_locator(whole_ticks())
+    style_plot(axes)
+
+
+def _line_style(number: int, metric: str, cases: int) -> dict[str, Any]:
+    """Each metric's own colour and marker; of many cases only dots, which the line would else hide."""
+    marker, size = (MARKERS[number % len(MARKERS)], 4.0) if cases <= MARKED_CASES else (".", 2.0)
+    colour = METRIC_COLOURS[number % len(METRIC_COLOURS)]
+    return {"color": colour, "lw": 1.1, "marker": marker, "markersize": size, "label": _written(metric)}
+
+
+def _parts(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """The rows of each part: train, validation, test, then any other; one part without a name is all cases."""
+    named: dict[str, list[Row]] = {}
+    for row in rows:
+        named.setdefault(row.part, []).append(row)
+    order = sorted(named, key=lambda part: PARTS.index(part) if part in PARTS else len(PARTS))
+    rest = "all cases" if len(named) == 1 else "other"
+    return {part or rest: named[part] for part in order}
+
+
+def _class_samples(rows: Sequence[Row], value: int, metric: str) -> list[Sample]:
+    return [Sample(row.case, row.scores[metric], row.status == "missing") for row in rows if row.value == value]
+
+
+def _samples(rows: Sequence[Row], metric: str) -> list[Sample]:
+    """Each case's mean over its foreground classes, in the order of the names."""
+    by_case: dict[str, list[Row]] = {}
+    for row in rows:
+        by_case.setdefault(row.case, []).append(row)
+    samples = []
+    for case in sorted(by_case, key=natural_order):
+        values = [row.scores[metric] for row in by_case[case] if not math.isnan(row.scores[metric])]
+        samples.append(Sample(case, fmean(values) if values else math.nan, by_case[case][0].status == "missing"))
+    return samples
+
+
+def _known(samples: Sequence[Sample]) -> NDArray[np.float64]:
+    return np.asarray([each.value for each in samples if not math.isnan(each.value)])
+
+
+def _lowest(values: NDArray[np.float64]) -> float:
+    low = float(values.min()) if values.size else 0.0
+    return max(edge for edge in LOWEST_SHOWN if edge <= max(low, -1.0))
+
+
+def _counts(heading: str, samples: Sequence[Sample]) -> str:
+    undefined = sum(math.isnan(each.value) for each in samples)
+    missing = sum(each.is_missing for each in samples)
+    told = f"n = {len(samples) - undefined}"
+    told += f", {undefined} not defined" if undefined else ""
+    told += f", {missing} without a mask" if missing else ""
+    return f"{heading} ({told})"
+
+
+def _pooled(rows: Sequence[Row]) -> str:
+    classes = len({row.value for row in rows})
+    return f"; mean over {classes} foreground classes" if classes > 1 else ""
+
+
+def _width(panels: int) -> float:
+    return max(4.0 * panels, 6.0)
+
+
+def _with_median(name: str, values: NDArray[np.float64]) -> str:
+    return f"{name}; dashed: median {np.median(values):.3f}" if values.size else name
+
+
+def _written(metric: str) -> str:
+    return WRITTEN.get(metric, metric)
