@@ -1,0 +1,112 @@
+"""MONAI's inferers are the oracle: same windows, same weights, same logits."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from monai.data import MetaTensor
+from monai.data.utils import dense_patch_slices
+from monai.inferers import SliceInferer, SlidingWindowInferer
+from monai.inferers.utils import _get_scan_interval
+
+from medseg.errors import ImageError
+from medseg.inference.sliding_window import SlidingWindow, Windows
+
+SIZES = st.lists(st.integers(1, 24), min_size=3, max_size=3)
+SHARES = st.sampled_from([0, 0.25, 0.5, 0.75, (0.1, 0.3, 0.6)])
+
+
+@pytest.fixture(scope="module")
+def networks():
+    torch.manual_seed(0)
+    return {2: torch.nn.Conv2d(2, 3, 3, padding=1).eval(), 3: torch.nn.Conv3d(2, 3, 3, padding=1).eval()}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    size=SIZES,
+    roi=st.lists(st.sampled_from([-1, 1, 4, 7, 8, 12]), min_size=3, max_size=3),
+    overlap=SHARES,
+    mode=st.sampled_from(["gaussian", "constant"]),
+    batch=st.sampled_from([1, 2, 5]),
+)
+def test_logits_are_those_of_monai(networks, size, roi, overlap, mode, batch):
+    inferer = SlidingWindowInferer(roi, batch, overlap, mode)
+    images = torch.randn(2, 2, *size)
+
+    with torch.no_grad():
+        expected = inferer(images, networks[3])
+    found = SlidingWindow.of(inferer)(images, networks[3])
+
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(size=SIZES, axis=st.integers(0, 2), overlap=st.sampled_from([0.0, 0.5]), batch=st.sampled_from([1, 3]))
+def test_slices_of_a_volume_give_the_logits_of_monais_slice_inferer(networks, size, axis, overlap, batch):
+    options = {"roi_size": (8, 6), "sw_batch_size": batch, "overlap": overlap, "mode": "gaussian"}
+    images = torch.randn(1, 2, *size)
+
+    with torch.no_grad():
+        expected = SliceInferer(axis, **options)(images, networks[2])
+    found = SlidingWindow.of(SliceInferer(axis, **options))(images, networks[2])
+
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+@given(size=SIZES, roi=st.lists(st.integers(1, 12), min_size=3, max_size=3), overlap=st.sampled_from([0.0, 0.3, 0.5]))
+def test_windows_lie_where_monai_puts_them(size, roi, overlap):
+    windows = Windows(tuple(size), tuple(roi), (overlap,) * 3)
+    padded = windows.padded
+    expected = dense_patch_slices(padded, roi, _get_scan_interval(padded, roi, 3, (overlap,) * 3), return_slice=False)
+
+    assert sorted(windows.in_slab_order()) == sorted(tuple(int(pair[0]) for pair in each) for each in expected)
+    assert len(windows) == len(expected)
+
+
+def test_slabs_follow_each_other_and_cover_the_image(networks):
+    image = torch.randn(2, 9, 40, 11)
+    slabs = [(slab.axis, slab.start, slab.stop) for slab in SlidingWindow((8, 8, 8)).slabs(image, networks[3])]
+
+    assert {axis for axis, _, _ in slabs} == {1}
+    assert [start for _, start, _ in slabs] == [0, *(stop for _, _, stop in slabs[:-1])]
+    assert slabs[-1][2] == 40
+
+
+def test_memory_is_one_window_thick_however_long_the_image():
+    short, long = (Windows((64, 64, depth), (16, 16, 16), (0.5,) * 3) for depth in (64, 640))
+    assert short.slab_voxels() == long.slab_voxels() == 64 * 64 * 16
+
+
+def test_sums_kept_in_half_the_bytes_stay_near(networks):
+    image = torch.randn(1, 2, 20, 20, 40)
+    exact = SlidingWindow((12, 12, 12), overlap=0.5, mode="gaussian")(image, networks[3])
+    halved = SlidingWindow((12, 12, 12), overlap=0.5, mode="gaussian", storage=torch.bfloat16)(image, networks[3])
+
+    assert halved.dtype == torch.float32
+    assert (halved - exact).abs().max() < 0.03 * exact.abs().max()
+
+
+def test_metadata_of_the_image_stays(networks):
+    image = MetaTensor(torch.randn(1, 2, 8, 8, 8), meta={"name": "a"})
+    assert SlidingWindow((8, 8, 8))(image, networks[3]).meta["name"] == "a"
+
+
+@pytest.mark.parametrize(
+    ("network", "code"),
+    [
+        (lambda windows: [windows, windows], "OUTPUT_NOT_ONE_TENSOR"),
+        (lambda windows: windows[..., ::2], "OUTPUT_RESIZED"),
+    ],
+)
+def test_a_network_that_gives_something_else_is_refused(network, code):
+    with pytest.raises(ImageError) as caught:
+        SlidingWindow((8, 8, 8))(torch.zeros(1, 1, 10, 10, 10), network)
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize(("shape", "code"), [((1, 1, 0, 8, 8), "IMAGE_EMPTY"), ((1, 1, 8, 8), "IMAGE_DIMENSIONS")])
+def test_an_image_without_voxels_or_of_other_dimensions_is_refused(shape, code):
+    with pytest.raises(ImageError) as caught:
+        SlidingWindow((8, 8, 8))(torch.zeros(shape), lambda windows: windows)
+    assert caught.value.code == code
