@@ -7,6 +7,7 @@ from typing import Any
 
 from medseg.bundle.findings import Finding, as_finding
 from medseg.bundle.forms import Config, Form, at, resolved
+from medseg.data.mask_steps import mask_reading
 from medseg.errors import BundleError
 
 
@@ -65,7 +66,7 @@ def _miscounted(config: Config, classes: int) -> Iterator[str]:
             if type(number) is int and number != classes:
                 yield f"{kind} has {key} {number}"
     for section in ("train::deterministic_transforms", "validate::preprocessing::transforms"):
-        values = _mask_values(resolved(config, at(config, section)))
+        values = mask_reading(resolved(config, at(config, section))).reaching
         if values is not None and values != set(range(classes)):
             yield f"the masks of {section} hold {sorted(values)}"
 
@@ -75,20 +76,6 @@ def _components(value: Any) -> Iterator[Config]:
         yield value
     for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         yield from _components(inner)
-
-
-def _mask_values(steps: Any) -> set[int] | None:
-    """The labels that reach the network, from those that the reader accepts; None where it does not say."""
-    values: set[int] | None = None
-    for step in steps if isinstance(steps, list) else ():
-        if not isinstance(step, dict):
-            continue
-        if isinstance(step.get("values"), list):
-            values = set(step["values"])
-        if str(step.get("_target_", "")).startswith("MapLabelValue") and values is not None:
-            mapped = dict(zip(step.get("orig_labels", []), step.get("target_labels", []), strict=False))
-            values = {mapped.get(value, value) for value in values}
-    return values
 
 
 def _wrong(place: str, told: str) -> BundleError:

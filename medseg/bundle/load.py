@@ -6,14 +6,15 @@ import hashlib
 import json
 import sys
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-import medseg
+from medseg.bundle.shipped import find_bundle
 from medseg.bundle.trust import ALLOW_CODE, sections_of
+from medseg.data.dicom.terminology import Term, read_terms
 from medseg.errors import BundleError, first_line
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Bundle:
         spatial_dims: 2 or 3.
         mirror_axes: Axes along which the training mirrored images.
         weights_sha256: Of the weights file.
+        terms: Codes of the labels, where the metadata give them.
     """
 
     root: Path
@@ -53,6 +55,7 @@ class Bundle:
     spatial_dims: int
     mirror_axes: tuple[int, ...]
     weights_sha256: str
+    terms: Mapping[int, Term] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -72,26 +75,6 @@ def running_root() -> str:
             first = Path(files.strip("[]() ").split(",")[0].strip("'\" "))
             return str(first.resolve().parent.parent if first.parent.name == "configs" else first.resolve().parent)
     return "."
-
-
-def find_bundle(name: str | Path) -> Path:
-    """The folder of a bundle given by path, or by the name of one that medseg ships.
-
-    Raises:
-        BundleError: There is no such folder with a `configs` inside; the shipped names are listed.
-    """
-    package = Path(medseg.__file__).parent
-    shipped_in = [package / "bundles", package.parent / "bundles"]
-    for folder in (Path(name), *(place / name for place in shipped_in)):
-        if (folder / "configs").is_dir():
-            return folder.resolve()
-    shipped = sorted(path.parent.name for place in shipped_in for path in place.glob("*/configs"))
-    raise BundleError(
-        "BUNDLE_NOT_FOUND",
-        name,
-        "there is no folder 'configs' in it",
-        f"give a bundle's folder, or one of: {', '.join(shipped)}",
-    )
 
 
 def open_bundle(name: str | Path, allow: Collection[str] = ()) -> Bundle:
@@ -131,6 +114,7 @@ def open_bundle(name: str | Path, allow: Collection[str] = ()) -> Bundle:
         spatial_dims=len(image["spatial_shape"]),
         mirror_axes=_mirror_axes(config, len(image["spatial_shape"]), source),
         weights_sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
+        terms=_terms(meta, root),
     )
 
 
@@ -263,6 +247,14 @@ def _labels(pred: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[int, str]:
     stated = meta.get("labels")
     background = stated.get("0", "background") if isinstance(stated, Mapping) else "background"
     return {0: str(background), 1: names[0]}
+
+
+def _terms(meta: Mapping[str, Any], root: Path) -> dict[int, Term]:
+    try:
+        return read_terms(meta.get("terminology", {}))
+    except ValueError as error:
+        place = root / "configs" / "metadata.json"
+        raise BundleError("BUNDLE_UNREADABLE", place, str(error), "correct it, or leave terminology out") from error
 
 
 def _mirror_axes(config: Mapping[str, Any], spatial_dims: int, source: Path) -> tuple[int, ...]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import medseg
@@ -17,7 +19,8 @@ SUMMARY = "set ways of training side by side"
 EXAMPLE = (
     "medseg compare --bundle acdc_mr_segmentation --data ACDC --network unet,res-unet --loss focal,dice-ce \\\n"
     "      --folds 3 --output comparison\n"
-    "  medseg compare comparison"
+    "  medseg compare comparison\n"
+    "  medseg compare runs/my_run --data ACDC --figures figures"
 )
 _OF_TRAINING = ("network", "loss", "vary", "set", "folds", "epochs", "form", "new_split", "dry_run")
 
@@ -26,8 +29,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
     parser.add_argument("runs", nargs="*", metavar="RUN", help="folders of scored runs, or folders that hold some")
     parser.add_argument("--bundle", metavar="BUNDLE", help="train this bundle, one row for each choice")
-    parser.add_argument("--data", metavar="DATA", help="the data set; with RUNs: score those that are not")
-    parser.add_argument("--output", metavar="FOLDER", help="for comparison.csv, .json, .html, and the runs")
+    parser.add_argument("--data", metavar="DATA", help="the data set; with RUNs: score those that are not scored")
+    parser.add_argument("--output", metavar="FOLDER", help="for comparison.csv, .json, .html, .png, and the runs")
     parser.add_argument("--network", metavar="NAME,…", help="networks, such as unet,res-unet")
     parser.add_argument("--loss", metavar="NAME,…", help="losses, such as focal,dice-ce")
     parser.add_argument(
@@ -42,6 +45,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--form", metavar="NAME", help="another form of the bundle, such as small")
     parser.add_argument("--new-split", action="store_true", help="draw a split instead of using the bundle's own")
     parser.add_argument("--published", metavar="TABLE", help="a CSV of published numbers to set beside")
+    parser.add_argument("--figures", metavar="FOLDER", help="draw every figure of each run there, as PNG")
     parser.add_argument("--dry-run", action="store_true", help="list the runs and how far they are; train nothing")
     parser.set_defaults(run=run_compare)
 
@@ -66,11 +70,29 @@ def run_compare(parsed: argparse.Namespace) -> int:
             else:
                 progress.step(total, f"{run.name}: {done}")
 
-        found = medseg.compare(what, parsed.output, part=parsed.part, published=parsed.published, on_run=tell)
+        found = medseg.compare(
+            what, parsed.output, part=parsed.part, data=parsed.data, published=parsed.published, on_run=tell
+        )
     print(found.to_text())
     if parsed.output:
-        print(f"files: comparison.csv, comparison.json, comparison.html in {parsed.output}")
+        written = [f"comparison.{end}" for end in ("csv", "json", "html", "png")]
+        print(f"files: {', '.join(name for name in written if Path(parsed.output, name).is_file())} in {parsed.output}")
+    if parsed.figures:
+        _draw(found.runs, parsed.figures, parsed.data)
     return found.exit_code
+
+
+def _draw(runs: Mapping[str, Sequence[Path]], output: str, data: str | None) -> None:
+    """All figures of each run, in a folder for each; tells which could not be drawn."""
+    from medseg.evaluation.figures.gallery import write_figures
+
+    for row, folders in runs.items():
+        for folder in folders:
+            place = Path(output, row.strip("/"), *([folder.name] if len(folders) > 1 else []))
+            drawn = write_figures(folder, place, data)
+            print(f"figures: {', '.join(sorted(drawn.files))} in {place}")
+            for name, reason in drawn.left_out.items():
+                print(f"  {name} left out: {reason}")
 
 
 def _experiment(parsed: argparse.Namespace) -> Experiment:

@@ -17,7 +17,7 @@ EXAMPLE = "medseg evaluate masks references --output scores --report scores/repo
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
     parser.add_argument("masks", metavar="MASKS", help="folder of masks, or one mask")
-    parser.add_argument("references", metavar="REFERENCES", help="folder of reference masks, or one")
+    parser.add_argument("references", metavar="REFERENCES", help="folder of reference masks, one, or a data set")
     parser.add_argument("--output", metavar="FOLDER", help="write cases.csv, summary.csv and evaluation.json there")
     parser.add_argument("--held-out", metavar="SPLIT", help="a split.json, or a bundle's name: mark its test cases")
     parser.add_argument(
@@ -44,20 +44,24 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run_evaluate(parsed: argparse.Namespace) -> int:
     """Score, print the tables, write the page; returns the exit code."""
+    from medseg.evaluation.evaluate import EvaluateOptions
     from medseg.evaluation.figures.logs import read_epochs
     from medseg.evaluation.report import illustrate, write_report
 
     if parsed.run_folder:
         read_epochs(Path(parsed.run_folder) / "logs" / "epochs.csv")  # refused before the long work, not after it
-    evaluation = medseg.evaluate(
-        parsed.masks,
-        parsed.references,
-        output=parsed.output,
+    options = EvaluateOptions(
         held_out=_split_file(parsed.held_out),
         missing=parsed.missing,
         background=parsed.background,
         slices=parsed.slices,
         renamed=_renamed(parsed.map),
+    )
+    evaluation = medseg.evaluate(
+        parsed.masks,
+        parsed.references,
+        output=parsed.output,
+        options=options,
         progress=False if parsed.quiet else None,
     )
     print(evaluation.to_text())

@@ -39,6 +39,22 @@ def read_settings(pairs: Sequence[str]) -> dict[str, Any]:
     return settings
 
 
+def read_size(text: str) -> int:
+    """A number of bytes, with K, M, G or T for powers of 1024.
+
+    >>> read_size("4G"), read_size("1.5 KB"), read_size("100")
+    (4294967296, 1536, 100)
+
+    Raises:
+        UsageError: SIZE_INVALID.
+    """
+    match = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    size = int(float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " ")) if match else 0
+    if size < 1:
+        raise UsageError("SIZE_INVALID", text, "is no size above 0", "write for example 4G or 800M")
+    return size
+
+
 def read_choices(pairs: Sequence[str]) -> dict[str, tuple[Any, ...]]:
     """Several values for each key, KEY=VALUE,VALUE.
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import medseg
 from medseg.commands.settings import read_settings
 from medseg.errors import UsageError
 from medseg.progress import Progress
+
+if TYPE_CHECKING:
+    from medseg.training.engine import TrainingRun
 
 SUMMARY = "train a bundle on a data set"
 EXAMPLE = "medseg train hippocampus_mr_segmentation --data Task04_Hippocampus --output my_bundle --epochs 50"
@@ -59,22 +62,47 @@ def run_train(parsed: argparse.Namespace) -> int:
         Progress("look at the data", "case", parsed.quiet) as looked,
         Progress("epoch", "step", parsed.quiet) as progress,
     ):
+        steps = _Steps(output, progress)
         run = medseg.train(
             parsed.bundle,
             parsed.data,
             output,
             options=options,
             on_epoch=lambda record: progress.line(_epoch_line(record)),
-            on_step=lambda step, length: progress.to((step - 1) % length + 1, length),
+            on_step=steps.show,
             on_case=lambda case, total: looked.count(total),
         )
-    for note in run.notes:
+    for note in run.notes if parsed.quiet else ():
         print(f"note: {note}")
-    print(
-        f"best mean Dice {run.best_dice:.4f} (validation, epoch {run.best_epoch} of {run.epochs}), {run.seconds:.0f} s"
-    )
+    print(_kept_line(run))
     print(f"trained bundle: {run.folder}\nnext: medseg predict {output} SCANS MASKS")
     return 0
+
+
+class _Steps:
+    """Shows how far an epoch is; before the first step, what is odd about the data or the settings."""
+
+    def __init__(self, folder: Path, progress: Progress) -> None:
+        self.folder, self.progress = folder, progress
+        self.has_told_notes = False
+
+    def show(self, step: int, length: int) -> None:
+        """``step`` is done, of an epoch of ``length``."""
+        if not self.has_told_notes:
+            from medseg.training.beginning import notes_of
+
+            for note in notes_of(self.folder):
+                self.progress.line(f"note: {note}")
+            self.has_told_notes = True
+        self.progress.to((step - 1) % length + 1, length)
+
+
+def _kept_line(run: TrainingRun) -> str:
+    """Which epoch's weights were kept, and for what."""
+    extreme = "lowest" if run.selected_by == "val_loss" else "highest"
+    dice = "" if run.selected_by == "val_mean_dice" else f", val_mean_dice {run.best_dice:.4f}"
+    of = f"epoch {run.best_epoch} of {run.epochs}"
+    return f"weights kept: {of}, {extreme} {run.selected_by} {run.best_metric:.4f}{dice}; {run.seconds:.0f} s"
 
 
 def _form(parsed: argparse.Namespace) -> str | None:

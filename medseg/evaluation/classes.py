@@ -33,12 +33,12 @@ def known_names(labels: Mapping[int, str] | None, references: Path, masks: Path)
         DatasetError: The dataset.json or the record cannot be read.
     """
     named = labels or _names_beside(references) or _names_predicted(masks)
-    return _with_background({int(value): str(name) for value, name in named.items()}) if named else None
+    return with_background({int(value): str(name) for value, name in named.items()}) if named else None
 
 
 def names_found(tables: Sequence[Tabulation]) -> dict[int, str]:
     """``class 1`` … for each value in any mask, where nothing names them; always with the background."""
-    return _with_background({value: f"class {value}" for value in _values_found(tables) if value != 0})
+    return with_background({value: f"class {value}" for value in _values_found(tables) if value != 0})
 
 
 def split_ignored(names: Mapping[int, str]) -> tuple[dict[int, str], int | None]:
@@ -90,7 +90,8 @@ def _without_white(values: tuple[int, ...], class_value: int) -> tuple[int, ...]
     return tuple(class_value if value == WHITE else value for value in values)
 
 
-def _with_background(names: dict[int, str]) -> dict[int, str]:
+def with_background(names: dict[int, str]) -> dict[int, str]:
+    """The names, rising by value; 0 is the background where nothing else is said of it."""
     return dict(sorted({0: BACKGROUND, **names}.items()))
 
 

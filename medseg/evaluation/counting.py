@@ -9,16 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.data.images import Volume, read_mask
+from medseg.data.joining import completed
 from medseg.data.placing import on_grid
 from medseg.errors import ImageError, UsageError
 from medseg.evaluation.classes import rename_values
 from medseg.evaluation.metrics import Tabulation, tabulate
 from medseg.evaluation.pairs import Pair
 from medseg.evaluation.tables import Finding
-from medseg.geometry import SAME_GRID_VOXELS, Grid, corner_distance_voxels, reindex
-
-NEAR_GRID_VOXELS = 0.1
-"""Corners closer than this are taken for the same grid, with a note: a header rounded in saving."""
+from medseg.geometry import NEAR_GRID_VOXELS, SAME_GRID_VOXELS, Grid, corner_distance_voxels, reindex
 
 SLICE_AXES = (0, 1, 2)
 
@@ -78,6 +76,11 @@ class Counting:
         """
         return (0, 1) if self.known and set(self.known) == {0, 1} else None
 
+    @property
+    def names(self) -> dict[int, tuple[str]]:
+        """By what the segments of DICOM objects are recognised; empty where nothing names the labels."""
+        return {label: (name,) for label, name in (self.known or {}).items()}
+
     def count(self, pair: Pair) -> Counted:
         """The tables of one case: one, or one per slice; a picture is one slice.
 
@@ -87,11 +90,12 @@ class Counting:
         if pair.mask is None and self.missing == "error":
             raise ImageError("MASK_MISSING", pair.reference, "there is no mask for this reference", "predict the case")
         # A reference that is renamed may hold values that no label has.
-        reference = read_mask(pair.reference, None if self.renamed else self.values)
+        reference = read_mask(pair.reference, None if self.renamed else self.values, self.names)
         notes = [Finding(pair.case, note.code, f"reference: {note.text}") for note in reference.notes]
         prediction = np.zeros_like(reference.array)
         if pair.mask is not None:
-            mask = read_mask(pair.mask, self.values)
+            mask = read_mask(pair.mask, self.values, self.names)
+            reference, mask = completed([reference, mask], [pair.reference, pair.mask])
             reference, (prediction,) = together(reference, [mask], [pair.reference, pair.mask])
             notes += [Finding(pair.case, note.code, f"mask: {note.text}") for note in mask.notes]
             notes += _grid_notes(mask.grid, reference.grid, pair.case)
@@ -132,6 +136,7 @@ def together(reference: Volume, masks: Sequence[Volume], names: Sequence[object]
     Raises:
         GridError: They do not hold the same voxels.
     """
+    reference, *masks = completed([reference, *masks], names)
     for mask in masks:
         reference = on_grid(reference, mask.grid, names[0])
     return reference, tuple(aligned(mask, reference.grid, name) for mask, name in zip(masks, names[1:], strict=True))

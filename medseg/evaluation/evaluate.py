@@ -5,40 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from medseg.data.splits import Split, read_split
-from medseg.errors import ImageError, LabelError, UsageError
-from medseg.evaluation.classes import known_names, map_white, names_found, split_ignored
+from medseg.errors import ImageError, LabelError
+from medseg.evaluation.classes import known_names, map_white, names_found, split_ignored, with_background
 from medseg.evaluation.counting import Counted, Counting, aligned
 from medseg.evaluation.metrics import METRICS, score
+from medseg.evaluation.options import EvaluateOptions
 from medseg.evaluation.pairs import Pair, Pairing, pair_masks, plain_name
-from medseg.evaluation.policy import MISSING_POLICY
 from medseg.evaluation.records import write_tables
 from medseg.evaluation.summaries import summarise
 from medseg.evaluation.tables import ALL_CASES, EMPTY_TRUTH, Evaluation, Finding, Row, Summary
 
-__all__ = ["aligned", "evaluate"]
+__all__ = ["EvaluateOptions", "aligned", "evaluate"]
 
 Progress = Callable[[int, int, str], None]
-Missing = Literal["zero", "skip", "error"]
 
 
 def evaluate(
     masks: str | Path,
     references: str | Path,
     *,
-    labels: Mapping[int, str] | None = None,
     output: str | Path | None = None,
-    held_out: Split | Collection[str] | str | Path | None = None,
-    missing: Missing = "zero",
-    background: bool = False,
-    slices: int | None = None,
-    renamed: Mapping[int, int] | None = None,
+    options: EvaluateOptions | None = None,
     progress: Progress | bool | None = None,
 ) -> Evaluation:
     """Compare masks with their references, case by case and class by class.
@@ -48,36 +41,35 @@ def evaluate(
 
     Args:
         masks: Folder of masks to judge, or one file.
-        references: Folder of reference masks, or one file.
-        labels: Name of each value; otherwise from a dataset.json in or above ``references``,
-            from the record that `medseg predict` left beside ``masks``, or ``class 1`` ….
+        references: Folder of reference masks, or one file, or a data set in any layout that
+            ``medseg.data.cases`` knows; then masks go by its cases' ids, as `medseg predict` names them.
         output: Folder for cases.csv, summary.csv and evaluation.json.
-        held_out: Split, or its JSON file, or the names of the test cases; adds a column and a table per part.
-        missing: What a reference without a mask counts: ``zero``, ``skip`` or ``error``.
-        background: Value 0 counts among the lowest scores, and in a mean beside the foreground's.
-        slices: Axis (from 0) of the stored reference along which every slice is a case, ``case7#012``.
-        renamed: Values of the references to read as others, such as ``{4: 3}``.
+        options: Names of the classes, held-out cases, missing masks, slices.
         progress: Called with (done, total, case); None shows a bar on a terminal, False nothing.
 
     Returns:
         Rows, summaries, errors and notes; ``to_text()`` gives the tables.
 
     Raises:
-        UsageError: ``missing`` is not one of the three, or there is no such axis.
         InputError: A folder is missing or empty, or names fit no case or two (DatasetError).
         OutputError: A table cannot be written.
     """
-    if missing not in MISSING_POLICY:
-        raise UsageError("MISSING_UNKNOWN", "missing", f"{missing!r}", f"choose one of {', '.join(MISSING_POLICY)}")
-    settings = {"masks": str(masks), "references": str(references), "missing": missing}
-    settings |= _asked_for(background, slices, renamed or {})
+    options = options or EvaluateOptions()
     pairing = pair_masks(Path(masks), Path(references))
-    known = known_names(labels, Path(references), Path(masks))
-    counting = Counting(known, missing, slices, renamed or {})
-    evaluation = _judged(pairing, counting, _parts(held_out), settings, progress)
+    settings = {"masks": str(masks), "references": str(references), **options.to_record()}
+    settings |= {"layout": pairing.layout} if pairing.layout else {}
+    known = known_names(options.labels, Path(references), Path(masks)) or _names_of(pairing, options)
+    counting = Counting(known, options.missing, options.slices, options.renamed)
+    evaluation = _judged(pairing, counting, _parts(options.held_out), settings, progress)
     if output is not None:
         write_tables(evaluation, Path(output))
     return evaluation
+
+
+def _names_of(pairing: Pairing, options: EvaluateOptions) -> dict[int, str] | None:
+    """Name of each value as the references' data set has it, after values are read as others."""
+    named = {options.renamed.get(value, value): name for value, name in pairing.labels.items()}
+    return with_background(named) if named else None
 
 
 def _judged(
@@ -107,14 +99,6 @@ def _judged(
         unmatched=pairing.unmatched,
         settings=settings,
     )
-
-
-def _asked_for(background: bool, slices: int | None, renamed: Mapping[int, int]) -> dict[str, str]:
-    """The settings that differ from a plain comparison of whole cases."""
-    asked = {"background": "a class as well"} if background else {}
-    asked |= {"slices": f"along axis {slices}"} if slices is not None else {}
-    told = ", ".join(f"{old}={new}" for old, new in renamed.items())
-    return asked | ({"renamed": told} if told else {})
 
 
 def _count_all(

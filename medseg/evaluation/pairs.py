@@ -1,7 +1,8 @@
-"""Which mask belongs to which reference: by the case's name, below two folders.
+"""Which mask belongs to which reference: by the case's id in a data set, by the case's name below two folders.
 
-A case is named by its path below the folder, without the file's ending: ``site/case7``
-for ``site/case7.nii.gz``. ``case7_seg`` and ``case7/case7_seg`` are found for ``case7``
+Where the references lie in a data set, a mask goes by the case's id, as `medseg predict` names it, or by the
+path of the case's own mask. In a plain folder a case is named by its path below it, without the file's ending:
+``site/case7`` for ``site/case7.nii.gz``. ``case7_seg`` and ``case7/case7_seg`` are found for ``case7``
 as well, as long as no second file could be meant. What is then left over, such as flat
 references of scans in folders, is paired by file name where each side has that name once.
 """
@@ -14,18 +15,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from medseg.data.cases import open_dataset
-from medseg.data.images import find_images, image_stem
+from medseg.data.images import image_stem
 from medseg.errors import DatasetError, InputError
+from medseg.evaluation.references import Reference, References, find_references, images_by_name, is_description
 
 SUFFIXES = ("_gt", "_mask", "_seg", "_label", "_labels", "_pred", "_segmentation", "_trans")
 """What other tools append to a case's name; removed where a mask has no reference of its own name."""
 
 ROLES = frozenset(suffix.lstrip("_") for suffix in SUFFIXES)
 """A file of such a name, as in ``case7/seg.nii.gz``, is named after its role: its folder names the case."""
-
-
-Reference = Path | tuple[Path, ...]
 
 
 @dataclass(frozen=True)
@@ -54,12 +52,16 @@ class Pairing:
         unmatched: Masks without a reference.
         by_file_name: Cases whose mask lies in another folder and has the same file name.
         doubtful: Per case without a mask, the masks of its file name, if there are any.
+        layout: Of the data set whose cases the references are; empty for plain files.
+        labels: Name of each value, where that data set says.
     """
 
     pairs: tuple[Pair, ...]
     unmatched: tuple[str, ...]
     by_file_name: frozenset[str] = frozenset()
     doubtful: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    layout: str = ""
+    labels: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -72,34 +74,38 @@ def pair_masks(masks: Path, references: Path) -> Pairing:
 
     Args:
         masks: A folder, or one file, which then is the only case.
-        references: A folder, or one file; with two masks, names do not matter. A dataset.json,
-            or a folder with one and no images beside it, gives its cases' labels.
+        references: A folder, or one file; with two masks, names do not matter. A data set, as
+            ``medseg.data.cases.open_dataset`` knows it, gives its cases' labels.
 
     Raises:
         InputError: A path does not exist, a folder holds no images, or no name agrees.
         DatasetError: Two files could be meant by one name.
     """
-    if masks.is_file() and references.is_file() and references.suffix != ".json":
+    if masks.is_file() and references.is_file() and not is_description(references):
         return Pairing((Pair(plain_name(image_stem(references)), references, masks),), ())
-    found_masks = _named(masks)
-    found_references: Mapping[str, Reference] = _described(references) or _named(references)
-    matches = _by_path(found_references, found_masks)
-    homonyms = _homonyms(matches, found_masks)
+    found, truth = images_by_name(masks), find_references(references)
+    try:
+        matches = _by_case(truth, found) if truth.layout else _by_path(truth.files, found)
+    except DatasetError as error:
+        raise _with_attempts(error, truth) from error
+    homonyms = _homonyms(matches, found)
     elsewhere = {reference: names[0] for reference, names in homonyms.items() if _is_sure(reference, names, matches)}
     pairs: list[Pair] = []
     for case, reference, own in matches:
         name = own if own is not None else elsewhere.get(reference)
         if name is not None or masks.is_dir():
-            mask = found_masks[name] if name is not None else None
-            pairs.append(Pair(case, found_references[reference], mask, name or ""))
+            mask = found[name] if name is not None else None
+            pairs.append(Pair(case, truth.files[reference], mask, name or ""))
     used = {pair.mask for pair in pairs}
     if used <= {None}:
-        raise _no_pair_error(masks, references, found_masks, found_references)
+        raise _no_pair_error(masks, references, found, truth)
     return Pairing(
         tuple(sorted(pairs, key=lambda pair: pair.case)),
-        tuple(str(path) for path in found_masks.values() if path not in used),
+        tuple(str(path) for path in found.values() if path not in used),
         frozenset(case for case, reference, _ in matches if reference in elsewhere),
         {case: homonyms[ref] for case, ref, _ in matches if ref in homonyms and ref not in elsewhere},
+        truth.layout,
+        truth.labels,
     )
 
 
@@ -115,36 +121,27 @@ def plain_name(name: str) -> str:
     return "/".join(folders if folders and folders[-1] == last else [*folders, last])
 
 
-def _described(source: Path) -> Mapping[str, Reference]:
-    """The labels that a dataset.json at ``source`` lists, by case id; none where it describes no cases."""
-    is_description = source.suffix == ".json" and source.is_file()
-    if not is_description and not (source / "dataset.json").is_file():
-        return {}
-    if source.is_dir() and any(path.parent == source for path in find_images(source)):
-        return {}
-    files = {case.id: tuple(map(Path, case.label_files)) for case in open_dataset(source).cases}
-    return {name: paths if len(paths) > 1 else paths[0] for name, paths in files.items() if paths}
+def _by_case(truth: References, masks: Mapping[str, Path]) -> list[tuple[str, str, str | None]]:
+    """(case, case, mask) for every case of a data set, by its id or by the path of its own mask.
+
+    Raises:
+        DatasetError: PAIR_AMBIGUOUS, the two ways lead to different masks, or one mask to two cases.
+    """
+    chosen: dict[str, str] = {}
+    for case in truth.files:
+        named = [name for name in dict.fromkeys((case, truth.path_of.get(case, case))) if name in masks]
+        rivals = [other for other, mask in chosen.items() if mask in named]
+        if len(named) > 1 or rivals:
+            raise _ambiguous(case, [case, *rivals], named)
+        chosen |= {case: named[0]} if named else {}
+    for name_of in ({case: case for case in truth.files}, truth.path_of):
+        cases = {name: case for case, name in name_of.items() if case not in chosen}
+        free = {name: path for name, path in masks.items() if name not in chosen.values()}
+        chosen |= {cases[name]: mask for _, name, mask in _by_path(cases, free) if mask is not None}
+    return [(case, case, chosen.get(case)) for case in truth.files]
 
 
-def _named(source: Path) -> dict[str, Path]:
-    """Every image below ``source`` by its name."""
-    if not source.exists():
-        raise InputError("INPUT_MISSING", source, "there is no such file or folder", "correct the path")
-    root = source if source.is_dir() else source.parent
-    named: dict[str, Path] = {}
-    for path in find_images(source) if source.is_dir() else [source]:
-        name = (path.parent.relative_to(root) / image_stem(path)).as_posix()
-        if name in named:
-            raise DatasetError(
-                "CASE_TWICE", name, f"both {named[name].name} and {path.name} have this name", "remove one of them"
-            )
-        named[name] = path
-    if not named:
-        raise InputError("INPUT_EMPTY", source, "the folder holds no images", "give the folder that holds the masks")
-    return named
-
-
-def _by_path(references: Mapping[str, Reference], masks: Mapping[str, Path]) -> list[tuple[str, str, str | None]]:
+def _by_path(references: Mapping[str, Any], masks: Mapping[str, Path]) -> list[tuple[str, str, str | None]]:
     """(case, reference, mask) for every reference, by the names' paths."""
     groups = _grouped(references), _grouped(masks)
     return [match for name, members in groups[0].items() for match in _matched(name, members, groups[1].get(name, []))]
@@ -187,21 +184,28 @@ def _matched(plain: str, references: list[str], masks: list[str]) -> list[tuple[
         return [(mask if mask == references[0] else plain, references[0], mask)]
     if set(references) <= set(masks):
         return [(name, name, name) for name in references]
-    raise DatasetError(
+    raise _ambiguous(plain, references, masks)
+
+
+def _ambiguous(case: str, references: list[str], masks: list[str]) -> DatasetError:
+    return DatasetError(
         "PAIR_AMBIGUOUS",
-        plain,
+        case,
         f"references {sorted(references)} and masks {sorted(masks)} could belong together in several ways",
         "keep one reference and one mask per case in the two folders",
     )
 
 
-def _no_pair_error(masks: Path, references: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> InputError:
-    return InputError(
-        "PAIRS_NONE",
-        masks,
-        f"no name agrees: masks {_first(found)}; references in {references} {_first(wanted)}",
-        "name each mask like its reference",
-    )
+def _with_attempts(error: DatasetError, truth: References) -> DatasetError:
+    """The error, with how the references were looked for."""
+    tried = f"; {truth.how}" if truth.how else ""
+    return DatasetError(error.code, error.case, f"{error.problem}{tried}", error.remedy)
+
+
+def _no_pair_error(masks: Path, references: Path, found: Mapping[str, Any], truth: References) -> InputError:
+    names = f"no name agrees: masks {_first(found)}; references in {references} {_first(truth.files)}"
+    tried = f"; {truth.how}" if truth.how else ""
+    return InputError("PAIRS_NONE", masks, f"{names}{tried}", "name each mask like its reference")
 
 
 def _first(named: Mapping[str, Any]) -> str:

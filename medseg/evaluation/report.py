@@ -11,7 +11,6 @@ from medseg.evaluation.figures.cases import class_colours, score_box_plot
 from medseg.evaluation.figures.gallery import illustrate, score_figures, training_figures
 from medseg.evaluation.metrics import METRICS
 from medseg.evaluation.page import data_uri, page
-from medseg.evaluation.records import versions
 from medseg.evaluation.tables import Evaluation, Summary, number
 from medseg.files import write_text
 
@@ -66,6 +65,8 @@ def to_html(
     """The page as text; names are escaped, pictures are inside it."""
     return page(
         "report.html",
+        policy=evaluation.policy,
+        made_from={name: evaluation.settings[name] for name in ("masks", "references")},
         title=title,
         evaluation=evaluation,
         parts=_by_part(evaluation),
@@ -77,7 +78,6 @@ def to_html(
         colours=class_colours(evaluation.labels),
         metrics=list(METRICS),
         number=number,
-        versions=versions(),
     )
 
 

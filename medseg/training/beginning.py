@@ -28,7 +28,7 @@ class Start:
     Args:
         data: Folder of the data set.
         split: Of its cases.
-        notes: What is odd about them.
+        notes: What is odd about them, or about the settings.
     """
 
     data: Path
@@ -50,6 +50,7 @@ def begin(bundle: Path, folder: Path, configs: Mapping[str, Config], options: Tr
         OutputError: Another run has been here, or the folder cannot be written.
     """
     check_free(bundle, folder)  # again: another run may have ended since
+    (folder / "models" / "model.pt").unlink(missing_ok=True)  # of a run that finished no epoch
     _copy(bundle, folder)
     for name, config in configs.items():
         write_json(config, folder / "configs" / f"{name}.json")
@@ -75,6 +76,16 @@ def go_on(folder: Path, overrides: Mapping[str, Any]) -> None:
     path = folder / RECORD_NAME
     known = read_config(path) if path.is_file() else {}
     write_json({**known, "overrides": {**known.get("overrides", {}), **overrides}}, path)
+
+
+def notes_of(folder: Path) -> tuple[str, ...]:
+    """What was odd about the data and settings of the run in ``folder``; nothing where it has no record.
+
+    Raises:
+        BundleError: BUNDLE_UNREADABLE, the record is damaged.
+    """
+    path = folder / RECORD_NAME
+    return tuple(map(str, read_config(path).get("notes", ()))) if path.is_file() else ()
 
 
 def _copy(bundle: Path, folder: Path) -> None:

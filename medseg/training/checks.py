@@ -9,13 +9,17 @@ from typing import Any
 
 from medseg.bundle.forms import Config, read_config
 from medseg.data.case import Dataset
+from medseg.data.foreground import with_foreground
 from medseg.data.splits import Split, parts, write_split
 from medseg.errors import BundleError, DatasetError, OutputError, UsageError
-from medseg.training.forms import check_overrides, value_at
+from medseg.training.choices import check_choices
+from medseg.training.forms import check_overrides, value_at, with_overrides
+from medseg.training.logs import epochs_logged
 from medseg.training.options import TrainOptions
 from medseg.training.resuming import RESUMABLE, check_same, read_checkpoint
 
 RECORD_NAME = "run.json"
+_TRAINED_ON = ("train", "validation")
 _NEEDED = {
     "train": ("epochs", "seed", "fractions", "checkpoints"),
     "inference": (),
@@ -39,15 +43,42 @@ def check_start(
         OutputError: The folder holds another run.
         BundleError: The bundle lacks something.
         UsageError: A setting is not known or has a value that it cannot have.
-        DatasetError: The data set or the split cannot be used.
+        DatasetError: The data set or the split cannot be used; PART_EMPTY, it leaves nothing to train or choose by.
     """
     check_free(bundle, folder)
     _check_complete(bundle, configs)
     check_overrides(configs["train"], options.overrides)
+    config = with_overrides(configs["train"], options.overrides)
+    check_choices(config)
     if options.split is not None:
-        return _confirmed(options.split, dataset)
-    config = {**configs["train"], **options.overrides}
-    return parts(dataset.cases, split_file_of(bundle, options), config["fractions"], config["seed"])
+        split = _confirmed(options.split, dataset)
+    else:
+        split = parts(dataset.cases, split_file_of(bundle, options), config["fractions"], config["seed"])
+    for part in _TRAINED_ON:
+        if not getattr(split, part):
+            raise _empty(dataset, part, split.how)
+    return split
+
+
+def check_foreground(dataset: Dataset, split: Split, config: Config) -> None:
+    """Refuse a split of which a part holds nothing but empty masks, where a training leaves those out.
+
+    Masks are read until one shows something.
+
+    Args:
+        dataset: With masks that can be read.
+        split: Of its cases.
+        config: The `train.json` that is followed.
+
+    Raises:
+        DatasetError: PART_EMPTY.
+    """
+    if config.get("drop_empty") is not True:
+        return
+    for part in _TRAINED_ON:
+        wanted = set(getattr(split, part))
+        if not any(with_foreground([case]) for case in dataset.cases if case.id in wanted):
+            raise _empty(dataset, part, f"{split.how}, empty masks left out")
 
 
 def split_file_of(bundle: Path, options: TrainOptions) -> Path | str | None:
@@ -60,15 +91,21 @@ def split_file_of(bundle: Path, options: TrainOptions) -> Path | str | None:
 
 
 def check_free(bundle: Path, folder: Path) -> None:
-    """Refuse a folder that holds a bundle or a run.
+    """Refuse a folder that holds a bundle, or a run of which an epoch was finished.
 
     Raises:
         OutputError: RUN_EXISTS.
     """
-    if folder == bundle or any((folder / "models" / name).exists() for name in ("checkpoint.pt", "model.pt")):
+    has_weights = any((folder / "models" / name).exists() for name in ("checkpoint.pt", "model.pt"))
+    if folder == bundle or (has_weights and not is_barely_begun(folder)):
         raise OutputError(
             "RUN_EXISTS", folder, "holds a bundle or run already", "give another folder, or --resume to go on with it"
         )
+
+
+def is_barely_begun(folder: Path) -> bool:
+    """Whether a run stopped before the end of its first epoch: nothing is lost where another takes its place."""
+    return (folder / RECORD_NAME).is_file() and not has_checkpoint(folder) and epochs_logged(folder / "logs") == 0
 
 
 def _check_complete(bundle: Path, configs: Mapping[str, Config]) -> None:
@@ -78,6 +115,13 @@ def _check_complete(bundle: Path, configs: Mapping[str, Config]) -> None:
                 raise BundleError(
                     "BUNDLE_INCOMPLETE", bundle, f"configs/{name}.json has no {key}", "add it, or use another bundle"
                 )
+
+
+def _has_results(folder: Path) -> bool:
+    """Whether weights would be lost where a run without a checkpoint begins again."""
+    finished = epochs_logged(folder / "logs")
+    # The log is written just before the checkpoint, so that one epoch may be in it alone.
+    return (folder / "models" / "model.pt").exists() if finished is None else finished > 1
 
 
 def has_checkpoint(folder: Path) -> bool:
@@ -96,6 +140,9 @@ def check_resumable(folder: Path, overrides: Mapping[str, Any]) -> None:
     """
     if not has_checkpoint(folder) and not (folder / RECORD_NAME).is_file():
         raise BundleError("NOTHING_TO_RESUME", folder, "there is no run", "leave --resume out to start one")
+    if not has_checkpoint(folder) and _has_results(folder):
+        problem = "epochs were finished, but models/checkpoint.pt is not there"
+        raise BundleError("NOTHING_TO_RESUME", folder, problem, "put it back, or start a new run in another folder")
     path = folder / "configs" / "train.json"
     config = read_config(path)
     check_overrides(config, overrides)
@@ -126,6 +173,12 @@ def check_validated(folder: Path) -> None:
             "no epoch gave a validation metric",
             "lower val_interval, or look at the validation labels",
         )
+
+
+def _empty(dataset: Dataset, part: str, how: str) -> DatasetError:
+    return DatasetError(
+        "PART_EMPTY", dataset.root, f"no case is left for {part} ({how})", "add cases or change the fractions"
+    )
 
 
 def _confirmed(split: Split, dataset: Dataset) -> Split:

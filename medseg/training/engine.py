@@ -9,15 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medseg.bundle.forms import read_config
 from medseg.bundle.load import find_bundle
 from medseg.data.cases import open_dataset
 from medseg.errors import BundleError, MedsegError, coded_cause, first_line
 from medseg.files import held
-from medseg.training.beginning import Start, begin, go_on
+from medseg.training.beginning import Start, begin, go_on, notes_of
 from medseg.training.checkpoints import Checkpoints
-from medseg.training.checks import RECORD_NAME, check_resumable, check_start, check_validated, has_checkpoint
-from medseg.training.forms import laid_over
+from medseg.training.checks import (
+    check_foreground,
+    check_resumable,
+    check_start,
+    check_validated,
+    has_checkpoint,
+)
+from medseg.training.choices import notes_on_changes
+from medseg.training.forms import laid_over, with_overrides
 from medseg.training.intake import CaseSeen, check_data
 from medseg.training.options import TrainOptions
 
@@ -36,6 +42,8 @@ class TrainingRun:
         folder: The trained bundle: predict with it, or train it further.
         best_dice: Mean foreground Dice of the kept weights on the validation part.
         best_epoch: After which they were kept.
+        selected_by: The validation metric that they were kept for; `val_loss` is best where it is lowest.
+        best_metric: That metric of theirs.
         epochs: How many epochs the run has in all; fewer than asked for where it ended early.
         seconds: Of this call.
         notes: What is odd about the data without being wrong, with codes.
@@ -44,6 +52,8 @@ class TrainingRun:
     folder: Path
     best_dice: float
     best_epoch: int
+    selected_by: str
+    best_metric: float
     epochs: int
     seconds: float
     notes: tuple[str, ...] = ()
@@ -97,7 +107,10 @@ def train(
         configs = laid_over(source, options.form)
         dataset = open_dataset(dataset_dir)
         split = check_start(source, folder, dataset, configs, options)
-        notes = check_data(dataset, {**configs["train"], **options.overrides}, configs["metadata"], on_case)
+        config = with_overrides(configs["train"], options.overrides)
+        notes = check_data(dataset, config, configs["metadata"], on_case)
+        notes += tuple(map(str, notes_on_changes(configs["train"], options.overrides)))
+        check_foreground(dataset, split, config)
         with held(folder):
             begin(source, folder, configs, options, Start(dataset_dir, split, notes))
             checkpoints = _followed(folder, dataset_dir, False, on_epoch, on_step)
@@ -106,9 +119,11 @@ def train(
         folder,
         checkpoints.best_dice,
         checkpoints.best_epoch,
+        checkpoints.selection.select_by,
+        checkpoints.best_metric,
         checkpoints.trainer.state.epoch,
         time.perf_counter() - started,
-        tuple(read_config(folder / RECORD_NAME).get("notes", ())) if (folder / RECORD_NAME).is_file() else (),
+        notes_of(folder),
     )
 
 

@@ -8,11 +8,10 @@ from pathlib import Path
 
 from medseg.data.splits import PARTS
 from medseg.errors import InputError, MedsegError, UsageError
-from medseg.evaluation.comparison.gather import Comparison, gather
-from medseg.evaluation.comparison.published import read_published
+from medseg.evaluation.comparison.folders import SCORED_NAME, is_scored, run_folders, usual_part
+from medseg.evaluation.comparison.gather import Comparison, LeftOut, gather
+from medseg.evaluation.comparison.published import NOTHING, read_published
 from medseg.evaluation.comparison.records import write_comparison
-from medseg.evaluation.comparison.runs import SCORED_NAME, is_scored, run_folders, usual_part
-from medseg.evaluation.tables import Finding
 from medseg.training.engine import TrainOptions, train
 from medseg.training.planning import Experiment, PlannedRun, planned_runs
 from medseg.training.scoring import score_part
@@ -28,6 +27,7 @@ def compare(
     output: str | Path | None = None,
     *,
     part: str | None = None,
+    data: str | Path | None = None,
     published: str | Path | None = None,
     on_run: RunSeen | None = None,
 ) -> Comparison:
@@ -40,8 +40,9 @@ def compare(
 
     Args:
         what: An experiment, or folders of scored runs (or folders that hold some).
-        output: Folder for comparison.csv, comparison.json and comparison.html, and for an experiment's runs.
+        output: Folder for comparison.csv, .json, .html and .png, and for an experiment's runs.
         part: The part of the split whose scores count, of run folders; an experiment names its own.
+        data: The data set of run folders, for the picture of examples, where it is no longer where it was in training.
         published: A table to set beside, with the columns row, class, metric and value.
         on_run: Called with a run, `training`, `scoring`, `done`, `kept` or `failed`, and the number of runs.
 
@@ -51,11 +52,11 @@ def compare(
         DatasetError: The data set, a run or the published table cannot be used.
         OutputError: A file cannot be written.
     """
-    table = read_published(published) if published is not None else ()
+    table = NOTHING if published is None else read_published(published)
     if not isinstance(what, Experiment):
         comparison = gather(what, part, table)
         if output is not None:
-            write_comparison(comparison, Path(output))
+            write_comparison(comparison, Path(output), data)
         return comparison
     if output is None:
         raise UsageError("SETTING_INVALID", "output", "an experiment needs a folder for its runs", "name one")
@@ -64,7 +65,7 @@ def compare(
         comparison = gather([output], what.scored_part, table)
     except InputError as error:
         raise failed[0][1] if failed else error from None
-    write_comparison(comparison, Path(output))
+    write_comparison(comparison, Path(output), what.data)
     return _with_failures(comparison, failed)
 
 
@@ -121,5 +122,5 @@ def _train(experiment: Experiment, run: PlannedRun) -> None:
 def _with_failures(comparison: Comparison, failed: Sequence[tuple[PlannedRun, MedsegError]]) -> Comparison:
     """The comparison with the reasons of this call in place of what the folders show of them."""
     rows = {run.row for run, _ in failed}
-    reasons = [Finding(run.name, error.code, f"{error.case}: {error.problem}") for run, error in failed]
+    reasons = [LeftOut(run.name, error.code, f"{error.case}: {error.problem}", error.remedy) for run, error in failed]
     return replace(comparison, failures=(*reasons, *(each for each in comparison.failures if each.case not in rows)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from medseg.errors import UsageError, check_known
 from medseg.losses.named import LOSSES
 from medseg.networks import UNET_OPTIONS
 from medseg.networks.unet import UNetSettings
+from medseg.training.hints import check_key, check_not_built
+from medseg.training.kinds import check_kind
 
 OPEN_TABLES = ("network_options", "loss_options")
 """Tables that take options beyond those a bundle names."""
@@ -71,6 +73,14 @@ def value_at(config: Mapping[str, Any], key: str) -> Any:
     return place
 
 
+def with_overrides(config: Config, overrides: Mapping[str, Any]) -> Config:
+    """A configuration with changes to some keys; what is there is not touched."""
+    changed = copy.deepcopy(config)
+    for key, value in overrides.items():
+        put(changed, key, value)
+    return changed
+
+
 def check_overrides(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:
     """Refuse a key that the configuration does not have, naming the nearest, and a value of another kind.
 
@@ -83,16 +93,11 @@ def check_overrides(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> 
             remedy = "make a bundle for it: see docs/reference/bundles.md"
             raise UsageError("SETTING_INVALID", key, "belongs to the bundle, for prediction goes by it too", remedy)
         if key in open_keys:
-            _check_kind(key, open_keys[key], value)
+            check_kind(key, open_keys[key], value)
             continue
-        table, _, option = key.partition("::")
-        if table in OPEN_TABLES and option:
-            check_known("SETTING_UNKNOWN", [key], open_keys, "train.json")
-        place: Any = config
-        for step in key.split("::"):
-            check_known("SETTING_UNKNOWN", [step], place if isinstance(place, Mapping) else [], f"train.json: {key}")
-            place = place[step]
-        _check_kind(key, place, value)
+        check_key(config, key, open_keys)
+        check_not_built(config, key, value)
+        check_kind(key, value_at(config, key), value)
 
 
 def _options_open_in(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,23 +110,3 @@ def _options_open_in(config: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(config.get(table), Mapping)
         for name, usual in options.items()
     }
-
-
-def _check_kind(key: str, known: Any, value: Any) -> None:
-    """Refuse text for a number, and so on; None and MONAI's expressions and references may stand for anything."""
-    if known is None or _is_expression(known) or _is_expression(value):
-        return
-    wanted, given = _kind(known), _kind(value)
-    if wanted != given and "list" not in (wanted, given):
-        example = f"give a {wanted} such as {json.dumps(known)}" if wanted != "table" else "give a table of settings"
-        raise UsageError("SETTING_INVALID", key, f"{value!r} is no {wanted}", example)
-
-
-def _is_expression(value: Any) -> bool:
-    return isinstance(value, str) and value.startswith(("$", "@"))
-
-
-def _kind(value: Any) -> str:
-    kinds = {bool: "truth value", int: "number", float: "number", str: "text", dict: "table", list: "list"}
-    found = (name for kind, name in kinds.items() if isinstance(value, kind))
-    return next(found, "list" if isinstance(value, tuple) else "none")

@@ -9,10 +9,14 @@ from typing import Any
 from medseg.bundle.forms import Config, at
 from medseg.data.case import Dataset, some_of
 from medseg.data.channels import with_channels
-from medseg.data.check import require_usable
+from medseg.data.checking.pairs import require_usable
+from medseg.data.mask_steps import mask_reading
 from medseg.errors import DatasetError
 
 CaseSeen = Callable[[str, int], None]
+
+WHITE = 255
+MOST_NAMED = 12
 
 NEEDS_MASK = (
     "TRAIN_NEEDS_MASK: training and validation see only what the reference mask leaves of an image, and prediction, "
@@ -36,7 +40,8 @@ def check_data(dataset: Dataset, train: Config, metadata: Config, on_case: CaseS
     _check_labels(dataset, values, metadata)
     wanted = train.get("channel_names") or metadata["network_data_format"]["inputs"]["image"]["num_channels"]
     cases = with_channels(dataset.cases, dataset.channels, wanted, dataset.root)
-    notes = require_usable(cases, values, wanted if isinstance(wanted, int) else len(wanted), on_case)
+    count = wanted if isinstance(wanted, int) else len(wanted)
+    notes = require_usable(cases, values, count, on_case, mask_reading(_steps(train)).names)
     told = [str(note) for note in notes]
     if _needs_mask(train):
         told.append(NEEDS_MASK)
@@ -58,22 +63,23 @@ def _needs_mask(train: Config) -> bool:
 
 def mask_values(train: Config) -> list[int] | None:
     """The values that a mask may hold, as the bundle's mask reader names them; None where it names none."""
-    for step in _steps(train):
-        if step.get("keys") == "label" and isinstance(step.get("values"), list):
-            return [int(value) for value in step["values"]]
-    return None
+    values = mask_reading(_steps(train)).values
+    return None if values is None else list(values)
 
 
 def _check_labels(dataset: Dataset, values: list[int] | None, metadata: Config) -> None:
     """Refuse labels of other numbers than the bundle's, before a mask is read."""
     # A single channel is the probability of one structure, beside the background.
     classes = max(metadata["network_data_format"]["outputs"]["pred"]["num_channels"], 2)
-    highest = classes - 1 if values is None else max(values)
+    taken = sorted(range(classes) if values is None else values)
     named = dataset.labels.names
-    if named and max(named) != highest:
+    is_white = taken == [0, 1] and set(named) <= {0, WHITE}  # which the reading of masks takes for 0 and 1
+    if named and max(named) != max(taken) and not is_white:
+        stored = some_of([f"{value} {name}" for value, name in sorted(named.items())], most=MOST_NAMED)
         raise DatasetError(
             "LABELS_DIFFER",
             Path(dataset.root),
-            f"its labels go up to {max(named)}, the bundle's to {highest}",
-            "use a bundle made for these labels",
+            f"read as {dataset.layout}, its masks hold the values {stored}; the bundle reads masks that hold "
+            f"{', '.join(map(str, taken))}",
+            "use a bundle made for these values, or make one: see docs/reference/bundles.md",
         )

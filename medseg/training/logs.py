@@ -87,6 +87,15 @@ class TrainingLog:
             ) from error
 
 
+def epochs_logged(folder: Path) -> int | None:
+    """How many epochs the log in ``folder`` holds; None where there is no log that can be read."""
+    try:
+        with (folder / "epochs.csv").open(newline="", encoding="utf8") as file:
+            return sum(1 for _ in csv.DictReader(file))
+    except (OSError, ValueError, csv.Error):
+        return None
+
+
 def _summary_writer() -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter

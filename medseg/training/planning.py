@@ -15,12 +15,13 @@ from medseg.bundle.load import find_bundle
 from medseg.data.cases import open_dataset
 from medseg.data.splits import PARTS, Split, folds, parts
 from medseg.errors import DatasetError, UsageError, check_known
+from medseg.evaluation.comparison.folders import is_scored, read_table, runs_below, split_of
 from medseg.evaluation.comparison.row import slug
-from medseg.evaluation.comparison.runs import is_scored, read_table, runs_below, split_of
 from medseg.losses.named import LOSSES
 from medseg.networks import MONAI_NETWORKS, NETWORKS
 from medseg.training.checks import RECORD_NAME, split_file_of
-from medseg.training.forms import check_overrides, laid_over
+from medseg.training.choices import check_choices
+from medseg.training.forms import check_overrides, laid_over, with_overrides
 from medseg.training.options import TrainOptions
 
 State = Literal["missing", "begun", "scored"]
@@ -105,6 +106,7 @@ def planned_runs(experiment: Experiment, output: str | Path) -> tuple[PlannedRun
     rows = _rows(experiment)
     for options in rows.values():
         check_overrides(config, options.overrides)
+        check_choices(with_overrides(config, options.overrides))
     splits = _splits(experiment, bundle, config)
     _check_alike(Path(output), splits, experiment.scored_part)
     planned = []

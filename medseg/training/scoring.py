@@ -22,7 +22,7 @@ from medseg.data.images import write
 from medseg.data.labels import whole_labels
 from medseg.data.splits import PARTS
 from medseg.errors import BundleError, ImageError, MedsegError, check_known, coded_cause, first_line
-from medseg.evaluation.comparison.runs import SCORED_NAME
+from medseg.evaluation.comparison.folders import SCORED_NAME
 from medseg.evaluation.evaluate import evaluate
 from medseg.evaluation.records import write_tables
 from medseg.evaluation.tables import Evaluation

@@ -16,6 +16,18 @@ def test_run_folders_are_gathered_and_printed(tmp_path, capsys):
     }
 
 
+def test_the_figures_of_each_run_are_drawn_into_folders_of_their_own(tmp_path, capsys):
+    make_run(tmp_path / "runs" / "one", TRUE, TRUE)
+    for fold in (1, 2):
+        make_run(tmp_path / "runs" / "two" / f"fold{fold}", TRUE, TRUE)
+    assert main(["compare", str(tmp_path / "runs"), "--figures", str(tmp_path / "figures")]) == 0
+    drawn = {path.relative_to(tmp_path / "figures").as_posix() for path in (tmp_path / "figures").rglob("*.png")}
+    names = ("epochs", "iou_histogram", "sample_curves", "sample_distributions")
+    assert drawn == {f"{run}/{name}.png" for run in ("one", "two/fold1", "two/fold2") for name in names}
+    told = capsys.readouterr().out
+    assert "batch_losses left out" in told and "examples_test left out: RUN_NOT_FOUND" in told
+
+
 def test_a_row_that_is_left_out_gives_exit_code_1(tmp_path, capsys):
     make_run(tmp_path / "one", TRUE, TRUE)
     make_run(tmp_path / "two", TRUE, TRUE, part="validation")

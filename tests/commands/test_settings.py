@@ -1,6 +1,6 @@
 import pytest
 
-from medseg.commands.settings import read_choices, read_settings
+from medseg.commands.settings import read_choices, read_settings, read_size
 from medseg.errors import UsageError
 
 
@@ -38,3 +38,17 @@ def test_what_is_no_key_with_a_value_is_refused(pair):
     for read in (read_settings, read_choices):
         with pytest.raises(UsageError, match="SETTING_INVALID"):
             read([pair])
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("100", 100), ("2k", 2048), ("1.5M", 3 << 19), (" 4 G ", 1 << 32), ("4GiB", 1 << 32), (".5T", 1 << 39)],
+)
+def test_sizes_are_read_in_powers_of_1024(text, size):
+    assert read_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "G", "0", "-1", "4X", "4 G G", "nan", "1e9"])
+def test_what_is_no_size_is_refused(text):
+    with pytest.raises(UsageError, match="SIZE_INVALID"):
+        read_size(text)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from medseg.data.splits import Split, write_split
-from medseg.evaluation.evaluate import evaluate
+from medseg.evaluation.evaluate import EvaluateOptions, evaluate
 from medseg.evaluation.records import write_tables
 from tests.conftest import save_nifti
 
@@ -32,7 +32,7 @@ def make_run(folder: Path, found: dict, true: dict, *, fold: str = "", part: str
     for name, masks in (("masks", found), ("references", true)):
         for case, array in masks.items():
             save_nifti(array, work / name / f"{case}.nii.gz")
-    evaluation = evaluate(work / "masks", work / "references", labels=labels, progress=False)
+    evaluation = evaluate(work / "masks", work / "references", options=EvaluateOptions(labels=labels), progress=False)
     write_tables(evaluation, folder / f"scores_{part}")
     ids = {"train": ("other",), "validation": (), "test": (), part: tuple(sorted(true))}
     write_split(Split(**ids, seed=0, how=fold or "drawn"), folder / "configs" / "split.json")

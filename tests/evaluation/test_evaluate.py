@@ -9,7 +9,7 @@ from PIL import Image
 
 from medseg.data.splits import Split, write_split
 from medseg.errors import DatasetError, InputError, OutputError, UsageError
-from medseg.evaluation.evaluate import evaluate
+from medseg.evaluation.evaluate import EvaluateOptions, evaluate
 from medseg.evaluation.metrics import METRICS
 
 AFFINE = np.diag([1.0, 2.0, 3.0, 1.0])
@@ -67,7 +67,7 @@ def test_the_background_is_scored_but_not_in_the_foreground_mean(folders):
 
 
 def test_a_class_in_neither_mask_is_left_out_and_counted(folders):
-    evaluation = evaluate(*folders, labels={1: "liver", 2: "tumour"})
+    evaluation = evaluate(*folders, options=EvaluateOptions(labels={1: "liver", 2: "tumour"}))
     tumour = summary_of(evaluation, 2)
     assert (tumour.empty, tumour.metrics["dice"].n) == (2, 0)
     assert math.isnan(tumour.metrics["dice"].mean)
@@ -123,7 +123,7 @@ def test_a_damaged_file_is_an_error_of_its_case_only(folders):
 
 def test_a_value_without_a_name_is_an_error_of_its_case_only(folders):
     save(block(0, 2, 7), folders[0] / "a.nii.gz")
-    evaluation = evaluate(*folders, labels={1: "liver", 2: "tumour"})
+    evaluation = evaluate(*folders, options=EvaluateOptions(labels={1: "liver", 2: "tumour"}))
     assert [(error.case, error.code) for error in evaluation.errors] == [("a", "LABEL_UNKNOWN")]
     assert "[7]" in evaluation.errors[0].text
 
@@ -131,7 +131,7 @@ def test_a_value_without_a_name_is_an_error_of_its_case_only(folders):
 def test_a_missing_mask_scores_0_for_the_classes_in_its_reference(folders):
     masks, references = folders
     (masks / "b.nii.gz").unlink()
-    evaluation = evaluate(masks, references, labels={1: "liver", 2: "tumour"})
+    evaluation = evaluate(masks, references, options=EvaluateOptions(labels={1: "liver", 2: "tumour"}))
     rows = [row for row in evaluation.rows if row.case == "b"]
     assert {row.status for row in rows} == {"missing"}
     for row in rows:
@@ -148,13 +148,13 @@ def test_a_missing_mask_scores_0_for_the_classes_in_its_reference(folders):
 def test_missing_masks_can_be_skipped_or_be_errors(folders):
     masks, references = folders
     (masks / "b.nii.gz").unlink()
-    skipped = evaluate(masks, references, missing="skip")
+    skipped = evaluate(masks, references, options=EvaluateOptions(missing="skip"))
     assert (dice_of(skipped), skipped.exit_code, skipped.missing) == ({"a": 1.0}, 0, ("b",))
-    refused = evaluate(masks, references, missing="error")
+    refused = evaluate(masks, references, options=EvaluateOptions(missing="error"))
     assert (dice_of(refused), refused.exit_code) == ({"a": 1.0}, 1)
     assert [error.code for error in refused.errors] == ["MASK_MISSING"]
     with pytest.raises(UsageError, match="MISSING_UNKNOWN"):
-        evaluate(masks, references, missing="ignore")
+        evaluate(masks, references, options=EvaluateOptions(missing="ignore"))
 
 
 def test_a_mask_without_a_reference_is_reported(folders):
@@ -172,7 +172,7 @@ def test_masks_of_0_and_255_are_mapped_and_noted(tmp_path, labels, white):
     for folder, is_white in (("references", True), ("masks", white == "both")):
         (tmp_path / folder).mkdir()
         Image.fromarray(block(0, 3, 255 if is_white else class_value)[..., 0]).save(tmp_path / folder / "eye.png")
-    evaluation = evaluate(tmp_path / "masks", tmp_path / "references", labels=labels)
+    evaluation = evaluate(tmp_path / "masks", tmp_path / "references", options=EvaluateOptions(labels=labels))
     assert dice_of(evaluation, class_value) == {"eye": 1.0}
     assert list(evaluation.labels) == [0, class_value]
     assert {note.code for note in evaluation.notes} == {"LABEL_MAPPED"}
@@ -220,7 +220,7 @@ def test_a_dataset_gives_its_labels_as_references(tmp_path, folders):
 def test_held_out_cases_get_their_own_table(folders, tmp_path, form):
     split = Split(("a",), (), ("b", "c"), 0, "by hand")
     held_out = {"names": ["b", "c"], "split": split, "file": write_split(split, tmp_path / "split.json")}[form]
-    evaluation = evaluate(*folders, held_out=held_out)
+    evaluation = evaluate(*folders, options=EvaluateOptions(held_out=held_out))
     assert summary_of(evaluation, part="test").metrics["dice"].mean == pytest.approx(2 / 3)
     assert {row.case: row.part for row in evaluation.rows} == {"a": "" if form == "names" else "train", "b": "test"}
     assert [(note.case, note.code) for note in evaluation.notes] == [("c", "HELD_OUT_MISSING")]
@@ -229,7 +229,9 @@ def test_held_out_cases_get_their_own_table(folders, tmp_path, form):
 
 def test_the_files_hold_every_number(folders, tmp_path):
     (folders[0] / "b.nii.gz").unlink()
-    evaluation = evaluate(*folders, output=tmp_path / "out", labels={1: "liver", 2: "=tumour, left"})
+    evaluation = evaluate(
+        *folders, output=tmp_path / "out", options=EvaluateOptions(labels={1: "liver", 2: "=tumour, left"})
+    )
     cases = list(csv.DictReader((tmp_path / "out" / "cases.csv").open()))
     assert [(row["case"], row["class"]) for row in cases] == [(row.case, row.name) for row in evaluation.rows]
     assert cases[2]["dice"] == "nan"
@@ -259,7 +261,9 @@ def test_the_text_fits_in_100_columns_and_cannot_steer_the_terminal(tmp_path):
     name = "case\x1b[2J" + "x" * 150
     for folder in ("masks", "references"):
         save(block(0, 2), tmp_path / folder / f"{name}.nii.gz")
-    text = evaluate(tmp_path / "masks", tmp_path / "references", labels={1: "a name\n" + "y" * 90}).to_text()
+    text = evaluate(
+        tmp_path / "masks", tmp_path / "references", options=EvaluateOptions(labels={1: "a name\n" + "y" * 90})
+    ).to_text()
     assert max(map(len, text.splitlines())) <= 100
     assert "\x1b" not in text
     assert "class  " in text and "Dice" in text
@@ -304,7 +308,7 @@ def test_soft_edges_of_a_picture_are_cut_where_one_class_is_named(tmp_path):
         if folder == "references":
             picture[3] = 40  # as a lossy picture has it
         Image.fromarray(picture).save(tmp_path / folder / "eye.png")
-    evaluation = evaluate(tmp_path / "masks", tmp_path / "references", labels={1: "vessel"})
+    evaluation = evaluate(tmp_path / "masks", tmp_path / "references", options=EvaluateOptions(labels={1: "vessel"}))
     assert dice_of(evaluation) == {"eye": 1.0}
 
 
@@ -312,3 +316,33 @@ def test_names_come_from_the_record_beside_predicted_masks(folders):
     masks, _ = folders
     (masks / "predictions.json").write_text(json.dumps({"labels": {"0": "background", "1": "liver", "2": "tumour"}}))
     assert evaluate(*folders).labels == {0: "background", 1: "liver", 2: "tumour"}
+
+
+def heart(folder, masks):
+    """A patient as ACDC ships it, and its two masks as `medseg predict` names them."""
+    for frame, stop in (("01", 2), ("12", 4)):
+        image = folder / "patient001" / f"patient001_frame{frame}.nii.gz"
+        save(np.full((6, 4, 4), 9), image)
+        save(block(0, stop, 3), image.with_name(image.name.replace(".nii.gz", "_gt.nii.gz")))
+        save(block(0, 2, 3), masks / image.name)
+    return masks, folder
+
+
+def test_references_beside_their_images_are_found_and_named_by_the_publisher_s_layout(tmp_path):
+    evaluation = evaluate(*heart(tmp_path / "data", tmp_path / "masks"))
+    assert dice_of(evaluation, 3) == pytest.approx({"patient001_frame01": 1.0, "patient001_frame12": 2 / 3})
+    assert list(evaluation.labels) == [0, 1, 2, 3]
+    assert "class 3" not in evaluation.labels.values()
+    assert evaluation.settings["layout"] == "acdc"
+    assert (evaluation.notes, evaluation.unmatched, evaluation.exit_code) == ((), (), 0)
+
+
+def test_names_of_a_layout_follow_the_values_that_are_read_as_others(tmp_path):
+    options = EvaluateOptions(renamed={3: 7})
+    assert list(evaluate(*heart(tmp_path / "data", tmp_path / "masks"), options=options).labels) == [0, 1, 2, 7]
+
+
+def test_the_record_beside_the_masks_names_the_classes_before_the_layout_does(tmp_path):
+    masks, data = heart(tmp_path / "data", tmp_path / "masks")
+    (masks / "predictions.json").write_text(json.dumps({"labels": {"0": "background", "3": "blood"}}))
+    assert evaluate(masks, data).labels == {0: "background", 3: "blood"}

@@ -31,7 +31,7 @@ def test_a_mask_finds_its_reference(tmp_path, mask, reference, case):
 @pytest.mark.parametrize(
     ("masks", "references", "code"),
     [
-        (["a"], ["a", "a_seg"], "PAIR_AMBIGUOUS"),
+        (["a"], ["a_gt", "a_seg"], "PAIR_AMBIGUOUS"),
         (["a_seg", "a_pred"], ["a"], "PAIR_AMBIGUOUS"),
     ],
 )

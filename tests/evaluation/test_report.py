@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from medseg.errors import InputError, OutputError
-from medseg.evaluation.evaluate import evaluate
+from medseg.evaluation.evaluate import EvaluateOptions, evaluate
 from medseg.evaluation.figures.cases import score_box_plot
 from medseg.evaluation.report import illustrate, write_report
 
@@ -40,7 +40,9 @@ def evaluation(tmp_path):
             nib.save(nib.Nifti1Image(mask, np.eye(4)), tmp_path / folder / f"{case}.nii.gz")
     nib.save(nib.Nifti1Image(mask, np.eye(4)), tmp_path / "references" / "lost.nii.gz")
     (tmp_path / "masks" / "plain.nii.gz").write_bytes(b"broken")
-    return evaluate(tmp_path / "masks", tmp_path / "references", labels={1: "<script>alert(1)</script>"})
+    return evaluate(
+        tmp_path / "masks", tmp_path / "references", options=EvaluateOptions(labels={1: "<script>alert(1)</script>"})
+    )
 
 
 def test_the_page_holds_everything_and_loads_nothing(evaluation, tmp_path):
@@ -80,7 +82,7 @@ def test_the_same_evaluation_gives_the_same_page(evaluation, tmp_path):
 def test_an_evaluation_without_pictures_or_scores_is_a_page_too(tmp_path, evaluation):
     for path in (tmp_path / "masks").iterdir():
         path.write_bytes(b"broken")
-    nothing = evaluate(tmp_path / "masks", tmp_path / "references", missing="skip")
+    nothing = evaluate(tmp_path / "masks", tmp_path / "references", options=EvaluateOptions(missing="skip"))
     page = Page(write_report(nothing, {}, tmp_path / "report.html").read_text())
     assert "img" not in page.tags
     assert not {"Examples", "Scores", "Training"} & set(page.words)

@@ -15,7 +15,7 @@ from PIL import Image
 from medseg import cli
 from medseg.errors import UsageError
 from medseg.evaluation.classes import rename_values
-from medseg.evaluation.evaluate import evaluate
+from medseg.evaluation.evaluate import EvaluateOptions, evaluate
 from medseg.evaluation.metrics import METRICS, tabulate
 from medseg.evaluation.records import read_cases
 from medseg.evaluation.tables import EMPTY_TRUTH, EVERY_CLASS
@@ -49,7 +49,7 @@ def summary_of(evaluation, value=1, part="all", name=None):
 
 
 def test_every_slice_is_a_case_and_empty_truth_is_apart(stack):
-    evaluation = evaluate(*stack, slices=2)
+    evaluation = evaluate(*stack, options=EvaluateOptions(slices=2))
     rows = {row.case: row for row in evaluation.rows if row.value == 1}
     assert {case: row.status for case, row in rows.items()} == {
         "a#000": "scored",
@@ -72,7 +72,9 @@ def test_every_slice_is_a_case_and_empty_truth_is_apart(stack):
 def test_empty_truth_of_the_foreground_is_a_slice_without_any_class(tmp_path):
     save(volume([1], [2], [], []), tmp_path / "references" / "a.nii.gz")
     save(volume([1], [1], [2], []), tmp_path / "masks" / "a.nii.gz")
-    evaluation = evaluate(tmp_path / "masks", tmp_path / "references", slices=2, labels={1: "x", 2: "y"})
+    evaluation = evaluate(
+        tmp_path / "masks", tmp_path / "references", options=EvaluateOptions(slices=2, labels={1: "x", 2: "y"})
+    )
     counts = {
         value: (s.empty_truth, s.empty, s.false_positive_voxels)
         for value, s in ((value, summary_of(evaluation, value)) for value in (1, 2, None))
@@ -83,7 +85,7 @@ def test_empty_truth_of_the_foreground_is_a_slice_without_any_class(tmp_path):
 
 @pytest.mark.parametrize(("axis", "cases"), [(0, 4), (1, 3), (2, 5)])
 def test_slices_lie_along_the_axis_asked_for(stack, axis, cases):
-    assert len({row.case for row in evaluate(*stack, slices=axis).rows}) == cases
+    assert len({row.case for row in evaluate(*stack, options=EvaluateOptions(slices=axis)).rows}) == cases
 
 
 @settings(max_examples=25, deadline=None)
@@ -93,8 +95,10 @@ def test_the_slices_voxels_are_those_of_the_volume(tmp_path_factory, masks, axis
     for name, array in zip(("masks", "references"), masks, strict=True):
         save(array, folder / name / "a.nii.gz")
     labels = {1: "x", 2: "y"}
-    whole = evaluate(folder / "masks", folder / "references", labels=labels, progress=False)
-    slices = evaluate(folder / "masks", folder / "references", labels=labels, slices=axis, progress=False)
+    whole = evaluate(folder / "masks", folder / "references", options=EvaluateOptions(labels=labels), progress=False)
+    slices = evaluate(
+        folder / "masks", folder / "references", options=EvaluateOptions(labels=labels, slices=axis), progress=False
+    )
     np.testing.assert_array_equal(sum(slices.confusions.values()), whole.confusions["a"])
     for value in (1, 2):
         wanted = [
@@ -109,7 +113,7 @@ def test_the_slices_voxels_are_those_of_the_volume(tmp_path_factory, masks, axis
 def test_slices_of_a_missing_mask_score_0_where_there_is_truth(stack):
     masks, references = stack
     save(volume([1], []), references / "b.nii.gz")
-    evaluation = evaluate(masks, references, slices=2)
+    evaluation = evaluate(masks, references, options=EvaluateOptions(slices=2))
     dice = {row.case: row.scores["dice"] for row in evaluation.rows if row.value == 1 and row.case.startswith("b")}
     np.testing.assert_equal(dice, {"b#000": 0.0, "b#001": np.nan})
     summary = summary_of(evaluation)
@@ -118,7 +122,7 @@ def test_slices_of_a_missing_mask_score_0_where_there_is_truth(stack):
 
 
 def test_a_slice_is_in_the_part_of_its_volume(stack):
-    evaluation = evaluate(*stack, slices=2, held_out=["a"])
+    evaluation = evaluate(*stack, options=EvaluateOptions(slices=2, held_out=["a"]))
     assert {row.part for row in evaluation.rows} == {"test"}
     assert evaluation.notes == ()
 
@@ -127,11 +131,11 @@ def test_a_volume_of_0_and_255_is_read_alike_in_every_slice(stack):
     masks, references = stack
     save(volume([255], [], [1, 255]), references / "a.nii.gz")
     save(volume([255], [], [1, 255]), masks / "a.nii.gz")
-    evaluation = evaluate(masks, references, slices=2, labels={1: "x", 255: "y"})
+    evaluation = evaluate(masks, references, options=EvaluateOptions(slices=2, labels={1: "x", 255: "y"}))
     assert summary_of(evaluation, 255).metrics["dice"].n == 2
     save(volume([255], [], [255]), references / "a.nii.gz")
     save(volume([255], [], [255]), masks / "a.nii.gz")
-    evaluation = evaluate(masks, references, slices=2, labels={1: "x"})
+    evaluation = evaluate(masks, references, options=EvaluateOptions(slices=2, labels={1: "x"}))
     assert summary_of(evaluation, 1).metrics["dice"].mean == 1
     assert [note.code for note in evaluation.notes] == ["LABEL_MAPPED"] * 2
 
@@ -139,7 +143,7 @@ def test_a_volume_of_0_and_255_is_read_alike_in_every_slice(stack):
 def test_a_value_without_a_name_is_one_error_of_the_volume(stack):
     masks, references = stack
     save(volume([7], [7], [], [], []), masks / "a.nii.gz")
-    evaluation = evaluate(masks, references, slices=2, labels={1: "x", 2: "y"})
+    evaluation = evaluate(masks, references, options=EvaluateOptions(slices=2, labels={1: "x", 2: "y"}))
     assert [(error.case, error.code) for error in evaluation.errors] == [("a", "LABEL_UNKNOWN")]
     assert evaluation.rows == ()
 
@@ -148,7 +152,7 @@ def test_a_picture_is_one_slice(tmp_path):
     for folder, value in (("masks", 1), ("references", 0)):
         (tmp_path / folder).mkdir()
         Image.fromarray(np.full((4, 4), value, np.uint8)).save(tmp_path / folder / "eye.png")
-    evaluation = evaluate(tmp_path / "masks", tmp_path / "references", slices=2)
+    evaluation = evaluate(tmp_path / "masks", tmp_path / "references", options=EvaluateOptions(slices=2))
     assert {row.case: row.status for row in evaluation.rows if row.value == 1} == {"eye": EMPTY_TRUTH}
 
 
@@ -157,7 +161,7 @@ def test_images_with_empty_truth_are_told_and_stay_in_the_mean(tmp_path):
         for folder, value in (("references", truth), ("masks", found)):
             (tmp_path / folder).mkdir(exist_ok=True)
             Image.fromarray(np.full((4, 4), value, np.uint8)).save(tmp_path / folder / f"{name}.png")
-    evaluation = evaluate(tmp_path / "masks", tmp_path / "references", labels={1: "polyp"})
+    evaluation = evaluate(tmp_path / "masks", tmp_path / "references", options=EvaluateOptions(labels={1: "polyp"}))
     summary = summary_of(evaluation)
     assert (summary.empty_truth, summary.empty, summary.false_positive_voxels) == (2, 1, 16)
     assert summary.metrics["dice"].mean == 0.5
@@ -171,11 +175,11 @@ def test_without_empty_truth_there_is_no_line_about_it(stack):
 
 def test_an_axis_that_is_none_is_refused(stack):
     with pytest.raises(UsageError, match="SETTING_INVALID"):
-        evaluate(*stack, slices=3)
+        evaluate(*stack, options=EvaluateOptions(slices=3))
 
 
 def test_the_tables_hold_the_slices_and_the_policy_tells_of_them(stack, tmp_path):
-    evaluation = evaluate(*stack, slices=2, output=tmp_path / "out")
+    evaluation = evaluate(*stack, output=tmp_path / "out", options=EvaluateOptions(slices=2))
     assert [row.status for row in read_cases(tmp_path / "out") if row.value == 1].count(EMPTY_TRUTH) == 2
     rows = list(csv.DictReader((tmp_path / "out" / "summary.csv").open(newline="")))
     assert {(row["empty_truth"], row["false_positive_voxels"]) for row in rows if row["value"] == "1"} == {("2", "3")}
@@ -185,7 +189,7 @@ def test_the_tables_hold_the_slices_and_the_policy_tells_of_them(stack, tmp_path
 
 
 def test_the_background_is_a_class_only_where_asked_for(stack):
-    plain, asked = evaluate(*stack), evaluate(*stack, background=True)
+    plain, asked = evaluate(*stack), evaluate(*stack, options=EvaluateOptions(background=True))
     assert {row.value for row in plain.worst()} == {1}
     assert {row.value for row in asked.worst()} == {0, 1}
     means = [summary_of(asked, value).metrics["iou"].mean for value in (0, 1)]
@@ -197,10 +201,14 @@ def test_the_background_is_a_class_only_where_asked_for(stack):
 def test_values_of_the_references_are_read_as_other_classes(tmp_path):
     save(volume([1, 2, 4]), tmp_path / "references" / "a.nii.gz")
     save(volume([1, 2, 3]), tmp_path / "masks" / "a.nii.gz")
-    evaluation = evaluate(tmp_path / "masks", tmp_path / "references", renamed={4: 3})
+    evaluation = evaluate(tmp_path / "masks", tmp_path / "references", options=EvaluateOptions(renamed={4: 3}))
     assert {row.value: row.scores["dice"] for row in evaluation.rows} == {0: 1, 1: 1, 2: 1, 3: 1}
     assert [note.code for note in evaluation.notes] == ["LABEL_MAPPED"]
-    merged = evaluate(tmp_path / "masks", tmp_path / "references", renamed={4: 1, 2: 1}, labels={1: "x", 2: "", 3: ""})
+    merged = evaluate(
+        tmp_path / "masks",
+        tmp_path / "references",
+        options=EvaluateOptions(renamed={4: 1, 2: 1}, labels={1: "x", 2: "", 3: ""}),
+    )
     assert {row.value: row.scores["reference_ml"] for row in merged.rows} == pytest.approx(
         {0: 0.018, 1: 0.054, 2: 0, 3: 0}
     )
@@ -210,7 +218,7 @@ def test_values_are_exchanged_all_at_once_and_one_that_never_occurs_is_noted(sta
     masks, references = stack
     save(volume([1, 2]), references / "a.nii.gz")
     save(volume([2, 1]), masks / "a.nii.gz")
-    evaluation = evaluate(masks, references, renamed={1: 2, 2: 1, 9: 1})
+    evaluation = evaluate(masks, references, options=EvaluateOptions(renamed={1: 2, 2: 1, 9: 1}))
     assert {row.scores["dice"] for row in evaluation.rows} == {1}
     assert [note.code for note in evaluation.notes] == ["LABEL_MAPPED", "LABEL_MAPPED", "LABEL_ABSENT"]
 
@@ -231,7 +239,9 @@ def test_renaming_a_table_is_renaming_the_voxels(masks, renamed):
 def test_a_mask_found_by_file_name_is_noted_and_keeps_its_part(tmp_path):
     save(volume([1]), tmp_path / "masks" / "patient1_frame01.nii.gz")
     save(volume([1]), tmp_path / "references" / "patient1" / "patient1_frame01_gt.nii.gz")
-    evaluation = evaluate(tmp_path / "masks", tmp_path / "references", held_out=["patient1_frame01"])
+    evaluation = evaluate(
+        tmp_path / "masks", tmp_path / "references", options=EvaluateOptions(held_out=["patient1_frame01"])
+    )
     assert {(row.case, row.part) for row in evaluation.rows} == {("patient1/patient1_frame01", "test")}
     assert [note.code for note in evaluation.notes] == ["PAIRED_BY_NAME"]
     assert evaluation.exit_code == 0
@@ -240,7 +250,10 @@ def test_a_mask_found_by_file_name_is_noted_and_keeps_its_part(tmp_path):
 def test_missing_masks_are_exit_code_1_unless_left_out_knowingly(stack):
     masks, references = stack
     save(volume([1]), references / "b.nii.gz")
-    assert [evaluate(masks, references, missing=each).exit_code for each in ("zero", "skip", "error")] == [1, 0, 1]
+    assert [
+        evaluate(masks, references, options=EvaluateOptions(missing=each)).exit_code
+        for each in ("zero", "skip", "error")
+    ] == [1, 0, 1]
 
 
 def test_the_command_takes_the_three_options(stack, capsys, tmp_path):

@@ -310,7 +310,7 @@ def test_a_data_set_with_other_labels_is_refused(tiny_bundle, ball_data, tmp_pat
     (ball_data / "imagesTr").mkdir()
     description = {
         "labels": {"0": "background", "1": "a", "2": "b"},
-        "training": [{"image": "images/ball_0.nii.gz", "label": "labels/ball_0.nii.gz"}],
+        "training": [{key: f"{key}s/ball_{n}.nii.gz" for key in ("image", "label")} for n in range(8)],
     }
     (ball_data / "dataset.json").write_text(json.dumps(description))
     with pytest.raises(DatasetError, match="LABELS_DIFFER"):
@@ -327,7 +327,7 @@ def test_a_label_on_another_grid_stops_the_training_with_its_name(tiny_bundle, b
     mask = ball(3)[1]
     for case in range(8):
         save_nifti(mask, ball_data / "labels" / f"ball_{case}.nii.gz", np.diag([2.0, 1.0, 1.0, 1.0]))
-    with pytest.raises(DatasetError, match=r"ball_7: GRID_MISMATCH"):
+    with pytest.raises(DatasetError, match=r"(?s)GRID_MISMATCH.*ball_0"):
         medseg.train(tiny_bundle, ball_data, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -345,7 +345,7 @@ def test_masks_of_0_and_255_are_taken_as_0_and_1(tiny_bundle, ball_data, tmp_pat
 def test_a_label_that_the_bundle_does_not_have_stops_the_training(tiny_bundle, ball_data, tmp_path):
     for case in range(8):
         save_nifti(ball(case)[1] * 7, ball_data / "labels" / f"ball_{case}.nii.gz")
-    with pytest.raises(DatasetError, match="ball_7: LABEL_UNEXPECTED.*7"):
+    with pytest.raises(DatasetError, match="(?s)LABEL_UNEXPECTED.*ball_0.*7"):
         medseg.train(tiny_bundle, ball_data, tmp_path / "run")
 
 

@@ -1,6 +1,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,8 +11,9 @@ from medseg.errors import DatasetError, ImageError, InputError, UsageError
 from medseg.training import experiment
 from medseg.training.experiment import Experiment, compare, planned_runs, score_missing
 from medseg.training.options import TrainOptions
+from tests.conftest import save_nifti
 
-FILES = ("comparison.csv", "comparison.json", "comparison.html")
+FILES = ("comparison.csv", "comparison.json", "comparison.html", "comparison.png")
 
 
 @pytest.fixture
@@ -136,6 +138,7 @@ def test_a_row_that_fails_is_told_and_the_others_go_on(study, tmp_path):
     found = compare(asked, tmp_path / "out", on_run=told(events))
     assert [row.name for row in found.rows] == ["val_interval-1"]
     assert [(failure.case, failure.code) for failure in found.failures] == [("val_interval-5", "NOT_VALIDATED")]
+    assert found.failures[0].remedy in " ".join(found.to_text().split())
     assert found.exit_code == 1
     assert events[1] == ("val_interval-5", "failed", 2)
 
@@ -195,6 +198,27 @@ def test_every_case_is_held_out_once(study, tmp_path):
 def test_seeds_that_vary_leave_the_split_as_it_is(study, tmp_path):
     runs = planned_runs(study(vary={"seed": (1, 2)}), tmp_path / "out")
     assert len({run.options.split.test for run in runs}) == 1
+
+
+@pytest.mark.parametrize("fractions", [[1.0, 0.0, 0.0], [0.0, 0.5, 0.5]])
+def test_a_part_left_without_cases_leaves_no_folder_behind(study, tiny_bundle, ball_data, tmp_path, fractions):
+    settings = {"fractions": fractions}
+    with pytest.raises(DatasetError, match="PART_EMPTY"):
+        medseg.train(tiny_bundle, ball_data, tmp_path / "run", options=TrainOptions(settings=settings))
+    with pytest.raises(DatasetError, match="PART_EMPTY"):
+        compare(study(settings=settings, part="validation" if fractions[1] else "train"), tmp_path / "out")
+    assert not (tmp_path / "run").exists() and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("part", ["train", "validation"])
+def test_a_part_of_nothing_but_empty_masks_leaves_no_folder_behind(study, ball_data, tmp_path, part):
+    asked = study(settings={"drop_empty": True})
+    (run,) = planned_runs(asked, tmp_path / "out")
+    for case in getattr(run.options.split, part):
+        save_nifti(np.zeros((20, 18, 16), np.uint8), ball_data / "labels" / f"{case}.nii.gz")
+    with pytest.raises(DatasetError, match=f"PART_EMPTY.*{part}"):
+        compare(asked, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def test_all_that_is_wrong_is_named_at_once(tiny_bundle, ball_data):
         checked(tiny_bundle, ball_data)
     text = str(refused.value)
     assert all(f"ball_{n}" in text for n in range(3))
-    assert "GRID_MISMATCH" in text
+    assert "SHAPE_MISMATCH" in text
     assert "LABEL_UNEXPECTED" in text
     assert "ball_3" not in text
 
@@ -55,6 +55,28 @@ def test_a_bundle_of_one_channel_takes_a_data_set_of_two_labels(tiny_bundle, bal
     (ball_data / "dataset.json").write_text(json.dumps(description))
     with pytest.raises(DatasetError, match="LABELS_DIFFER"):
         checked(tiny_bundle, ball_data)
+
+
+def described(data, labels):
+    pairs = [{"image": f"images/ball_{n}.nii.gz", "label": f"labels/ball_{n}.nii.gz"} for n in range(8)]
+    (data / "dataset.json").write_text(json.dumps({"labels": labels, "training": pairs}))
+
+
+def test_other_labels_are_told_with_the_values_as_stored_and_the_layout(tiny_bundle, ball_data):
+    described(ball_data, {"0": "background", "4": "ring"})
+    with pytest.raises(DatasetError, match="LABELS_DIFFER") as refused:
+        checked(tiny_bundle, ball_data)
+    told = refused.value.problem
+    assert open_dataset(ball_data).layout in told
+    assert "0 background, 4 ring" in told
+    assert told.endswith("0, 1")
+
+
+def test_a_data_set_that_names_255_is_taken_where_the_bundle_has_one_class(tiny_bundle, ball_data):
+    described(ball_data, {"0": "background", "255": "ball"})
+    for number in range(8):
+        save_nifti(ball(number)[1] * 255, ball_data / "labels" / f"ball_{number}.nii.gz")
+    assert [note.partition(":")[0] for note in checked(tiny_bundle, ball_data)] == ["LABEL_MAPPED"]
 
 
 def test_soft_edges_of_masks_are_noted_with_their_threshold(tmp_path):

@@ -15,35 +15,31 @@ from numpy.typing import NDArray
 
 from medseg.data.case import guessed_group, some_of
 from medseg.errors import InputError, UsageError
+from medseg.evaluation.comparison.folders import find_runs, usual_part
 from medseg.evaluation.comparison.paired import PairedTest, mean_ranks, paired_tests
-from medseg.evaluation.comparison.published import Beside, Published, set_beside
+from medseg.evaluation.comparison.policy import policy_of
+from medseg.evaluation.comparison.published import NOTHING, Beside, PublishedTable, set_beside
 from medseg.evaluation.comparison.row import ComparedRow, compared_row, mean, setting
-from medseg.evaluation.comparison.runs import ScoredRun, find_runs, read_run, usual_part
+from medseg.evaluation.comparison.runs import TRAIN_FIRST, ScoredRun, read_run
 from medseg.evaluation.comparison.text import comparison_text
-from medseg.evaluation.tables import FOREGROUND, Finding
+from medseg.evaluation.tables import FOREGROUND
 
-POLICY = (
-    "Mean and sd over cases: every case once; with folds, each case by the fold that held it out.",
-    "Over folds: mean and sd of the folds' means over cases. Pooled: one value from the voxels of all cases together.",
-    "Foreground mean: of each case, over the classes that have a value in it. All classes: with the background, and "
-    "accuracy as the share of all voxels that were given their class.",
-    "Loss: the lowest validation loss of any epoch. Parameters: trainable ones and running means and variances.",
-    "Paired tests: cases of one patient are averaged first, then each patient counts once. Wilcoxon's signed-rank "
-    "test, two-sided, Holm's correction over all pairs of rows for each measure; median difference with the 95 % "
-    "interval of 2000 bootstrap resamples.",
-    "Where a class is not in the reference, a row that rightly finds nothing has no Dice; beside a row that finds "
-    "something there (Dice 0) it counts 1 in tests and ranks.",
-    "Rank: of a row among all rows by foreground Dice, 1 the best, averaged over patients.",
-)
-FOLDS_POLICY = (
-    "The folds share training cases: their scores are not independent, and the sd over folds understates how much "
-    "another training set would change the result. The tests count patients, not folds, but their p holds for the "
-    "networks that were trained, not for every training."
-)
-VALIDATION_POLICY = (
-    "The validation part is scored, which also chose each run's weights: the values are a little too high, in every "
-    "row alike."
-)
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A row that is in no number.
+
+    Args:
+        case: The row, or the run of it that failed.
+        code: Of the error.
+        text: What was found.
+        remedy: What can be done about it.
+    """
+
+    case: str
+    code: str
+    text: str
+    remedy: str
 
 
 @dataclass(frozen=True)
@@ -55,11 +51,12 @@ class Comparison:
         part: The part of the split that was scored.
         folds: Number of folds; 0 without.
         cases: Number of cases.
-        units: Number of patients among them.
+        units: What the tests count: patients, or cases where no two are of one patient.
         rows: In the order of their names.
         tests: Foreground mean first, then each foreground class.
         failures: Rows that are left out, with the reason.
         beside: Published numbers, and ours.
+        remarks: What the published table says of its numbers, a paragraph each.
         runs: The run folders of each row.
     """
 
@@ -70,8 +67,9 @@ class Comparison:
     units: int
     rows: tuple[ComparedRow, ...]
     tests: tuple[PairedTest, ...]
-    failures: tuple[Finding, ...] = ()
+    failures: tuple[LeftOut, ...] = ()
     beside: tuple[Beside, ...] = ()
+    remarks: tuple[str, ...] = ()
     runs: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
 
     @property
@@ -82,15 +80,25 @@ class Comparison:
     @property
     def policy(self) -> tuple[str, ...]:
         """How the numbers are made, in sentences."""
-        folds = (FOLDS_POLICY,) if self.folds else ()
-        return (*POLICY, *folds, *((VALIDATION_POLICY,) if self.part == "validation" else ()))
+        return policy_of(self.unit, self.part, self.folds > 0)
+
+    @property
+    def unit(self) -> str:
+        """What the tests count: ``patient`` where several cases are of one, else ``case``."""
+        return "patient" if self.units < self.cases else "case"
+
+    @property
+    def alone(self) -> tuple[str, ...]:
+        """Rows that no published number fits; none where nothing is set beside."""
+        fitted = {each.row for each in self.beside}
+        return tuple(row.name for row in self.rows if row.name not in fitted) if self.beside else ()
 
     def to_text(self) -> str:
         """Tables for a terminal, at most 100 columns wide."""
         return comparison_text(self)
 
 
-def gather(places: Iterable[str | Path], part: str | None = None, published: Sequence[Published] = ()) -> Comparison:
+def gather(places: Iterable[str | Path], part: str | None = None, published: PublishedTable = NOTHING) -> Comparison:
     """Compare the scored runs in some folders, from these folders alone.
 
     Args:
@@ -106,22 +114,24 @@ def gather(places: Iterable[str | Path], part: str | None = None, published: Seq
     folders = find_runs(places)
     part = part or usual_part(next(iter(folders.values()))[0])
     rows: dict[str, list[ScoredRun]] = {}
-    failures: list[Finding] = []
+    failures: list[LeftOut] = []
     for name, places_of_row in folders.items():
         try:
             rows[name] = _whole([read_run(folder, part) for folder in places_of_row], name)
         except InputError as error:
             if error.code != "RUN_UNSCORED":
                 raise
-            failures.append(Finding(name, "RUN_UNSCORED", f"{Path(error.case).name}: {error.problem}"))
+            run = Path(error.case).name
+            text = error.problem if name.endswith(run) else f"{run}: {error.problem}"
+            failures.append(LeftOut(name, error.code, text, error.remedy))
             unscored = error
     if not rows:
         raise unscored
     comparison = compare_runs(rows, part, failures)
-    return replace(comparison, beside=set_beside(published, comparison.rows))
+    return replace(comparison, beside=set_beside(published.numbers, comparison.rows), remarks=published.remarks)
 
 
-def compare_runs(rows: Mapping[str, Sequence[ScoredRun]], part: str, failures: Sequence[Finding] = ()) -> Comparison:
+def compare_runs(rows: Mapping[str, Sequence[ScoredRun]], part: str, failures: Sequence[LeftOut] = ()) -> Comparison:
     """Compare rows, each given by its runs.
 
     Raises:
@@ -149,8 +159,7 @@ def _whole(runs: Sequence[ScoredRun], name: str) -> list[ScoredRun]:
     """The runs of a row, if they are all of its folds."""
     folds = runs[0].fold[1] if runs[0].fold else 1
     if len(runs) < folds:
-        problem = f"{len(runs)} of {folds} folds are there"
-        raise InputError("RUN_UNSCORED", name, problem, "repeat the command that trained it")
+        raise InputError("RUN_UNSCORED", name, f"{len(runs)} of {folds} folds are there", TRAIN_FIRST)
     return list(runs)
 
 

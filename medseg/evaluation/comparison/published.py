@@ -6,10 +6,12 @@ import csv
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 from medseg.errors import DatasetError, InputError
-from medseg.evaluation.comparison.row import SHOWN, TRAINING, ComparedRow
+from medseg.evaluation.comparison.row import TRAINING, ComparedRow
+from medseg.evaluation.comparison.runs import SHOWN
 
 COLUMNS = ("row", "class", "metric", "value")
 METRICS = (*SHOWN, "loss", *TRAINING[1:])
@@ -34,6 +36,23 @@ class Published:
 
 
 @dataclass(frozen=True)
+class PublishedTable:
+    """Published numbers, and what their table says of them.
+
+    Args:
+        numbers: In the table's order.
+        remarks: Its comments (source, conventions, caveats), a paragraph each.
+    """
+
+    numbers: tuple[Published, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+NOTHING = PublishedTable()
+"""Where nothing is to be set beside."""
+
+
+@dataclass(frozen=True)
 class Beside:
     """A published number, and ours; nan where there is none.
 
@@ -52,8 +71,8 @@ class Beside:
     pooled: float
 
 
-def read_published(path: str | Path) -> tuple[Published, ...]:
-    """A table with the columns row, class, metric and value; lines that begin with ``#`` are comments.
+def read_published(path: str | Path) -> PublishedTable:
+    """A table with the columns row, class, metric and value; lines that begin with ``#`` are remarks on it.
 
     Raises:
         InputError: INPUT_MISSING, there is no such file.
@@ -63,25 +82,31 @@ def read_published(path: str | Path) -> tuple[Published, ...]:
     if not file.is_file():
         raise InputError("INPUT_MISSING", file, "there is no such file", "correct the path")
     try:
-        lines = [line for line in file.read_text(encoding="utf-8-sig").splitlines() if not line.startswith("#")]
-        reader = csv.DictReader([line for line in lines if line.strip()], strict=True)
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        reader = csv.DictReader([line for line in lines if line.strip() and not line.startswith("#")], strict=True)
         if tuple(reader.fieldnames or ()) != COLUMNS:
             raise _invalid(file, f"its columns are {', '.join(reader.fieldnames or ())}")
-        return tuple(_published(cells, file) for cells in reader)
+        return PublishedTable(tuple(_published(cells, file) for cells in reader), _remarks(lines))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise _invalid(file, str(error)) from error
 
 
-def set_beside(table: Iterable[Published], rows: Iterable[ComparedRow]) -> tuple[Beside, ...]:
+def set_beside(numbers: Iterable[Published], rows: Iterable[ComparedRow]) -> tuple[Beside, ...]:
     """Each published number with each of our rows that it fits; once, alone, where it fits none."""
     rows = tuple(rows)
     found: list[Beside] = []
-    for number in table:
+    for number in numbers:
         fitting = [row for row in rows if _fits(number, row)]
         found += [_beside(number, row) for row in fitting] or [
             Beside(number, "", number.class_name, math.nan, math.nan)
         ]
     return tuple(found)
+
+
+def _remarks(lines: Iterable[str]) -> tuple[str, ...]:
+    """Comments without their sign; lines that follow each other are one paragraph, which an empty one ends."""
+    said = [line.lstrip("#").strip() if line.startswith("#") else "" for line in lines]
+    return tuple(" ".join(together) for is_said, together in groupby(said, bool) if is_said)
 
 
 def _published(cells: Mapping[str, str], file: Path) -> Published:

@@ -1,7 +1,8 @@
-"""A comparison as files: comparison.csv, comparison.json and comparison.html."""
+"""A comparison as files: comparison.csv, comparison.json, comparison.html and comparison.png."""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -13,23 +14,44 @@ from typing import Any
 
 from medseg.evaluation.comparison.gather import Comparison
 from medseg.evaluation.comparison.page import comparison_page
-from medseg.evaluation.comparison.row import SHOWN, TRAINING, MetricSpread
+from medseg.evaluation.comparison.pictures import draw_pictures
+from medseg.evaluation.comparison.row import TRAINING, MetricSpread
+from medseg.evaluation.comparison.runs import SHOWN
 from medseg.evaluation.records import versions
-from medseg.files import write_text
+from medseg.files import write_text, write_whole
 
 SPREAD = tuple(item.name for item in fields(MetricSpread))
 
 
-def write_comparison(comparison: Comparison, folder: Path) -> None:
-    """Write the three files into ``folder``, which is made where needed; the same comparison gives the same bytes.
+def write_comparison(comparison: Comparison, folder: Path, data: str | Path | None = None) -> tuple[Path, ...]:
+    """Write the files into ``folder``, which is made where needed; the same comparison gives the same bytes.
+
+    Where the examples cannot be drawn, the page says why, and comparison.png of an earlier call is removed.
+
+    Args:
+        comparison: To be written.
+        folder: Where to.
+        data: The data set, where it is no longer where it was in training.
+
+    Returns:
+        The files.
 
     Raises:
         OutputError: The folder cannot be written to.
     """
-    write_text(_csv(comparison), folder / "comparison.csv")
+    names = ("comparison.csv", "comparison.json", "comparison.html")
+    table, record, html = (folder / name for name in names)
+    pictures, picture = draw_pictures(comparison, data), folder / "comparison.png"
+    write_text(_csv(comparison), table)
     text = json.dumps(to_record(comparison), indent=1, ensure_ascii=False, allow_nan=False)
-    write_text(text + "\n", folder / "comparison.json")
-    write_text(comparison_page(comparison), folder / "comparison.html")
+    write_text(text + "\n", record)
+    write_text(comparison_page(comparison, pictures), html)
+    if pictures.examples:
+        write_whole(picture, lambda file: file.write(pictures.examples))
+        return table, record, html, picture
+    with contextlib.suppress(OSError):  # Not there, most often; a picture of other rows is better gone than kept.
+        picture.unlink()
+    return table, record, html
 
 
 def to_record(comparison: Comparison) -> dict[str, Any]:
@@ -40,11 +62,12 @@ def to_record(comparison: Comparison) -> dict[str, Any]:
         "part": comparison.part,
         "folds": comparison.folds,
         "cases": comparison.cases,
-        "patients": comparison.units,
+        "patients": comparison.units if comparison.unit == "patient" else None,
         "policy": list(comparison.policy),
         "rows": [_plain({**asdict(row), "parts": sorted(row.parts)}) for row in comparison.rows],
         "tests": [_plain(asdict(test)) for test in comparison.tests],
         "published": [_plain(asdict(each)) for each in comparison.beside],
+        "published_remarks": list(comparison.remarks),
         "left_out": [asdict(failure) for failure in comparison.failures],
     }
 

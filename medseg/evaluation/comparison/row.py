@@ -12,12 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.evaluation.comparison.runs import ScoredRun, config_value
+from medseg.evaluation.comparison.runs import SHOWN, ScoredRun, config_value
 from medseg.evaluation.metrics import score
 from medseg.evaluation.tables import FOREGROUND
-
-SHOWN = ("dice", "iou", "precision", "recall", "accuracy")
-"""The metrics of a comparison."""
 
 ALL_CLASSES = "all classes"
 TRAINING = ("val_loss", "epochs", "best_epoch", "seconds", "parameters")

@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
-import hashlib
-import json
 import math
-import re
-from collections.abc import Iterable, Mapping, Sequence
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.data.case import distinct_names, natural_order
-from medseg.data.splits import Split, read_split
-from medseg.errors import DatasetError, InputError, first_line
+from medseg.errors import InputError, first_line
+from medseg.evaluation.comparison.folders import (
+    RECORD_NAME,
+    SCORED_NAME,
+    fold_of,
+    is_scored,
+    read_table,
+    unreadable,
+    usual_part,
+)
 
-SCORED_NAME = "scored.json"
-"""In a folder of scores: what was scored, by which weights; written last, so that it stands for a whole folder."""
+EVALUATION_NAME = "evaluation.json"
 
-_FOLD = re.compile(r"fold (\d+) of (\d+)")
-_FOLD_FOLDER = re.compile(r"fold\d+")
+SHOWN = ("dice", "iou", "precision", "recall", "accuracy")
+"""The metrics of a comparison."""
+
+TRAIN_FIRST = "repeat the command that trained it: what is missing is trained, what was interrupted goes on"
+"""What to do about a run that is not ready to be scored."""
+
+_DAMAGES = (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, csv.Error)
 
 
 @dataclass(frozen=True)
@@ -74,49 +85,6 @@ class ScoredRun:
     training: Training
 
 
-def find_runs(places: Iterable[str | Path]) -> dict[str, list[Path]]:
-    """The run folders at or up to two levels below each place, by the name of their row.
-
-    A run in a folder `fold1`, `fold2` … belongs to the row of the folder above.
-
-    Raises:
-        InputError: RUN_NOT_FOUND, there is no run in a place.
-    """
-    rows: dict[Path, list[Path]] = {}
-    for folder in run_folders(places):
-        owner = folder.parent if _FOLD_FOLDER.fullmatch(folder.name) else folder
-        rows.setdefault(owner, []).append(folder)
-    names = distinct_names([(owner.name, f"{owner.parent.name}/{owner.name}", str(owner)) for owner in rows])
-    return dict(zip(names, rows.values(), strict=True))
-
-
-def run_folders(places: Iterable[str | Path]) -> list[Path]:
-    """The run folders at or up to two levels below each place, each once.
-
-    Raises:
-        InputError: RUN_NOT_FOUND, there is no run in a place.
-    """
-    folders: dict[Path, None] = {}
-    for place in places:
-        found = runs_below(Path(place).resolve())
-        if not found:
-            raise InputError(
-                "RUN_NOT_FOUND", place, "no trained run is there", "give folders that medseg train or compare made"
-            )
-        folders.update(dict.fromkeys(found))
-    return list(folders)
-
-
-def runs_below(place: Path, depth: int = 2) -> list[Path]:
-    """The run folders at or up to ``depth`` levels below a place, sorted by name; none where there is no such place."""
-    if (place / "run.json").is_file() and (place / "configs").is_dir():
-        return [place]
-    if depth == 0 or not place.is_dir():
-        return []
-    below = sorted((path for path in place.iterdir() if path.is_dir()), key=lambda path: natural_order(path.name))
-    return [folder for path in below for folder in runs_below(path, depth - 1)]
-
-
 def read_run(folder: Path, part: str) -> ScoredRun:
     """What a run's folder says of it, with its scores on ``part``.
 
@@ -124,62 +92,9 @@ def read_run(folder: Path, part: str) -> ScoredRun:
         InputError: RUN_UNSCORED, the part was not scored to its end, or by other weights than the run has.
         DatasetError: RUN_UNREADABLE, a file is damaged.
     """
-    scores = folder / f"scores_{part}"
     if not is_scored(folder, part):
-        has_scores = (scores / SCORED_NAME).is_file()
-        problem = f"its {part} part " + (
-            "was scored by other weights than it has now" if has_scores else "has no scores"
-        )
-        raise InputError("RUN_UNSCORED", folder, problem, "repeat the command that trained it, or give --data")
-    try:
-        return _read(folder, scores)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, csv.Error) as error:
-        raise DatasetError(
-            "RUN_UNREADABLE", folder, first_line(error), f"delete its scores_{part} and score it again"
-        ) from error
-
-
-def is_scored(folder: Path, part: str) -> bool:
-    """Whether the part was scored to its end, by the weights that the run has now.
-
-    Raises:
-        DatasetError: RUN_UNREADABLE.
-    """
-    scored, weights = folder / f"scores_{part}" / SCORED_NAME, folder / "models" / "model.pt"
-    if not scored.is_file() or not weights.is_file():
-        return False
-    return bool(read_table(scored).get("weights_sha256") == hashlib.sha256(weights.read_bytes()).hexdigest())
-
-
-def split_of(folder: Path) -> Split:
-    """The split that a run was trained on.
-
-    Raises:
-        DatasetError: RUN_UNREADABLE.
-    """
-    try:
-        return read_split(folder / "configs" / "split.json")
-    except DatasetError as error:
-        raise _unreadable(error.case, error.problem) from error
-
-
-def fold_of(folder: Path) -> tuple[int, int] | None:
-    """Which fold of how many a run was trained on, as its split says.
-
-    Raises:
-        DatasetError: RUN_UNREADABLE.
-    """
-    found = _FOLD.match(split_of(folder).how) if (folder / "configs" / "split.json").is_file() else None
-    return (int(found[1]), int(found[2])) if found else None
-
-
-def usual_part(folder: Path) -> str:
-    """The part of a run's split that is scored where nothing else is said: what its fold held out, else the test.
-
-    Raises:
-        DatasetError: RUN_UNREADABLE.
-    """
-    return "validation" if fold_of(folder) else "test"
+        raise _unscored(folder, part)
+    return _read(folder, folder / f"scores_{part}")
 
 
 def config_value(config: Mapping[str, Any], key: str) -> Any:
@@ -191,37 +106,83 @@ def config_value(config: Mapping[str, Any], key: str) -> Any:
 
 
 def _read(folder: Path, scores: Path) -> ScoredRun:
-    record, evaluation = read_table(folder / "run.json"), read_table(scores / "evaluation.json")
-    scored = read_table(scores / SCORED_NAME)
-    by_case: dict[str, dict[int, dict[str, float]]] = {}
-    for row in evaluation["cases"]:
-        by_case.setdefault(row["case"], {})[row["value"]] = {key: _float(v) for key, v in row["scores"].items()}
-    confusions = evaluation["confusion"]["per_case"]
+    with _reading(folder / RECORD_NAME) as record:
+        bundle, form = str(record["bundle"]), record.get("form")
+        overrides = {**record.get("overrides", {}), **({"form": form} if form else {})}
+    with _reading(scores / EVALUATION_NAME) as evaluation:
+        labels = {int(value): str(name) for value, name in evaluation["labels"].items()}
+        by_case, confusions = _by_case(evaluation["cases"]), evaluation["confusion"]["per_case"]
+        tables = {case: np.array(table, dtype=np.int64) for case, table in confusions.items()}
+        _check_whole(labels, by_case, tables)
+    with _reading(scores / SCORED_NAME) as scored:
+        groups = {case: str(group) for case, group in scored["groups"].items()}
+        best_epoch, parameters = _float(scored["best_epoch"]), _float(scored["parameters"])
     return ScoredRun(
         folder=folder,
-        bundle=str(record["bundle"]),
+        bundle=bundle,
         config=read_table(folder / "configs" / "train.json"),
-        overrides={**record.get("overrides", {}), **({"form": record["form"]} if record.get("form") else {})},
+        overrides=overrides,
         fold=fold_of(folder),
-        labels={int(value): name for value, name in evaluation["labels"].items()},
+        labels=labels,
         scores=by_case,
-        confusions={case: np.array(table, dtype=np.int64) for case, table in confusions.items()},
-        groups=dict(scored["groups"]),
-        training=_training(folder / "logs" / "epochs.csv", scored),
+        confusions=tables,
+        groups=groups,
+        training=_training(folder / "logs" / "epochs.csv", best_epoch, parameters),
     )
 
 
-def _training(log: Path, scored: Mapping[str, Any]) -> Training:
-    with log.open(encoding="utf-8", newline="") as file:
-        epochs = list(csv.DictReader(file))
-    losses = _column(epochs, "val_loss")
-    return Training(
-        val_loss=min(losses, default=math.nan),
-        epochs=max(_column(epochs, "epoch"), default=math.nan),
-        best_epoch=_float(scored["best_epoch"]),
-        seconds=math.fsum(_column(epochs, "seconds")),
-        parameters=_float(scored["parameters"]),
-    )
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[dict[str, Any]]:
+    """What a file holds; what its content lacks becomes an error that names the file."""
+    content = read_table(path)
+    try:
+        yield content
+    except _DAMAGES as error:
+        raise unreadable(path, first_line(error)) from error
+
+
+def _by_case(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[int, dict[str, float]]]:
+    scores: dict[str, dict[int, dict[str, float]]] = {}
+    for row in rows:
+        numbers = {metric: _float(value) for metric, value in row["scores"].items()}
+        scores.setdefault(row["case"], {})[row["value"]] = numbers
+    return scores
+
+
+def _check_whole(
+    labels: Mapping[int, str],
+    scores: Mapping[str, Mapping[int, Mapping[str, float]]],
+    confusions: Mapping[str, NDArray[np.int64]],
+) -> None:
+    """Refuse scores without a number that a comparison takes.
+
+    Raises:
+        ValueError: Saying which is lacking.
+    """
+    if not scores:
+        raise ValueError("it has no cases")
+    for case, of_class in scores.items():
+        for value, metric in product(labels, SHOWN):
+            if metric not in of_class.get(value, {}):
+                raise ValueError(f"case {case} has no {metric} of {labels[value]}")
+        # By reference (rows) and prediction (columns), of which the last is no mask at all.
+        if case not in confusions or confusions[case].shape != (len(labels), len(labels) + 1):
+            raise ValueError(f"case {case} has no table of its voxels by class")
+
+
+def _training(log: Path, best_epoch: float, parameters: float) -> Training:
+    try:
+        with log.open(encoding="utf-8", newline="") as file:
+            epochs = list(csv.DictReader(file))
+        return Training(
+            val_loss=min(_column(epochs, "val_loss"), default=math.nan),
+            epochs=max(_column(epochs, "epoch"), default=math.nan),
+            best_epoch=best_epoch,
+            seconds=math.fsum(_column(epochs, "seconds")),
+            parameters=parameters,
+        )
+    except _DAMAGES as error:
+        raise unreadable(log, first_line(error)) from error
 
 
 def _column(epochs: Sequence[Mapping[str, str]], name: str) -> list[float]:
@@ -234,21 +195,13 @@ def _float(value: float | None) -> float:
     return math.nan if value is None else float(value)
 
 
-def read_table(path: Path) -> dict[str, Any]:
-    """What a file of a run holds.
-
-    Raises:
-        DatasetError: RUN_UNREADABLE, it is missing or damaged.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise _unreadable(path, first_line(error)) from error
-    if not isinstance(content, dict):
-        raise _unreadable(path, "not a table of settings")
-    return content
-
-
-def _unreadable(path: object, problem: str) -> DatasetError:
-    remedy = "of scores: delete its folder and score the run again; else restore the file, or train the run anew"
-    return DatasetError("RUN_UNREADABLE", path, problem, remedy)
+def _unscored(folder: Path, part: str) -> InputError:
+    """That a run has no scores of a part that count, and what gives them."""
+    if not (folder / "models" / "model.pt").is_file():
+        return InputError("RUN_UNSCORED", folder, "its training has kept no weights", TRAIN_FIRST)
+    has_scores = (folder / f"scores_{part}" / SCORED_NAME).is_file()
+    lacking = "was scored by other weights than it has now" if has_scores else "has no scores"
+    data = read_table(folder / RECORD_NAME).get("data")
+    words = ["medseg", "compare", str(folder), "--data", data if isinstance(data, str) else "DATA"]
+    words += [] if part == usual_part(folder) else ["--part", part]
+    return InputError("RUN_UNSCORED", folder, f"its {part} part {lacking}", f"score it: {shlex.join(words)}")

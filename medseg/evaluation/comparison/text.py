@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from medseg.evaluation.comparison.paired import PairedTest
 from medseg.evaluation.comparison.published import Beside
-from medseg.evaluation.comparison.row import SHOWN, ComparedRow
+from medseg.evaluation.comparison.row import ComparedRow
+from medseg.evaluation.comparison.runs import SHOWN
+from medseg.evaluation.figures.drawing import counted
 from medseg.evaluation.tables import FOREGROUND, WIDTH, number, printable
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 NAME = 28
 TESTS_SHOWN = 20
+NONE = "–"
+NONE_FITS = f"{NONE}: none fits. A row of ours fits a published one if it has all parts of its name, brackets apart."
 
 
 def comparison_text(comparison: Comparison) -> str:
@@ -27,7 +31,7 @@ def comparison_text(comparison: Comparison) -> str:
         *_run_lines(comparison.rows),
         *_class_lines(comparison.rows),
         *_test_lines(comparison),
-        *_beside_lines(comparison.beside),
+        *_beside_lines(comparison),
         *_failure_lines(comparison),
     ]
     return "\n".join(lines) + "\n"
@@ -36,11 +40,9 @@ def comparison_text(comparison: Comparison) -> str:
 def headline(comparison: Comparison) -> str:
     """What was compared, in one sentence."""
     scored = f"{comparison.part} part" + (f" of {comparison.folds} folds" if comparison.folds else "")
-    rows = len(comparison.rows)
-    return (
-        f"{rows} row{'s' * (rows != 1)} of {', '.join(comparison.bundles)}: {scored}, "
-        f"{comparison.cases} cases of {comparison.units} patients"
-    )
+    rows, cases = counted(len(comparison.rows), "row"), counted(comparison.cases, "case")
+    patients = f" of {counted(comparison.units, 'patient')}" if comparison.unit == "patient" else ""
+    return f"{rows} of {', '.join(comparison.bundles)}: {scored}, {cases}{patients}"
 
 
 def seconds_text(seconds: float) -> str:
@@ -157,10 +159,10 @@ def _test_lines(comparison: Comparison) -> Iterator[str]:
     if len(comparison.tests) > len(shown):
         yield f"  and {len(comparison.tests) - len(shown)} more, in comparison.json and comparison.html"
     least = min(test.n for test in comparison.tests)
+    told = f"n: {comparison.unit}s. Of {counted(least, comparison.unit)} no p before correction is below"
     yield from _wrapped(
         "p: Wilcoxon's signed-rank test, corrected by Holm over the pairs of a measure; interval: 95 %, bootstrap; "
-        f"n: patients. Of {least} patients no p before correction is below {2 / 2.0**least:.2g}."
-        + (" Folds share training cases." if comparison.folds else "")
+        f"{told} {2 / 2.0**least:.2g}." + (" Folds share training cases." if comparison.folds else "")
     )
 
 
@@ -181,19 +183,38 @@ def _test_line(test: PairedTest) -> str:
     return f"  {pair:55} {test.n:>4}  {_signed(test.median_difference)} {interval:16} {p_text(test.p_holm):>8}"
 
 
-def _beside_lines(beside: Sequence[Beside]) -> Iterator[str]:
-    if not beside:
+def beside_groups(comparison: Comparison) -> list[tuple[str, str, list[Beside]]]:
+    """Published row, our row and their numbers; a name is empty where none fits, last of them ours without a match."""
+    groups: dict[tuple[str, str], list[Beside]] = {}
+    for each in comparison.beside:
+        groups.setdefault((each.published.row, each.row), []).append(each)
+    groups |= {("", row): [] for row in comparison.alone}
+    return [(*names, numbers) for names, numbers in groups.items()]
+
+
+def _beside_lines(comparison: Comparison) -> Iterator[str]:
+    if not comparison.beside:
         return
     yield ""
     yield f"{'Beside the published':62} {' our mean ':─^18} {' our pooled ':─^18}"
     ours = f"{'value':>8} {'differs':>9}"
-    yield f"{'row':26} {'class':13} {'metric':10} {'published':>10} {ours} {ours}"
-    for each in beside:
-        published, mean, differs, pooled, pooled_differs = beside_cells(each)
-        yield (
-            f"{_cut(each.row or each.published.row, 26):26} {_cut(each.class_name, 13):13} "
-            f"{each.published.metric:10} {published:>10} {mean:>8} {differs:>9} {pooled:>8} {pooled_differs:>9}"
-        )
+    yield f"{'published row → our row':40} {'metric':10} {'published':>10} {ours} {ours}"
+    groups = beside_groups(comparison)
+    for theirs, our, numbers in groups:
+        yield f"{_cut(theirs, 56) or NONE} → {_cut(our, 40) or NONE}"
+        yield from (_beside_line(each) for each in numbers)
+    if not all(theirs and our for theirs, our, _ in groups):
+        yield NONE_FITS
+    for remark in comparison.remarks:
+        yield from _wrapped(remark)
+
+
+def _beside_line(each: Beside) -> str:
+    published, mean, differs, pooled, pooled_differs = beside_cells(each)
+    return (
+        f"  {_cut(each.class_name, 38):38} {each.published.metric:10} {published:>10} "
+        f"{mean:>8} {differs:>9} {pooled:>8} {pooled_differs:>9}"
+    )
 
 
 def _failure_lines(comparison: Comparison) -> Iterator[str]:
@@ -202,6 +223,15 @@ def _failure_lines(comparison: Comparison) -> Iterator[str]:
         yield f"Left out: {len(comparison.failures)}"
         for failure in comparison.failures:
             yield from _wrapped(f"{failure.case}: {failure.code}: {failure.text}", "- ")
+            yield from _remedy_lines(failure.remedy)
+
+
+def _remedy_lines(remedy: str) -> list[str]:
+    """On lines of their own and with paths whole, for it may be a command to copy."""
+    wrapper = textwrap.TextWrapper(
+        WIDTH, initial_indent="  ", subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
+    return wrapper.wrap(printable(remedy))
 
 
 def _spread(mean: float, sd: float) -> str:

@@ -76,9 +76,29 @@ def spread(files: ExampleFiles, labels: Labels, count: int) -> list[str]:
             truth, predictions, _ = files.read_masks(case)
             dices = [foreground_dice(prediction, truth, labels) for prediction in predictions]
             means.append((-fmean(0.0 if math.isnan(dice) else dice for dice in dices), case))
-    means.sort()
-    ranks = sorted({round(rank) for rank in np.linspace(0, len(means) - 1, min(count, len(means)))})
-    return [means[rank][1] for rank in ranks]
+    return _evenly(means, count)
+
+
+def spread_by_scores(networks: Sequence[Sequence[Row]], files: ExampleFiles, count: int) -> list[str]:
+    """As ``spread``, by the scores that each network's masks were given; no mask is read.
+
+    Cases without a score by every network are left out.
+
+    Args:
+        networks: The scores of each network.
+        files: With the masks of all of them.
+        count: How many cases.
+    """
+    found = [dict(ranked(rows, files)) for rows in networks]
+    shared = [case for case in found[0] if all(case in scores for scores in found)]
+    return _evenly([(-fmean(scores[case] for scores in found), case) for case in shared], count)
+
+
+def _evenly(means: Sequence[tuple[float, str]], count: int) -> list[str]:
+    """``count`` cases at even steps from the lowest number to the highest."""
+    ordered = sorted(means)
+    ranks = sorted({round(rank) for rank in np.linspace(0, len(ordered) - 1, min(count, len(ordered)))})
+    return [ordered[rank][1] for rank in ranks]
 
 
 def foreground_dice(prediction: NDArray, truth: NDArray, labels: Labels) -> float:

@@ -19,11 +19,15 @@ from medseg.evaluation.figures.drawing import (
     LINE_COLOURS,
     PART_COLOURS,
     SOFT,
+    add_key,
     counted,
+    draw_bars,
+    name_axes,
     plot_figure,
     shortened,
     style_plot,
     whole_ticks,
+    with_median,
 )
 from medseg.evaluation.figures.logs import Batch, read_batches, read_epochs
 
@@ -43,6 +47,9 @@ DROP_SHARE = 0.8
 
 LOG_SCALE_FROM = 20.0
 """Losses that differ by more than this factor are drawn on a logarithmic axis."""
+
+LOSS_ROOM = 1.06
+"""An axis of losses from 0 ends this many times the highest: its point is to be seen whole."""
 
 MOST_POINTS = 25
 BINS = 30
@@ -80,7 +87,7 @@ def epoch_curves(log: str | Path | Epochs, select_by: str | None = None) -> Figu
         _draw_curves(axes, rows, keys)
         _mark_epochs(axes, best, drops)
         _scale(axes, name)
-    _add_key(figure, best, drops)
+    _add_legend(figure, best, drops)
     return figure
 
 
@@ -113,12 +120,11 @@ def network_curves(logs: Mapping[str, str | Path | Epochs], column: str = "val_l
                 label=shortened(name),
             )
     style_plot(axes)
-    axes.set_xlabel("epoch (circle: best)", color=INK, fontsize=9)
+    name_axes(axes, x="epoch (circle: best)")
     axes.xaxis.set_major_locator(whole_ticks())
-    if axes.lines:
-        if "loss" in column:
-            _scale_loss(axes, *_range(axes.lines))
-        figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9, labelcolor=INK)
+    if axes.lines and "loss" in column:
+        _scale_loss(axes, *_range(axes.lines))
+    add_key(figure, list(axes.lines), columns=3)
     return figure
 
 
@@ -145,24 +151,16 @@ def loss_histograms(batches: str | Path | Sequence[Batch]) -> Figure:
         axes = figure.add_subplot(1, len(shown), index + 1)
         _draw_losses(axes, part, values, edges)
         if is_cut:
-            axes.set_xlabel(f"{axes.get_xlabel()}; last bar: ≥ {edges[-2]:.3g}", color=INK, fontsize=9)
+            name_axes(axes, x=f"{axes.get_xlabel()}; last bar: ≥ {edges[-2]:.3g}")
     figure.axes[0].set_ylabel("batches", color=INK, fontsize=9)
     return figure
 
 
 def _draw_losses(axes: Axes, part: str, values: NDArray, edges: NDArray) -> None:
     known = values[np.isfinite(values)]
-    axes.hist(np.minimum(known, edges[-1]), bins=edges.tolist(), color=PART_COLOURS[part], edgecolor="white", lw=0.5)
     left_out = f", {values.size - known.size} not finite" if known.size < values.size else ""
-    axes.set_title(f"{part} (n = {values.size}{left_out})", fontsize=10, color=INK)
-    axes.set_xlabel("loss", color=INK, fontsize=9)
-    if known.size:
-        middle = float(np.median(known))
-        axes.axvline(min(middle, edges[-1]), color=INK, lw=1.2, ls="--")
-        axes.set_xlabel(f"loss; dashed: median {middle:.3g}", color=INK, fontsize=9)
-    axes.yaxis.set_major_locator(whole_ticks())
-    axes.set_xlim(edges[0], edges[-1])
-    style_plot(axes)
+    draw_bars(axes, known, edges, PART_COLOURS[part])
+    name_axes(axes, f"{part} (n = {values.size}{left_out})", with_median("loss", known, ".3g"))
 
 
 def _loss_edges(values: NDArray) -> tuple[NDArray, bool]:
@@ -234,8 +232,7 @@ def _scale(axes: Axes, name: str) -> None:
     elif low >= 0 and 0.9 < high <= 1:
         axes.set_ylim(max(0.0, low - 0.05 * (1 - low)), 1.0)
     mean = ", mean over the foreground classes" if name in ("Dice", "IoU") else ""
-    axes.set_title(f"{name}{mean}", fontsize=10, color=INK)
-    axes.set_xlabel("epoch", color=INK, fontsize=9)
+    name_axes(axes, f"{name}{mean}", "epoch")
     axes.xaxis.set_major_locator(whole_ticks())
 
 
@@ -247,7 +244,7 @@ def _scale_loss(axes: Axes, low: float, high: float) -> None:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.set_ylabel("logarithmic", color=SOFT, fontsize=8)
     elif low >= 0:
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, high * LOSS_ROOM or 1.0)
 
 
 def _range(lines: Iterable[Line2D]) -> tuple[float, float]:
@@ -260,7 +257,7 @@ def _curves(axes: Axes) -> list[Line2D]:
     return [line for line in axes.lines if not str(line.get_label()).startswith("_")]
 
 
-def _add_key(figure: Figure, best: int | None, drops: Sequence[int]) -> None:
+def _add_legend(figure: Figure, best: int | None, drops: Sequence[int]) -> None:
     parts = {str(line.get_label()): line for axes in figure.axes for line in _curves(axes)}
     keys = [
         Line2D([], [], color=PART_COLOURS[part], lw=1.6, marker=line.get_marker(), markersize=3.5, label=part)  # type: ignore[arg-type]
@@ -268,7 +265,4 @@ def _add_key(figure: Figure, best: int | None, drops: Sequence[int]) -> None:
     ]
     keys += [Line2D([], [], color=INK, lw=1.1, ls="--", label="best epoch")] if best is not None else []
     keys += [Line2D([], [], color=SOFT, lw=0.9, ls=":", label="learning rate falls")] if drops else []
-    if keys:
-        figure.legend(
-            handles=keys, loc="outside lower center", ncols=len(keys), frameon=False, fontsize=9, labelcolor=INK
-        )
+    add_key(figure, keys)

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
@@ -186,8 +187,51 @@ def plot_figure(width_inches: float, height_inches: float, title: str) -> Figure
 
 
 def whole_ticks() -> MaxNLocator:
-    """Ticks at whole numbers, in steps of 1, 2, 5, 10 …."""
-    return MaxNLocator(nbins=6, integer=True, steps=[1, 2, 5, 10])
+    """Ticks at whole numbers, in steps of 1, 2, 5, 10 …; around a single number, that one."""
+    # Asked for two ticks, as by default, it would put broken numbers around a single one.
+    return MaxNLocator(nbins=6, integer=True, steps=[1, 2, 5, 10], min_n_ticks=1)
+
+
+def name_axes(axes: Axes, title: str = "", x: str = "", y: str = "") -> None:
+    """A panel's heading and the words at its axes; what is empty stays as it is."""
+    if title:
+        axes.set_title(title, fontsize=10, color=INK)
+    if x:
+        axes.set_xlabel(x, fontsize=9, color=INK)
+    if y:
+        axes.set_ylabel(y, fontsize=9, color=INK)
+
+
+def draw_bars(axes: Axes, values: NDArray, edges: NDArray, colour: str) -> None:
+    """How many values lie between each two edges, those beyond the last in the last bar; dashed: their median."""
+    axes.hist(np.minimum(values, edges[-1]), bins=edges.tolist(), color=colour, edgecolor="white", lw=0.5)
+    if values.size:
+        axes.axvline(min(float(np.median(values)), edges[-1]), color=INK, lw=1.2, ls="--")
+    axes.set_xlim(edges[0], edges[-1])
+    axes.yaxis.set_major_locator(whole_ticks())
+    style_plot(axes)
+
+
+def with_median(name: str, values: NDArray, form: str) -> str:
+    """The name of what bars show, with the median; the name alone where there are no values.
+
+    >>> with_median("loss", np.asarray([1.0, 2.0]), ".3f")
+    'loss; dashed: median 1.500'
+    """
+    return f"{name}; dashed: median {float(np.median(values)):{form}}" if values.size else name
+
+
+def add_key(figure: Figure, handles: Sequence[Line2D], columns: int | None = None) -> None:
+    """What each line of a plot is, below the panels; nothing where there are no lines."""
+    if handles:
+        figure.legend(
+            handles=list(handles),
+            loc="outside lower center",
+            ncols=columns or len(handles),
+            frameon=False,
+            fontsize=9,
+            labelcolor=INK,
+        )
 
 
 def style_plot(axes: Axes, grid: str = "y") -> None:

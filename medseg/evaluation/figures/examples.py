@@ -48,6 +48,8 @@ OUTLINE = -1
 MOST_CLASSES = 6
 """Classes with a column of their own; of more, those with the largest area in the slice."""
 
+LONGEST_HEADING = 26
+
 Window = tuple[float, float]
 
 
@@ -141,7 +143,7 @@ def draw_networks(
     for case in cases or spread(files, labels, count):
         with contextlib.suppress(ImageError):
             drawn.append((shortened(case, 50), files.read(case)))
-    return _rows_figure(drawn, labels, [shortened(name, 24) for name in names], with_dice=True)
+    return _rows_figure(drawn, labels, _told_apart(names), with_dice=True)
 
 
 def class_columns(
@@ -184,6 +186,14 @@ def class_columns(
     differs = np.asarray(masks[0] != masks[1], dtype=np.uint8)
     draw_mask(panels[1][0], plane, differs, {1: ("differs", WRONG_COLOUR)})
     return figure
+
+
+def _told_apart(names: Sequence[str]) -> list[str]:
+    """Names that fit above a column; numbered in their order where cut ones would be alike."""
+    short = [shortened(name, LONGEST_HEADING) for name in names]
+    if len(set(short)) == len(short):
+        return short
+    return [f"{place}: {shortened(name, LONGEST_HEADING - 4)}" for place, name in enumerate(names, start=1)]
 
 
 def truth_of(plane: Plane) -> NDArray:

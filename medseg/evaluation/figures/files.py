@@ -153,7 +153,7 @@ def find_examples(
 
 def examples_of_dataset(
     data: str | Path,
-    masks: Iterable[str | Path],
+    masks: Iterable[str | Path | Sequence[str | Path]],
     labels: Mapping[int, str],
     renamed: Mapping[int, int] | None = None,
 ) -> ExampleFiles:
@@ -161,7 +161,7 @@ def examples_of_dataset(
 
     Args:
         data: A data set in any layout that ``medseg.data.cases`` knows.
-        masks: Folders that ``medseg predict`` filled.
+        masks: For each network the folder that ``medseg predict`` filled, or those of its folds.
         labels: Name of each value.
         renamed: Values of the references, and what they are read as.
 
@@ -171,9 +171,11 @@ def examples_of_dataset(
     """
     cases = open_dataset(data).cases
     found = []
-    for folder in map(Path, masks):
+    for folders in masks:
         by_name = {
-            (path.parent.relative_to(folder) / image_stem(path)).as_posix(): path for path in find_images(folder)
+            (path.parent.relative_to(folder) / image_stem(path)).as_posix(): path
+            for folder in map(Path, [folders] if isinstance(folders, str | Path) else folders)
+            for path in find_images(folder)
         }
         named = {case.id: _named(by_name, case.id) for case in cases}
         found.append({case: path for case, path in named.items() if path is not None})

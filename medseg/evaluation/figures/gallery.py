@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from matplotlib.figure import Figure
 
-from medseg.data.splits import PARTS
-from medseg.errors import DatasetError, InputError, MedsegError, first_line
+from medseg.errors import InputError, MedsegError
 from medseg.evaluation.figures.cases import overlay
-from medseg.evaluation.figures.choice import Judged, ranked, read_chosen
+from medseg.evaluation.figures.choice import Judged, ranked, read_chosen, spread_by_scores
 from medseg.evaluation.figures.curves import epoch_curves, loss_histograms
 from medseg.evaluation.figures.drawing import to_png
 from medseg.evaluation.figures.examples import class_columns, draw_examples, draw_networks
 from medseg.evaluation.figures.files import ExampleFiles, examples_of_dataset, find_examples
 from medseg.evaluation.figures.logs import BATCHES_NAME, EPOCHS_NAME
+from medseg.evaluation.figures.parts import PartScores, data_of, no_run, read_part, read_parts, renamed_by, train_config
 from medseg.evaluation.figures.scores import Scores, rows_of, sample_curves, sample_distributions, score_histogram
-from medseg.evaluation.records import read_cases
-from medseg.evaluation.tables import Row, number
+from medseg.evaluation.tables import number
 from medseg.files import write_whole
 
 SCORE_FIGURES: dict[str, Callable[[Scores], Figure]] = {
@@ -32,6 +30,11 @@ SCORE_FIGURES: dict[str, Callable[[Scores], Figure]] = {
     "sample_distributions": sample_distributions,
 }
 """What is drawn of any cases.csv."""
+
+EXAMPLE_FIGURES = ("examples", "classes")
+NO_BATCHES = f"the training kept no {BATCHES_NAME}"
+NO_SCORES = "no part of the split is scored, or none has a foreground class"
+ONE_CLASS = "there is one foreground class: it is in the examples"
 
 
 @dataclass(frozen=True)
@@ -47,17 +50,6 @@ class FigureFiles:
     left_out: Mapping[str, str]
 
 
-@dataclass(frozen=True)
-class PartScores:
-    """The scores of one part of a run's split, and where its masks lie."""
-
-    part: str
-    labels: Mapping[int, str]
-    rows: tuple[Row, ...]
-    settings: Mapping[str, str]
-    masks: Path
-
-
 def training_figures(run: str | Path) -> dict[str, Figure]:
     """How a run was trained: ``epochs``, and ``batch_losses`` where every batch's loss was written down.
 
@@ -68,11 +60,7 @@ def training_figures(run: str | Path) -> dict[str, Figure]:
         InputError: RUN_NOT_FOUND, the folder holds no log.
         DatasetError: A log is damaged.
     """
-    logs = Path(run) / "logs"
-    if not (logs / EPOCHS_NAME).is_file():
-        raise _no_run(run, f"there is no logs/{EPOCHS_NAME}")
-    figures = {"epochs": epoch_curves(logs, _train_config(Path(run)).get("select_by"))}
-    return figures | ({"batch_losses": loss_histograms(logs)} if (logs / BATCHES_NAME).is_file() else {})
+    return _epochs(Path(run)) | _batch_losses(Path(run))
 
 
 def score_figures(scores: Scores) -> dict[str, Figure]:
@@ -130,13 +118,16 @@ def write_figures(run: str | Path, folder: str | Path, data: str | Path | None =
     run, folder = Path(run), Path(folder)
     scored = read_parts(run)
     if not scored and not (run / "logs" / EPOCHS_NAME).is_file():
-        raise _no_run(run, "there are neither logs nor scores")
+        raise no_run(run, "there are neither logs nor scores")
     left_out: dict[str, str] = {}
-    figures = _or_reason(partial(training_figures, run), "epochs", left_out)
+    figures = _drawn(partial(_epochs, run), {"epochs": ""}, left_out)
+    figures |= _drawn(partial(_batch_losses, run), {"batch_losses": NO_BATCHES}, left_out)
     rows = [row for each in scored for row in each.rows]
-    figures |= _or_reason(partial(score_figures, rows), "scores", left_out) if rows else {}
+    figures |= _drawn(partial(score_figures, rows), dict.fromkeys(SCORE_FIGURES, NO_SCORES), left_out)
     for each in scored:
-        figures |= _or_reason(partial(_part_figures, run, each, data), _ended("examples", each.part), left_out)
+        names = {_ended("examples", each.part): "", _ended("classes", each.part): ONE_CLASS}
+        figures |= _drawn(partial(_part_figures, run, each, data), names, left_out)
+    left_out |= {} if scored else dict.fromkeys(EXAMPLE_FIGURES, NO_SCORES)
     files = {name: folder / f"{name}.png" for name in figures}
     for name, figure in figures.items():
         write_whole(files[name], partial(_write_png, figure))
@@ -144,7 +135,7 @@ def write_figures(run: str | Path, folder: str | Path, data: str | Path | None =
 
 
 def compared_networks(
-    runs: Mapping[str, str | Path],
+    runs: Mapping[str, str | Path | Sequence[str | Path]],
     part: str = "test",
     data: str | Path | None = None,
     cases: Sequence[str] = (),
@@ -153,7 +144,7 @@ def compared_networks(
     """The same cases by several scored runs, side by side.
 
     Args:
-        runs: Folder of each run, by the name to write above its column.
+        runs: Folder of each run, or the folders of its folds, by the name to write above its column.
         part: Whose masks are drawn.
         data: The data set, where it is no longer where it was in training.
         cases: What to draw; otherwise cases from the highest mean Dice to the lowest.
@@ -163,46 +154,19 @@ def compared_networks(
         InputError: RUN_NOT_FOUND, a run has no scores of the part; EXAMPLES_NONE, no case can be drawn.
         DatasetError: The data set cannot be used.
     """
-    scored = []
-    for run in map(Path, runs.values()):
-        found = [each for each in read_parts(run) if each.part == part]
-        if not found:
-            raise _no_run(run, f"its {part} part has no scores")
-        scored.append(found[0])
-    first = Path(next(iter(runs.values())))
-    labels = scored[0].labels
-    files = examples_of_dataset(data or _data_of(first), [each.masks for each in scored], labels, _renamed(first))
-    return draw_networks(files, list(runs), labels, cases, count)
-
-
-def read_parts(run: Path) -> list[PartScores]:
-    """Every scored part of a run: train, validation, test, then what says no part.
-
-    Raises:
-        DatasetError: A file of scores is damaged.
-    """
-    names = [*(f"scores_{part}" for part in PARTS), "scores"]
-    return [each for name in names if (run / name / "cases.csv").is_file() for each in _read_scores(run / name)]
-
-
-def _read_scores(folder: Path) -> list[PartScores]:
-    """The parts in one folder of scores."""
-    ending = folder.name.partition("_")[2]
-    rows = [replace(row, part=row.part or ending) for row in read_cases(folder)]
-    settings = _loaded(folder / "evaluation.json").get("settings", {})
-    masks = folder.with_name(folder.name.replace("scores", "masks", 1))
-    masks = masks if masks.is_dir() else Path(settings.get("masks", masks))
-    labels = {row.value: row.name for row in rows}
-    return [
-        PartScores(part, labels, tuple(row for row in rows if row.part == part), settings, masks)
-        for part in dict.fromkeys(row.part for row in rows)
-    ]
+    folders = [[Path(run)] if isinstance(run, str | Path) else [Path(fold) for fold in run] for run in runs.values()]
+    scored = [[read_part(folder, part) for folder in folds] for folds in folders]
+    labels, every = scored[0][0].labels, [folder for folds in folders for folder in folds]
+    masks = [[each.masks for each in folds] for folds in scored]
+    files = examples_of_dataset(data or data_of(every), masks, labels, renamed_by(every[0]))
+    rows = [[row for each in folds for row in each.rows] for folds in scored]
+    return draw_networks(files, list(runs), labels, cases or spread_by_scores(rows, files, count))
 
 
 def _part_figures(run: Path, scored: PartScores, data: str | Path | None) -> dict[str, Figure]:
-    files = examples_of_dataset(data or _data_of(run), [scored.masks], scored.labels, _renamed(run))
+    files = examples_of_dataset(data or data_of([run]), [scored.masks], scored.labels, renamed_by(run))
     figures = _example_figures(scored, files, 3).values()
-    return {_ended(name, scored.part): figure for name, figure in zip(("examples", "classes"), figures, strict=False)}
+    return {_ended(name, scored.part): figure for name, figure in zip(EXAMPLE_FIGURES, figures, strict=False)}
 
 
 def _ended(name: str, part: str) -> str:
@@ -229,44 +193,27 @@ def _write_png(figure: Figure, file: IO[bytes]) -> None:
     file.write(to_png(figure))
 
 
-def _or_reason(draw: Callable[[], dict[str, Figure]], name: str, left_out: dict[str, str]) -> dict[str, Figure]:
-    """What ``draw`` gives; where it fails, nothing, and the reason under ``name``."""
+def _drawn(
+    draw: Callable[[], dict[str, Figure]], names: Mapping[str, str], left_out: dict[str, str]
+) -> dict[str, Figure]:
+    """What ``draw`` gives; the names that are not among it are left out, for its error or else for the reason given."""
+    figures: dict[str, Figure] = {}
+    reasons = names
     try:
-        return draw()
+        figures = draw()
     except MedsegError as error:
-        left_out[name] = str(error)
-        return {}
+        reasons = dict.fromkeys(names, str(error))
+    left_out |= {name: reason for name, reason in reasons.items() if name not in figures}
+    return figures
 
 
-def _data_of(run: Path) -> str:
-    data = _loaded(run / "run.json").get("data")
-    if not isinstance(data, str):
-        raise _no_run(run, "its run.json names no data set")
-    return data
+def _epochs(run: Path) -> dict[str, Figure]:
+    logs = run / "logs"
+    if not (logs / EPOCHS_NAME).is_file():
+        raise no_run(run, f"there is no logs/{EPOCHS_NAME}")
+    return {"epochs": epoch_curves(logs, train_config(run).get("select_by"))}
 
 
-def _train_config(run: Path) -> dict[str, Any]:
-    path = run / "configs" / "train.json"
-    return _loaded(path) if path.is_file() else {}
-
-
-def _renamed(run: Path) -> dict[int, int]:
-    """The labels that training read as others, as its configuration says."""
-    waiting: list[Any] = [_train_config(run)]
-    while waiting:
-        place = waiting.pop()
-        if isinstance(place, dict) and place.get("_target_") == "MapLabelValued":
-            return dict(zip(place["orig_labels"], place["target_labels"], strict=True))
-        waiting += place.values() if isinstance(place, dict) else place if isinstance(place, list) else []
-    return {}
-
-
-def _loaded(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
-    except ValueError as error:
-        raise DatasetError("RUN_UNREADABLE", path, first_line(error), "restore the run's folder") from error
-
-
-def _no_run(run: str | Path, problem: str) -> InputError:
-    return InputError("RUN_NOT_FOUND", run, problem, "give a folder that medseg train made")
+def _batch_losses(run: Path) -> dict[str, Figure]:
+    logs = run / "logs"
+    return {"batch_losses": loss_histograms(logs)} if (logs / BATCHES_NAME).is_file() else {}

@@ -10,7 +10,6 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
@@ -20,14 +19,17 @@ from medseg.data.splits import PARTS
 from medseg.errors import check_known
 from medseg.evaluation.figures.drawing import (
     COLOURS,
-    INK,
     PART_COLOURS,
+    add_key,
     class_colours,
+    draw_bars,
+    name_axes,
     nth_colour,
     plot_figure,
     shortened,
     style_plot,
     whole_ticks,
+    with_median,
 )
 from medseg.evaluation.metrics import METRICS
 from medseg.evaluation.records import read_cases
@@ -129,15 +131,11 @@ def sample_curves(scores: Scores, metrics: Sequence[str] = ("accuracy", "dice"))
             positions = range(1, len(line) + 1)
             axes.plot(positions, [each.value for each in line], **_line_style(number, metric, len(line)))
         axes.set_ylim(low - 0.02, 1.02)
-        axes.set_xlabel("case, in the order of the names", color=INK, fontsize=9)
         axes.xaxis.set_major_locator(whole_ticks())
-        axes.set_title(_counts(part, next(iter(lines.values()), [])), fontsize=10, color=INK)
+        name_axes(axes, _counts(part, next(iter(lines.values()), [])), "case, in the order of the names")
         style_plot(axes)
     if figure.axes:
-        keys = [Line2D([], [], **_line_style(number, metric, 1)) for number, metric in enumerate(metrics)]
-        figure.legend(
-            handles=keys, loc="outside lower center", ncols=len(keys), frameon=False, labelcolor=INK, fontsize=9
-        )
+        add_key(figure, [Line2D([], [], **_line_style(number, metric, 1)) for number, metric in enumerate(metrics)])
     return figure
 
 
@@ -180,22 +178,11 @@ def _histograms(
             for each in other
         ]
         axes = figure.add_subplot(lines, across, index + 1)
-        _draw_histogram(axes, _known(samples), _lowest(_known(same)), colour)
-        axes.set_title(_counts(heading, samples), fontsize=10, color=INK)
-        axes.set_xlabel(_with_median(_written(metrics[index]), _known(samples)), color=INK, fontsize=9)
-        if index % across == 0:
-            axes.set_ylabel("cases", color=INK, fontsize=9)
+        known, edges = _known(samples), np.linspace(_lowest(_known(same)), 1.0, BINS + 1)
+        draw_bars(axes, known, edges, colour)
+        told = with_median(_written(metrics[index]), known, ".3f")
+        name_axes(axes, _counts(heading, samples), told, "cases" if index % across == 0 else "")
     return figure
-
-
-def _draw_histogram(axes: Axes, values: NDArray, low: float, colour: str) -> None:
-    edges = np.linspace(low, 1.0, BINS + 1)
-    axes.hist(values, bins=edges.tolist(), color=colour, edgecolor="white", lw=0.5)
-    if values.size:
-        axes.axvline(float(np.median(values)), color=INK, lw=1.2, ls="--")
-    axes.set_xlim(low, 1.0)
-    axes.yaxis.set_major_locator(whole_ticks())
-    style_plot(axes)
 
 
 def _line_style(number: int, metric: str, cases: int) -> dict[str, Any]:
@@ -256,10 +243,6 @@ def _pooled(rows: Sequence[Row]) -> str:
 
 def _width(panels: int) -> float:
     return max(4.0 * panels, 6.0)
-
-
-def _with_median(name: str, values: NDArray[np.float64]) -> str:
-    return f"{name}; dashed: median {np.median(values):.3f}" if values.size else name
 
 
 def _written(metric: str) -> str:

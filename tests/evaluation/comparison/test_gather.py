@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from medseg.errors import DatasetError, InputError, UsageError
+from medseg.evaluation.comparison.folders import find_runs
 from medseg.evaluation.comparison.gather import gather
-from medseg.evaluation.comparison.records import write_comparison
-from medseg.evaluation.comparison.runs import find_runs, read_run
+from medseg.evaluation.comparison.records import to_record, write_comparison
+from medseg.evaluation.comparison.runs import read_run
 from tests.evaluation.run_folders import make_run, mask
 
 TRUE = {"a": mask(1, 1, 2, 2), "b": mask(1, 1, 1, 1, 2, 2)}
@@ -99,6 +100,20 @@ def test_the_patients_that_a_run_knows_count_more_than_those_in_the_names(tmp_pa
     path = tmp_path / "one" / "scores_test" / "scored.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "groups": {"a": "anna", "b": "anna"}}))
     assert gather([tmp_path]).units == 1
+
+
+def test_patients_are_named_only_where_several_cases_are_of_one(tmp_path):
+    names = ("patient001_frame01", "patient001_frame12", "patient002_frame01")
+    for run in ("one", "two"):
+        make_run(tmp_path / "frames" / run, dict.fromkeys(names, mask(1, 2)), dict.fromkeys(names, mask(1, 2)))
+        make_run(tmp_path / "images" / run, GOOD, TRUE)
+    frames, images = gather([tmp_path / "frames"]), gather([tmp_path / "images"])
+    assert "3 cases of 2 patients" in frames.to_text()
+    assert any("patient" in sentence for sentence in frames.policy)
+    assert "2 cases\n" in images.to_text()
+    assert "patient" not in images.to_text()
+    assert not any("patient" in sentence for sentence in images.policy)
+    assert [to_record(found)["patients"] for found in (frames, images)] == [2, None]
 
 
 def test_finding_nothing_where_nothing_is_beats_finding_something(tmp_path):
@@ -238,6 +253,95 @@ def test_damaged_scores_are_told(tmp_path, text):
     (make_run(tmp_path / "good", GOOD, TRUE) / "scores_test" / "evaluation.json").write_text(text)
     with pytest.raises(DatasetError, match="RUN_UNREADABLE"):
         gather([tmp_path])
+
+
+def without_a_metric(content):
+    del content["cases"][0]["scores"]["iou"]
+
+
+def without_a_class(content):
+    del content["cases"][0]
+
+
+def without_a_table(content):
+    del content["confusion"]["per_case"]["b"]
+
+
+def with_a_smaller_table(content):
+    content["confusion"]["per_case"]["b"] = [[1, 0], [0, 1]]
+
+
+def with_a_ragged_table(content):
+    content["confusion"]["per_case"]["b"] = [[1, 0], [0]]
+
+
+def without_labels(content):
+    del content["labels"]
+
+
+def without_cases(content):
+    content["cases"] = []
+
+
+def with_words_for_numbers(content):
+    content["cases"][0]["scores"]["dice"] = "high"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        without_a_metric,
+        without_a_class,
+        without_a_table,
+        with_a_smaller_table,
+        with_a_ragged_table,
+        without_labels,
+        without_cases,
+        with_words_for_numbers,
+    ],
+)
+def test_scores_that_lack_something_are_refused_with_their_file(tmp_path, damage):
+    path = make_run(tmp_path / "good", GOOD, TRUE) / "scores_test" / "evaluation.json"
+    content = json.loads(path.read_text())
+    damage(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(DatasetError) as caught:
+        gather([tmp_path])
+    assert (caught.value.code, caught.value.case) == ("RUN_UNREADABLE", str(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [("run.json", "bundle"), ("scores_test/scored.json", "groups"), ("scores_test/scored.json", "best_epoch")],
+)
+def test_a_record_that_lacks_a_key_is_named(tmp_path, name, key):
+    path = make_run(tmp_path / "good", GOOD, TRUE) / name
+    path.write_text(json.dumps({old: value for old, value in json.loads(path.read_text()).items() if old != key}))
+    with pytest.raises(DatasetError) as caught:
+        gather([tmp_path])
+    assert (caught.value.code, caught.value.case) == ("RUN_UNREADABLE", str(path))
+
+
+def test_a_row_without_scores_is_told_with_the_command_that_scores_it(tmp_path):
+    make_run(tmp_path / "good", GOOD, TRUE)
+    lacking, data = make_run(tmp_path / "poor", POOR, TRUE), "some where/data"
+    (lacking / "scores_test" / "scored.json").unlink()
+    (lacking / "run.json").write_text(json.dumps({**json.loads((lacking / "run.json").read_text()), "data": data}))
+    comparison = gather([tmp_path])
+    command = f"medseg compare {lacking} --data 'some where/data'"
+    assert comparison.failures[0].remedy.endswith(command)
+    assert to_record(comparison)["left_out"][0]["remedy"].endswith(command)
+    words = " ".join(comparison.to_text().split())
+    assert command in words
+    with pytest.raises(InputError) as caught:
+        gather([lacking], "validation")
+    assert caught.value.remedy.endswith(f"{command} --part validation")
+
+
+def test_a_row_without_weights_is_not_told_to_be_scored(tmp_path):
+    make_run(tmp_path / "good", GOOD, TRUE)
+    (make_run(tmp_path / "poor", POOR, TRUE) / "models" / "model.pt").unlink()
+    assert "--data" not in gather([tmp_path]).failures[0].remedy
 
 
 def test_runs_are_sorted_by_the_numbers_in_their_names(tmp_path):

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from medseg.evaluation.figures.choice import chosen, foreground_dice, ranked, spread
+from medseg.evaluation.figures.choice import chosen, foreground_dice, ranked, spread, spread_by_scores
 from medseg.evaluation.figures.files import ExampleFiles
 from medseg.evaluation.metrics import METRICS
 from medseg.evaluation.tables import Row
@@ -68,3 +68,14 @@ def test_cases_are_spread_from_the_highest_to_the_lowest_dice():
     assert spread(files, {1: ""}, 3) == ["9", "5", "1"]
     assert sorted(spread(files, {1: ""}, 50)) == sorted(paths)
     assert spread(Shelf({}, {}, ({},)), {}, 3) == []
+
+
+def test_by_scores_cases_are_spread_alike_without_a_look_at_the_masks():
+    paths = {str(number): "no such file" for number in range(1, 10)}
+    files = ExampleFiles(paths, paths, (paths, paths))
+    rising = [row(case, int(case) / 9) for case in paths]
+    falling = [row(case, 1 - int(case) / 90) for case in paths]
+    assert spread_by_scores([rising, rising], files, 3) == ["9", "5", "1"]
+    assert spread_by_scores([rising, falling], files, 2) == ["9", "1"]
+    assert spread_by_scores([rising, rising[:4]], files, 9) == ["4", "3", "2", "1"]
+    assert spread_by_scores([rising, []], files, 3) == []

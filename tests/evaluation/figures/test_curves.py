@@ -82,6 +82,28 @@ def test_no_text_lies_on_another():
         assert not any(box.overlaps(other) for other in boxes[index + 1 :])
 
 
+@pytest.mark.parametrize("losses", [[0.9] * 12, [0.9, 0.8] * 6, [0.0] * 12])
+def test_the_highest_loss_is_seen_whole_above_zero(losses):
+    low, high = epoch_curves(epochs(loss=losses)).axes[0].get_ylim()
+    assert low == 0
+    assert high > 1.05 * max(losses)
+
+
+def ticks(axes):
+    """The numbers at the x axis that can be seen."""
+    low, high = axes.get_xlim()
+    return [value for value in axes.get_xticks() if low <= value <= high]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 12, 400])
+def test_epochs_are_whole_numbers_at_the_axis(count):
+    figures = epoch_curves(epochs(count)), network_curves({"one": epochs(count)}, "loss")
+    for axes in (axes for figure in figures for axes in figure.axes):
+        shown = ticks(axes)
+        assert shown == [round(value) for value in shown]
+        assert shown == [1] if count == 1 else len(shown) >= 2
+
+
 def bars(axes):
     return [patch.get_height() for patch in axes.patches]
 

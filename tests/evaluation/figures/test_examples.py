@@ -5,7 +5,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from medseg.errors import GridError, InputError
-from medseg.evaluation.evaluate import evaluate
+from medseg.evaluation.evaluate import EvaluateOptions, evaluate
 from medseg.evaluation.figures.drawing import FILL_OPACITY, class_colours
 from medseg.evaluation.figures.examples import class_columns, example_rows, networks_side_by_side
 
@@ -44,7 +44,7 @@ def frames(tmp_path):
 
 @pytest.fixture
 def judged(frames):
-    return evaluate(frames / "U-Net", frames / "references", labels=POLYP, progress=False)
+    return evaluate(frames / "U-Net", frames / "references", options=EvaluateOptions(labels=POLYP), progress=False)
 
 
 def rows_of(frames, judged, **options):
@@ -83,7 +83,12 @@ def test_cases_without_image_or_mask_are_passed_over(frames, judged):
 
 
 def test_a_part_alone_can_be_shown(frames):
-    judged = evaluate(frames / "U-Net", frames / "references", labels=POLYP, held_out=["frame3"], progress=False)
+    judged = evaluate(
+        frames / "U-Net",
+        frames / "references",
+        options=EvaluateOptions(labels=POLYP, held_out=["frame3"]),
+        progress=False,
+    )
     (title,) = titles(rows_of(frames, judged, part="test"))
     assert title.startswith("best of test: frame3")
 
@@ -112,7 +117,7 @@ def heart(tmp_path):
 
 def test_of_a_volume_the_slice_with_most_of_every_class_is_drawn(heart):
     folder, image, truth, _ = heart
-    judged = evaluate(folder / "masks", folder / "references", labels=HEART, progress=False)
+    judged = evaluate(folder / "masks", folder / "references", options=EvaluateOptions(labels=HEART), progress=False)
     figure = example_rows(judged, folder / "images", folder / "masks", folder / "references")
     assert titles(figure) == ["best: p1, Dice 0.667; axial, slice 2 of 4"]
     drawn = np.asarray(figure.axes[0].images[0].get_array())
@@ -183,3 +188,12 @@ def test_no_text_or_panel_lies_on_another(frames, judged):
         boxes += [text.get_window_extent() for text in figure.texts] + [figure.legends[0].get_window_extent()]
         for index, box in enumerate(boxes):
             assert not any(box.overlaps(other) for other in boxes[index + 1 :])
+
+
+def test_columns_whose_cut_names_are_alike_are_numbered(frames):
+    names = [f"attention-res-unet_learning_rate-{rate}_filters-64" for rate in ("0.01", "0.02")]
+    masks = dict.fromkeys(names, frames / "U-Net")
+    figure = networks_side_by_side(frames / "images", masks, frames / "references", count=1)
+    headings = [text.get_text() for text in figure.texts[2:]]
+    assert len(set(headings)) == 2
+    assert [heading[:2] for heading in headings] == ["1:", "2:"]

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from medseg.errors import GridError
-from medseg.evaluation.evaluate import evaluate
+from medseg.evaluation.evaluate import EvaluateOptions, evaluate
 from medseg.evaluation.figures.files import examples_of_dataset, find_examples
 
 SHAPE = (5, 4, 3)
@@ -53,7 +53,12 @@ def test_a_mask_and_an_image_stored_the_other_way_are_turned(volumes):
 
 def test_a_slice_is_cut_along_the_axis_that_was_judged(volumes):
     for axis in (0, 2):
-        evaluation = evaluate(volumes / "masks", volumes / "references", labels=NAMES, slices=axis, progress=False)
+        evaluation = evaluate(
+            volumes / "masks",
+            volumes / "references",
+            options=EvaluateOptions(labels=NAMES, slices=axis),
+            progress=False,
+        )
         files = found(volumes, **evaluation.settings)
         case = f"a#00{1 if axis == 0 else 2}"
         assert case in {row.case for row in evaluation.rows} and files.holds(case)

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import nibabel as nib
 import numpy as np
@@ -6,15 +7,15 @@ import pytest
 from PIL import Image
 
 from medseg.errors import DatasetError, InputError, OutputError
-from medseg.evaluation.evaluate import evaluate
+from medseg.evaluation.evaluate import EvaluateOptions, evaluate
 from medseg.evaluation.figures.gallery import (
     compared_networks,
     illustrate,
-    read_parts,
     score_figures,
     training_figures,
     write_figures,
 )
+from medseg.evaluation.figures.parts import read_parts
 
 LABELS = {0: "background", 1: "left", 2: "right"}
 EVERYTHING = {
@@ -53,9 +54,8 @@ def run(tmp_path):
         evaluate(
             folder / f"masks_{part}",
             tmp_path / "references",
-            labels=LABELS,
             output=folder / f"scores_{part}",
-            missing="skip",
+            options=EvaluateOptions(labels=LABELS, missing="skip"),
             progress=False,
         )
     (folder / "logs").mkdir()
@@ -63,7 +63,8 @@ def run(tmp_path):
     (folder / "logs" / "epochs.csv").write_text("epoch,loss,val_loss,val_mean_dice\n1,0.9,0.8,0.5\n2,0.5,0.9,0.6\n")
     (folder / "logs" / "batches.csv").write_text("epoch,part,step,loss\n1,train,1,0.9\n2,train,1,0.5\n")
     renaming = {"_target_": "MapLabelValued", "keys": "label", "orig_labels": [4], "target_labels": [2]}
-    config = {"select_by": "val_loss", "train": {"preprocessing": [{"_target_": "LoadImaged"}, renaming]}}
+    steps = {"preprocessing": {"transforms": [{"_target_": "LoadImaged", "keys": "image"}, renaming]}}
+    config = {"select_by": "val_loss", "validate": steps}
     (folder / "configs" / "train.json").write_text(json.dumps(config))
     (folder / "run.json").write_text(json.dumps({"data": str(data)}))
     return folder
@@ -91,8 +92,9 @@ def test_what_cannot_be_drawn_is_named_and_the_rest_is_drawn(run, tmp_path):
     (tmp_path / "data").rename(tmp_path / "moved")
     (run / "logs").rename(tmp_path / "logs")
     written = write_figures(run, tmp_path / "figures")
-    assert set(written.left_out) == {"epochs", "examples_train", "examples_test"}
     assert set(written.files) == {"iou_histogram", "sample_curves", "sample_distributions"}
+    assert set(written.left_out) == EVERYTHING - set(written.files)
+    assert all(written.left_out.values())
 
 
 @pytest.fixture
@@ -104,7 +106,27 @@ def unscored(run):
 
 def test_a_run_without_scores_has_its_curves(unscored, tmp_path):
     written = write_figures(unscored, tmp_path / "figures")
-    assert set(written.files) == {"epochs", "batch_losses"} and not written.left_out
+    assert set(written.files) == {"epochs", "batch_losses"}
+    scores = {"iou_histogram", "sample_curves", "sample_distributions"}
+    assert set(written.left_out) == {*scores, "examples", "classes"}
+
+
+def test_a_damaged_log_leaves_out_its_own_figure_alone(unscored, tmp_path):
+    (unscored / "logs" / "batches.csv").write_text("loss\n")
+    written = write_figures(unscored, tmp_path / "figures")
+    assert set(written.files) == {"epochs"}
+    assert written.left_out["batch_losses"].startswith("LOG_UNREADABLE")
+
+
+def test_a_figure_that_has_nothing_to_show_is_named_too(run, tmp_path):
+    (run / "logs" / "batches.csv").unlink()
+    for path in (*run.glob("masks_*/*"), *(tmp_path / "data" / "masks").iterdir()):
+        save((np.asarray(nib.load(path).dataobj) == 1).astype(np.uint8), path)
+    for path in run.glob("scores_*/cases.csv"):
+        path.write_text("".join(line for line in path.open() if ",2,right," not in line))
+    written = write_figures(run, tmp_path / "figures")
+    assert set(written.left_out) == {"batch_losses", "classes_train", "classes_test"}
+    assert set(written.files) == EVERYTHING - set(written.left_out)
 
 
 def test_scores_without_a_part_in_their_folders_name_are_read_too(run):
@@ -146,12 +168,30 @@ def test_runs_are_compared_on_the_same_cases_with_labels_as_training_read_them(r
     assert caught.value.code == "RUN_NOT_FOUND"
 
 
+def test_the_folds_of_a_run_share_a_column(run):
+    (run / "scores_train").rename(run / "scores_validation")
+    (run / "masks_train").rename(run / "masks_validation")
+    other = run.with_name("other")
+    shutil.copytree(run, other)
+    for folder, part, case in ((run, "validation", "case0"), (other, "validation", "case1")):
+        path = folder / f"scores_{part}" / "cases.csv"
+        head, *rows = path.read_text().splitlines(keepends=True)
+        path.write_text(head + "".join(row for row in rows if row.startswith(case)))
+    figure = compared_networks({"folds": [run, other]}, part="validation")
+    assert [axes.get_title("left").split(";")[0] for axes in figure.axes[::3]] == ["case0", "case1"]
+
+
 def test_scores_without_a_foreground_have_no_figures():
     assert score_figures([]) == {}
 
 
 def test_examples_of_several_classes_come_class_by_class_too(run, tmp_path):
-    judged = evaluate(run / "masks_test", tmp_path / "references", labels=LABELS, missing="skip", progress=False)
+    judged = evaluate(
+        run / "masks_test",
+        tmp_path / "references",
+        options=EvaluateOptions(labels=LABELS, missing="skip"),
+        progress=False,
+    )
     figures = illustrate(judged, tmp_path / "data" / "images", run / "masks_test", tmp_path / "references")
     captions = list(figures)
     assert captions[1].startswith("Class by class: case3")

@@ -105,3 +105,9 @@ def test_a_metric_that_is_none_is_refused(two_parts):
     assert caught.value.code == "METRIC_UNKNOWN"
     with pytest.raises(UsageError):
         sample_curves(two_parts, ("dice", "dsc"))
+
+
+def test_a_single_case_stands_at_its_number():
+    (axes,) = sample_curves([row("a", 0.5)]).axes
+    low, high = axes.get_xlim()
+    assert [value for value in axes.get_xticks() if low <= value <= high] == [1]
