@@ -1,0 +1,101 @@
+"""What a bundle expects of a data set, and the check of a data set against it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from medseg.bundle.forms import Config, at, read_config, read_forms
+from medseg.bundle.load import find_bundle
+from medseg.data.case import Dataset
+from medseg.data.channels import with_channels
+from medseg.data.checking.doctor import examine
+from medseg.data.checking.findings import WHOLE, Finding, of_error
+from medseg.data.checking.fixing import write_fixed
+from medseg.data.checking.pairs import OnCase
+from medseg.data.checking.reading import Expected
+from medseg.data.checking.report import CheckReport
+from medseg.data.mask_steps import mask_reading
+from medseg.data.splits import read_split
+from medseg.errors import DatasetError
+
+MODALITIES = ("CT",)
+"""Modalities whose values have a unit that can be checked."""
+
+
+def check(
+    data: str | Path,
+    *,
+    bundle: str | Path | None = None,
+    split: str | Path | None = None,
+    fix: str | Path | None = None,
+    on_case: OnCase | None = None,
+    on_copied: OnCase | None = None,
+) -> CheckReport:
+    """Look at a data set and list all that is wrong or odd, instead of stopping at the first.
+
+    Args:
+        data: A folder in any layout that medseg knows, a ``dataset.json``, a CSV, a folder of
+            images alone, or of DICOM series.
+        bundle: A bundle whose labels and channels the data set should have.
+        split: A ``split.json`` whose parts should not share patients or images.
+        fix: A folder, empty or not there, for a copy with all corrected that is certain.
+        on_case: Called after each case with its id and the number of cases in all.
+        on_copied: Called likewise while the copy is written.
+
+    Returns:
+        Every finding, and the data set in a few numbers.
+
+    Raises:
+        InputError: There is no case, or the split cannot be read.
+        BundleError: There is no such bundle.
+        OutputError: The copy cannot be written, or its folder is not empty.
+    """
+    configs = _configs(bundle) if bundle is not None else None
+    parts = read_split(split) if split is not None else None
+    examined = examine(data, lambda dataset: expectations(dataset, configs), parts, on_case)
+    if fix is None:
+        return examined.report
+    copy = write_fixed(examined, Path(fix).absolute(), on_copied)
+    return replace(examined.report, copy=copy)
+
+
+def expectations(dataset: Dataset, configs: Mapping[str, Config] | None) -> tuple[Dataset, Expected, list[Finding]]:
+    """The data set as a bundle takes it, what it should hold, and what does not fit.
+
+    Args:
+        dataset: As it was opened.
+        configs: The bundle's ``train`` and ``metadata``; None where the data set's own description is all there is.
+    """
+    names = tuple(dataset.labels.names.items())
+    modality = next((name for name in dataset.channels if name.upper() in MODALITIES), "")
+    if configs is None:
+        values = frozenset(dataset.labels.names) or None
+        segments = {value: (name,) for value, name in names if value > 0}
+        return dataset, Expected(values, len(dataset.channels) or None, names, modality, segments), []
+    train, metadata = configs["train"], configs["metadata"]
+    image = metadata["network_data_format"]["inputs"]["image"]
+    wanted = train.get("channel_names") or image["num_channels"]
+    findings: list[Finding] = []
+    try:
+        dataset = replace(dataset, cases=with_channels(dataset.cases, dataset.channels, wanted, dataset.root))
+    except DatasetError as error:
+        findings.append(of_error(error, WHOLE))
+    count = wanted if isinstance(wanted, int) else len(wanted)
+    masks = mask_reading(at(train, "validate::preprocessing::transforms"))
+    named = {int(value): str(name) for value, name in metadata.get("labels", {}).items()}
+    own = tuple(
+        (value, named[masks.renamed.get(value, value)])
+        for value in masks.values or ()
+        if (masks.renamed.get(value, value) in named)
+    )
+    modality = modality or str(image.get("modality", ""))
+    return dataset, Expected(masks.values, count, own or names, modality, masks.names), findings
+
+
+def _configs(bundle: str | Path) -> dict[str, Config]:
+    root = find_bundle(bundle)
+    base = read_forms(root)[0][0].configs
+    # A configuration that is not there, or cannot be read, is read once more for its error.
+    return {kind: base.get(kind) or read_config(root / "configs" / f"{kind}.json") for kind in ("train", "metadata")}

@@ -1,0 +1,49 @@
+"""`medseg check`: parse, examine, print."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import medseg
+from medseg.progress import Progress
+
+SUMMARY = "list all that is wrong or odd with a data set"
+EXAMPLE = "medseg check Task04_Hippocampus --bundle hippocampus_mr_segmentation --json findings.json"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The verb's arguments."""
+    parser.add_argument("data", metavar="DATA", help="folder of images and masks, of images alone, of DICOM, or a list")
+    parser.add_argument("--bundle", metavar="BUNDLE", help="whose labels and channels the data should have")
+    parser.add_argument("--split", metavar="SPLIT", help="a split.json: look for patients and images in two parts")
+    parser.add_argument("--json", metavar="FILE", help="write everything there")
+    parser.add_argument("--all", action="store_true", help="print every case of every finding")
+    parser.add_argument("--fix", metavar="OUT", help="write a copy there with all corrected that is certain")
+    parser.set_defaults(run=run_check)
+
+
+def run_check(parsed: argparse.Namespace) -> int:
+    """Examine, print the findings, write the files; returns the exit code."""
+    from medseg.data.checking.text import text_of
+    from medseg.files import write_json
+
+    with Progress("check", "case", parsed.quiet) as looked, Progress("copy", "case", parsed.quiet) as copied:
+        report = medseg.check(
+            parsed.data,
+            bundle=parsed.bundle,
+            split=parsed.split,
+            fix=parsed.fix,
+            on_case=lambda case, total: looked.count(total),
+            on_copied=lambda case, total: copied.count(total),
+        )
+    print(text_of(report, lists_all=parsed.all))
+    if report.copy:
+        copy = report.copy
+        print(
+            f"copy: {parsed.fix}: {copy.cases} cases, {copy.changed} corrected, {copy.left_out} left out; fix_log.json"
+        )
+    if parsed.json:
+        write_json(report.to_record(), Path(parsed.json))
+        print(f"findings: {parsed.json}")
+    return report.exit_code

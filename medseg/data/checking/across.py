@@ -1,0 +1,246 @@
+"""What shows only beside the other cases: outliers, mixtures, labels that are rare or that nobody named."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg.data.checking.facts import Facts, ImageFacts
+from medseg.data.checking.findings import WHOLE, Finding, found
+from medseg.data.checking.reading import Expected
+from medseg.data.checking.stored import WHITE, is_white_only
+
+FEWEST_CASES = 5
+"""Fewer say nothing of what is usual."""
+
+SPACING_RATIO = 3.0
+SHAPE_RATIO = 4.0
+INTENSITY_RATIO = 20.0
+PIECES_RATIO = 10
+FEWEST_PIECES = 20
+RARE_SHARE = 0.05
+RARE_CASES = 2
+NOMINAL_CASES = 10
+USUALLY_EMPTY = 0.2
+MOST_OUTLIERS = 0.25
+MOST_BESIDE_WHITE = 32
+"""Beside more labels, 255 is likely to be one of them."""
+
+
+def data_set_findings(facts: Sequence[Facts], expected: Expected) -> Iterator[Finding]:
+    """All that the rules find in the cases beside each other."""
+    for rule in ACROSS_RULES:
+        yield from rule(facts, expected)
+
+
+def with_white_as_one(facts: Sequence[Facts], expected: Expected) -> tuple[Facts, ...]:
+    """The cases with 255 counted as label 1, where masks hold nothing else and nothing names the labels."""
+    white = set(_white_cases(facts, expected))
+    return tuple(_renamed(each) if each.case in white else each for each in facts)
+
+
+def _renamed(facts: Facts) -> Facts:
+    if facts.mask is None:
+        return facts
+    voxels, pieces = (
+        {1 if value == WHITE else value: count for value, count in table.items()}
+        for table in (facts.mask.voxels, facts.mask.pieces)
+    )
+    return replace(facts, mask=replace(facts.mask, voxels=voxels, pieces=pieces))
+
+
+def _white_cases(facts: Sequence[Facts], expected: Expected) -> list[str]:
+    others = _other_values(facts)
+    if expected.values is not None or others:
+        return []
+    return [each.case for each in facts if each.mask and is_white_only(tuple(each.mask.stored_values))]
+
+
+def _other_values(facts: Sequence[Facts]) -> set[int]:
+    """Stored values but 0 and 255, of masks that are no blurred pictures."""
+    masks = [each.mask for each in facts if each.mask is not None and not each.mask.has_soft_edges]
+    return {value for mask in masks for value in mask.stored_values} - {0, WHITE}
+
+
+def _white(facts: Sequence[Facts], expected: Expected) -> Iterator[Finding]:
+    """Masks of 0 and 255 where nothing names the labels; 255 beside other labels."""
+    for case in _white_cases(facts, expected):
+        yield found("LABEL_MAPPED", case, "value 255 is taken as label 1")
+    others = sorted(_other_values(facts))
+    if expected.values is not None or not 0 < len(others) < MOST_BESIDE_WHITE:
+        return
+    for each in facts:
+        if each.mask is not None and WHITE in each.mask.stored_values and not each.mask.has_soft_edges:
+            yield found("LABEL_IGNORE_255", each.case, f"value 255 stands beside {_listed(others)}")
+
+
+def _empty(facts: Sequence[Facts], expected: Expected) -> Iterator[Finding]:
+    """Masks without a label: odd where they are few, the nature of the data where they are many."""
+    masks = [(each.case, each.mask) for each in facts if each.mask is not None]
+    empty = [case for case, mask in masks if mask.is_empty]
+    is_usual = len(masks) >= FEWEST_CASES and len(empty) > USUALLY_EMPTY * len(masks)
+    for case in empty:
+        finding = found("MASK_EMPTY", case, f"no voxel above 0, as in {len(empty)} of {len(masks)} masks")
+        yield replace(finding, severity="info") if is_usual else finding
+
+
+def _absent_or_rare(facts: Sequence[Facts], expected: Expected) -> Iterator[Finding]:
+    masks = [(each.case, each.mask.voxels) for each in facts if each.mask is not None]
+    shown = Counter(value for _, voxels in masks for value in voxels if value > 0)
+    names = dict(expected.names)
+    for value in sorted(set(expected.values or ()) - {0, *shown} if masks else ()):
+        if names.get(value) != "ignore":
+            yield found("LABEL_ABSENT", WHOLE, f"no mask holds label {_named(value, names)}")
+    most = max(RARE_CASES, int(RARE_SHARE * len(masks)))
+    for value, times in sorted(shown.items()):
+        if len(masks) >= 2 * FEWEST_CASES and times <= most and len(shown) > 1:
+            cases = ", ".join(case for case, voxels in masks if value in voxels)
+            what = f"label {_named(value, names)} is in {times} of {len(masks)} masks: {cases}"
+            yield found("LABEL_RARE", WHOLE, what)
+
+
+def _fragmented(facts: Sequence[Facts], expected: Expected) -> Iterator[Finding]:
+    pieces: dict[int, list[tuple[str, int]]] = {}
+    for each in facts:
+        for value, count in each.mask.pieces.items() if each.mask else ():
+            pieces.setdefault(value, []).append((each.case, count))
+    for value, counted in pieces.items():
+        usual = float(np.median([count for _, count in counted]))
+        for case, count in counted if len(counted) >= FEWEST_CASES else ():
+            if count > max(PIECES_RATIO * usual, usual + FEWEST_PIECES):
+                what = f"label {value} is in {count} pieces, in other cases in {usual:g} (median)"
+                yield found("LABEL_FRAGMENTED", case, what)
+
+
+def _sizes(facts: Sequence[Facts], expected: Expected) -> Iterator[Finding]:
+    """Spacings and shapes far from the median, along the body's axes, among cases of as many axes."""
+    for axes in (2, 3):
+        own = [(each.case, each.image) for each in facts if each.image and len(each.image.shape) == axes]
+        if len(own) < FEWEST_CASES:
+            continue
+        spacings = np.array([_along_body(image, image.spacing_mm) for _, image in own])
+        yield from _outliers("SPACING_OUTLIER", "mm", [case for case, _ in own], spacings, SPACING_RATIO)
+        shapes = np.array([_along_body(image, image.shape) for _, image in own], dtype=float)
+        yield from _outliers("SHAPE_OUTLIER", "voxels", [case for case, _ in own], shapes, SHAPE_RATIO)
+
+
+def _outliers(code: str, unit: str, cases: list[str], sizes: NDArray, ratio: float) -> Iterator[Finding]:
+    usual = np.median(sizes, axis=0)
+    far = [
+        found(code, case, f"{_times(size)} {unit}, the median is {_times(usual)}")
+        for case, size in zip(cases, sizes, strict=True)
+        if bool((np.maximum(size / usual, usual / size) > ratio).any())
+    ]
+    yield from _if_few(far, len(cases), f"are more than {ratio:g} times off the median, {_times(usual)} {unit}")
+
+
+def _if_few(far: list[Finding], count: int, told: str) -> list[Finding]:
+    """The outliers; where they are many there is no usual case, which is told once."""
+    if len(far) <= MOST_OUTLIERS * count:
+        return far
+    return [found(far[0].code, WHOLE, f"{len(far)} of {count} cases {told}")]
+
+
+def _along_body(image: ImageFacts, numbers: Sequence[float]) -> list[float]:
+    """Numbers of voxel axes in the order right-left, front-back, up-down; of pictures as they are, for they turn."""
+    if len(image.shape) == 2:
+        return sorted(float(number) for number in numbers)
+    order = {"R": 0, "L": 0, "A": 1, "P": 1, "S": 2, "I": 2}
+    placed = sorted(zip(image.orientation, numbers, strict=True), key=lambda pair: order.get(pair[0], 3))
+    return [float(number) for _, number in placed]
+
+
+def _nominal(facts: Sequence[Facts], expected: Expected) -> Iterator[Finding]:
+    """Spacings that may mean nothing: pictures, bare arrays, 1×1×1 mm, the same in all though shapes differ."""
+    images = [(each, each.image) for each in facts if each.image]
+    bare = [each for each, image in images if not image.has_grid]
+    flat = [each for each, image in images if len(image.shape) == 2 and _is_unit(image) and image.has_grid]
+    if bare or flat:
+        what = f"{len(bare) + len(flat)} of {len(images)} images are pictures or bare arrays: 1 pixel is taken as 1 mm"
+        yield found("SPACING_NOMINAL", WHOLE, what)
+    volumes = [(each, image) for each, image in images if len(image.shape) == 3 and image.has_grid]
+    unit = [each for each, image in volumes if _is_unit(image)]
+    if unit:
+        what = f"{len(unit)} of {len(volumes)} volumes have 1×1×1 mm: resampled to it, or never set"
+        yield found("SPACING_NOMINAL", WHOLE, what)
+    spacings = {tuple(round(mm, 3) for mm in image.spacing_mm) for _, image in volumes}
+    patients = {each.group for each, _ in volumes}
+    if len(spacings) == 1 and not unit and len(patients) >= NOMINAL_CASES and len({i.shape for _, i in volumes}) > 1:
+        what = f"all {len(volumes)} volumes have exactly {_times(next(iter(spacings)))} mm, though their shapes differ"
+        yield found("SPACING_NOMINAL", WHOLE, f"{what}: resampled to it, or not the scanner's")
+
+
+def _mixtures(facts: Sequence[Facts], expected: Expected) -> Iterator[Finding]:
+    images = [(each.case, each.image) for each in facts if each.image]
+    axes = Counter(len(image.shape) for _, image in images)
+    if len(axes) > 1:
+        yield from _rarer("DIMENSIONS_MIXED", "axes", [(case, len(image.shape)) for case, image in images])
+    if images and not frozenset.intersection(*(image.channels for _, image in images)):
+        yield from _rarer("CHANNELS_MIXED", "channel(s)", [(case, max(image.channels)) for case, image in images])
+    turned = Counter(image.orientation for _, image in images if len(image.shape) == 3)
+    if len(turned) > 1:
+        counted = ", ".join(f"{count} × {letters}" for letters, count in turned.most_common())
+        yield found("ORIENTATION_MIXED", WHOLE, counted)
+    volumes = [(case, image) for case, image in images if len(image.shape) == 3]
+    in_hu = [case for case, image in volumes if image.looks_like_hu]
+    if 0 < len(in_hu) < len(volumes):
+        others = [case for case, image in volumes if not image.looks_like_hu]
+        few, kind = (in_hu, "reach") if len(in_hu) <= len(others) else (others, "do not reach")
+        for case in few:
+            what = f"its values {kind} down to -500 as Hounsfield units do; of {len(volumes)} volumes {len(in_hu)} do"
+            yield found("MODALITIES_MIXED", case, what)
+
+
+def _rarer(code: str, unit: str, kinds: Sequence[tuple[str, int]]) -> Iterator[Finding]:
+    """A finding for each case that is not of the most common kind."""
+    usual, times = Counter(kind for _, kind in kinds).most_common(1)[0]
+    for case, kind in kinds:
+        if kind != usual:
+            yield found(code, case, f"{kind} {unit}, while {times} of {len(kinds)} cases have {usual}")
+
+
+def _intensities(facts: Sequence[Facts], expected: Expected) -> Iterator[Finding]:
+    """Images whose values span another range altogether."""
+    spans = [(each.case, each.image.high - each.image.low) for each in facts if each.image and each.image.levels > 1]
+    spans = [(case, span) for case, span in spans if span > 0]
+    usual = float(np.median([span for _, span in spans])) if len(spans) >= FEWEST_CASES else 0.0
+    far = [
+        found(
+            "INTENSITY_OUTLIER", case, f"its values (1st to 99th percentile) span {span:.4g}, the median is {usual:.4g}"
+        )
+        for case, span in (spans if usual else ())
+        if max(span / usual, usual / span) > INTENSITY_RATIO
+    ]
+    yield from _if_few(far, len(spans), f"span values more than {INTENSITY_RATIO:g} times off the median, {usual:.4g}")
+
+
+ACROSS_RULES: tuple[Callable[[Sequence[Facts], Expected], Iterator[Finding]], ...] = (
+    _white,
+    _empty,
+    _absent_or_rare,
+    _fragmented,
+    _sizes,
+    _nominal,
+    _mixtures,
+    _intensities,
+)
+
+
+def _is_unit(image: ImageFacts) -> bool:
+    return all(abs(mm - 1) < 1e-6 for mm in image.spacing_mm)
+
+
+def _named(value: int, names: dict[int, str]) -> str:
+    return f"{value} ({names[value]})" if value in names else str(value)
+
+
+def _listed(values: Sequence[int]) -> str:
+    return ", ".join(str(value) for value in values[:8]) + (" …" if len(values) > 8 else "")
+
+
+def _times(numbers: Sequence[float] | NDArray) -> str:
+    return "×".join(f"{number:.4g}" for number in numbers)

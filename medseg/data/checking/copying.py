@@ -1,0 +1,143 @@
+"""One case of a corrected copy: files as they are, or written anew where something is corrected."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from medseg.data.case import Case, split_slice
+from medseg.data.checking.naming import true_suffix
+from medseg.data.checking.stored import WHITE, is_white_only, whole_or_one_hot
+from medseg.data.images import as_labels, read, read_stored_mask, write
+from medseg.data.labels import label_values
+from medseg.data.volume import Volume
+from medseg.data.writing import WRITERS
+from medseg.errors import UsageError
+from medseg.files import write_whole
+from medseg.geometry import Grid, reindex
+
+OF_GRID = frozenset({"GRID_NEAR", "GRID_REINDEXED"})
+OF_VALUES = frozenset({"LABEL_MAPPED", "LABEL_NEARLY_WHOLE", "LABEL_ONE_HOT"})
+ONE_FILE = {".mhd": ".mha", ".nhdr": ".nrrd"}
+"""Formats of two files, and the one that holds both."""
+
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a case's files go.
+
+    Args:
+        folder: Of the whole copy.
+        name: Of the case, without folders and ending.
+        segments: Names and codes by which segments of DICOM objects are recognised as labels.
+    """
+
+    folder: Path
+    name: str
+    segments: Mapping[int, Sequence[str]] = field(default_factory=dict)
+
+    def place(self, kind: str, number: int, count: int, suffix: str) -> Path:
+        """The file of an image (``images``) or mask (``labels``), numbered where there are several."""
+        ending = f"_{number:04d}" if count > 1 else ""
+        return self.folder / kind / f"{self.name}{ending}{suffix}"
+
+
+def write_images(case: Case, target: Target) -> tuple[str, ...]:
+    """Copy a case's images, and return where they are."""
+    count = len(case.images)
+    return tuple(str(_copied(path, target, "images", number, count)) for number, path in enumerate(case.images))
+
+
+def write_labels(case: Case, codes: Collection[str], target: Target) -> tuple[str, ...]:
+    """Copy a case's masks, corrected as the codes of its findings ask for, and return where they are."""
+    paths = case.label_files
+    if not (OF_GRID | OF_VALUES) & set(codes):
+        return tuple(str(_copied(path, target, "labels", n, len(paths))) for n, path in enumerate(paths))
+    grid = read(case.images[0]).grid if OF_GRID & set(codes) else None
+    written = []
+    for number, path in enumerate(paths):
+        stored, is_picture = read_stored_mask(path, target.segments)
+        labels = corrected(stored, codes, grid, path, is_picture=is_picture)
+        suffixes = (_rewritten_suffix(path), ".nii.gz", ".npz")
+        written.append(str(_written(labels, target, "labels", (number, len(paths)), suffixes)))
+    return tuple(written)
+
+
+def corrected(stored: Volume, codes: Collection[str], grid: Grid | None, path: str, *, is_picture: bool) -> Volume:
+    """A mask with what the codes name put right.
+
+    Args:
+        stored: As its file has it.
+        codes: Of findings that are certain to be correctable.
+        grid: The image's, where the mask is to be brought onto it.
+        path: Of the mask, for errors.
+        is_picture: Whether the mask is a picture.
+
+    Raises:
+        LabelError: The voxels are no labels after all.
+        GridError: The grids do not hold the same voxels after all.
+    """
+    labels = as_labels(whole_or_one_hot(stored)[0], None, path, is_picture=is_picture)
+    if "LABEL_MAPPED" in codes and is_white_only(tuple(label_values(labels.array))):
+        labels = replace(labels, array=(labels.array == WHITE).astype(np.uint8))
+    if grid is None:
+        return labels
+    array = reindex(labels.array, labels.grid, grid, path) if "GRID_REINDEXED" in codes else labels.array
+    return replace(labels, array=array, affine=grid.affine)
+
+
+def _copied(path: str, target: Target, kind: str, number: int, count: int) -> Path:
+    """One file or DICOM folder as it is; a page, a slice or a format of two files as a file of its own."""
+    file, part = split_slice(path)
+    if not part and Path(path).is_dir():
+        return _copied_folder(Path(path), target.place(kind, number, count, ""))
+    suffix = true_suffix(path)
+    if part or suffix in ONE_FILE:
+        volume = read_stored_mask(path)[0] if kind == "labels" else read(path)
+        wanted = (".png", ".tif", ".npz") if suffix in PICTURES else (ONE_FILE.get(suffix, ".nii.gz"), ".npz")
+        return _written(volume, target, kind, (number, count), wanted)
+    place = target.place(kind, number, count, suffix)
+    _copy(Path(file), place)
+    return place
+
+
+def _copied_folder(folder: Path, place: Path) -> Path:
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and not path.name.startswith("."):
+            _copy(path, place / path.name)
+    return place
+
+
+def _copy(source: Path, place: Path) -> None:
+    def fill(file: IO[bytes]) -> None:
+        with source.open("rb") as opened:
+            shutil.copyfileobj(opened, file)
+
+    write_whole(place, fill)
+
+
+def _written(volume: Volume, target: Target, kind: str, number: tuple[int, int], suffixes: tuple[str, ...]) -> Path:
+    """The volume in the first of these formats that can hold it."""
+    for suffix in suffixes[:-1]:
+        place = target.place(kind, *number, suffix)
+        try:
+            return write(volume.array, volume.affine, place, has_channels=volume.has_channels)
+        except UsageError:
+            continue  # The format cannot hold it; the last one holds any array.
+    place = target.place(kind, *number, suffixes[-1])
+    return write(volume.array, volume.affine, place, has_channels=volume.has_channels)
+
+
+def _rewritten_suffix(path: str) -> str:
+    suffix = true_suffix(path)
+    if split_slice(path)[1] or suffix in (".jpg", ".jpeg", ".bmp"):
+        return ".png" if suffix in PICTURES else ".nii.gz"
+    suffix = ONE_FILE.get(suffix, suffix)
+    return suffix if suffix in WRITERS else ".nii.gz"

@@ -1,0 +1,202 @@
+"""What is kept of a case after it was read: small numbers that are compared with those of the other cases."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg.data.checking.reading import Reading, channel_counts
+from medseg.data.volume import Volume
+
+THUMBNAIL = {2: (32, 32), 3: (16, 16, 16)}
+"""Voxels of the small copy by which images are compared."""
+
+CUT = "LABEL_THRESHOLDED"
+
+LEVELS_COUNTED = 64
+SAMPLED_VOXELS = 1 << 18
+"""Percentiles and levels are told from about so many voxels, evenly spread."""
+
+MOST_COUNTED_LABELS = 16
+"""Where there are more labels, their components are not counted."""
+
+AIR_HU = -500
+"""A volume whose darkest hundredth lies below this is stored in Hounsfield units."""
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """An image in a few numbers.
+
+    Args:
+        shape: Voxels along each spatial axis.
+        spacing_mm: Along each axis.
+        orientation: Such as RAS.
+        channels: The numbers of channels that it may be taken to have.
+        has_grid: Whether its file says where its voxels lie.
+        levels: How many different values it has, counted up to LEVELS_COUNTED.
+        low: The 1st percentile of its values.
+        high: The 99th percentile.
+        digest: Of voxels and shape; equal images have the same.
+        thumbnail: A small copy, zero mean and unit length; None where there is nothing to see.
+    """
+
+    shape: tuple[int, ...]
+    spacing_mm: tuple[float, ...]
+    orientation: str
+    channels: frozenset[int]
+    has_grid: bool
+    levels: int
+    low: float
+    high: float
+    digest: str
+    thumbnail: NDArray[np.float32] | None
+
+    @property
+    def looks_like_hu(self) -> bool:
+        """Whether the values reach down to air in Hounsfield units, as those of a CT do."""
+        return self.low < AIR_HU
+
+
+@dataclass(frozen=True)
+class MaskFacts:
+    """A mask in a few numbers.
+
+    Args:
+        voxels: How many of each label.
+        stored_values: The different values before they were interpreted.
+        pieces: How many connected components each label has.
+        digest: Of voxels and shape.
+        has_soft_edges: Whether grey edges were cut.
+    """
+
+    voxels: dict[int, int]
+    stored_values: frozenset[int]
+    pieces: dict[int, int]
+    digest: str
+    has_soft_edges: bool
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no voxel is above 0."""
+        return set(self.voxels) <= {0}
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no voxel is 0."""
+        return bool(self.voxels) and 0 not in self.voxels
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A case in a few numbers.
+
+    Args:
+        case: Its id.
+        group: Its patient, as far as its name or the data set's description says.
+        image: None where it cannot be read.
+        mask: None where there is none or it cannot be read.
+        is_readable: Whether each of its files could be read.
+    """
+
+    case: str
+    group: str
+    image: ImageFacts | None
+    mask: MaskFacts | None
+    is_readable: bool
+
+
+def facts_of(reading: Reading) -> Facts:
+    """What to keep of a case."""
+    case = reading.case
+    image = _of_image(reading.image) if reading.image is not None else None
+    return Facts(case.id, case.group, image, _of_mask(reading), reading.is_readable)
+
+
+def sampled(array: NDArray) -> NDArray:
+    """At most about SAMPLED_VOXELS finite values of an array, evenly spread."""
+    flat = array.reshape(-1) if array.flags.c_contiguous else array.ravel(order="K")
+    some = flat[:: max(1, flat.size // SAMPLED_VOXELS)]
+    return some[np.isfinite(some)] if np.issubdtype(some.dtype, np.floating) else some
+
+
+def thumbnail(image: Volume) -> NDArray[np.float32] | None:
+    """A small copy of an image, its channels averaged, with zero mean and unit length.
+
+    Each of its voxels is the mean of a block. None where the image has one value, or is smaller.
+    """
+    array = image.array.mean(axis=0, dtype=np.float32) if image.has_channels else image.array
+    size = THUMBNAIL[array.ndim]
+    if any(n < 2 for n in array.shape):
+        return None
+    small = np.nan_to_num(array.astype(np.float32, copy=False), nan=0.0, posinf=0.0, neginf=0.0)
+    largest = float(np.abs(small).max(initial=0.0))
+    if largest == 0:
+        return None
+    small = small / np.float32(largest)
+    for axis, count in enumerate(size):
+        edges = np.linspace(0, small.shape[axis], min(count, small.shape[axis]) + 1).astype(int)[:-1]
+        widths = np.diff([*edges, small.shape[axis]])
+        small = np.moveaxis(np.add.reduceat(small, edges, axis=axis), axis, -1) / widths
+        small = np.moveaxis(small, -1, axis)
+    small = np.asarray(small - small.mean(), dtype=np.float32)
+    length = float(np.linalg.norm(small))
+    return (small / length).ravel() if length > 1e-6 else None
+
+
+def _of_image(image: Volume) -> ImageFacts:
+    some = sampled(image.array)
+    low, high = (float(value) for value in np.percentile(some, (1, 99))) if some.size else (0.0, 0.0)
+    levels = len(np.unique(some))
+    return ImageFacts(
+        shape=image.spatial_shape,
+        spacing_mm=image.grid.spacing_mm,
+        orientation=image.grid.orientation,
+        channels=channel_counts(image),
+        has_grid=image.has_grid,
+        levels=min(levels, LEVELS_COUNTED),
+        low=low,
+        high=high,
+        digest=_digest(image.array),
+        thumbnail=thumbnail(image),
+    )
+
+
+def _of_mask(reading: Reading) -> MaskFacts | None:
+    if reading.mask is None:
+        return None
+    array = reading.on_image if reading.on_image is not None else reading.mask.array
+    values, counts = np.unique(array, return_counts=True)
+    voxels = {int(value): int(count) for value, count in zip(values, counts, strict=True)}
+    stored = frozenset(value for one in reading.stored for value in one.values)
+    has_soft_edges = any(finding.code == CUT for one in reading.stored for finding in one.findings)
+    return MaskFacts(voxels, stored, _pieces(array, voxels), _digest(array), has_soft_edges)
+
+
+def _pieces(array: NDArray, voxels: dict[int, int]) -> dict[int, int]:
+    """Connected components of each label, touching corners counted as connected; none where there are many labels."""
+    from scipy import ndimage
+
+    labels = [value for value in voxels if value > 0]
+    if len(labels) > MOST_COUNTED_LABELS:
+        return {}
+    touching = np.ones((3,) * array.ndim)
+    pieces: dict[int, int] = {}
+    for value in labels:
+        where = array == value
+        box = ndimage.find_objects(where.astype(np.uint8))[0]
+        pieces[value] = int(ndimage.label(where[box], touching)[1])
+    return pieces
+
+
+def _digest(array: NDArray) -> str:
+    """A hash of an array's shape and values, the same for equal whole numbers of other types."""
+    hashed = hashlib.blake2b(str(array.shape).encode(), digest_size=16)
+    for index in range(array.shape[-1] if array.ndim else 0):
+        plane = array[..., index]
+        wide = np.float64 if np.issubdtype(plane.dtype, np.floating) else np.int64
+        hashed.update(np.ascontiguousarray(plane, dtype=wide).tobytes())
+    return hashed.hexdigest()

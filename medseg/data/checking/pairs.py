@@ -1,0 +1,124 @@
+"""Look at every image and mask once before a long run, and name all that is wrong at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from medseg.data.case import Case, Dataset
+from medseg.data.checking.findings import Finding, Group, grouped, lines_of
+from medseg.data.checking.reading import Expected, read_case
+from medseg.data.volume import Note
+from medseg.errors import DatasetError
+
+CASES_AT_ONCE = 2
+"""Pairs in memory at a time: reading is half inflating, which lets another thread work."""
+
+OnCase = Callable[[str, int], None]
+Looked = TypeVar("Looked")
+
+
+def check_pairs(
+    cases: Dataset | Iterable[Case],
+    values: Collection[int] | None = None,
+    channels: int | None = None,
+    on_case: OnCase | None = None,
+    segments: Mapping[int, Sequence[str]] | None = None,
+) -> list[Finding]:
+    """Everything that would stop a training at some case: unreadable files, other grids, wrong labels or channels.
+
+    Each file is read once, as the readers of a training would; two cases are in memory at a time.
+
+    Args:
+        cases: Those to look at.
+        values: The labels that may occur; None lets any pass.
+        channels: How many an image must have; None lets any number pass.
+        on_case: Called after each case with its id and the number of cases in all.
+        segments: Names and codes by which segments of DICOM objects are recognised as labels.
+
+    Returns:
+        All findings that are errors, in the order of the cases; a case may have two, of its image
+        and its mask. Empty where all can be used.
+    """
+    expected = Expected(values, channels, segments=segments or {})
+    return [finding for found in _looked_at(cases, expected, on_case) for finding in found if _is_error(finding)]
+
+
+def require_usable(
+    cases: Dataset | Iterable[Case],
+    values: Collection[int] | None = None,
+    channels: int | None = None,
+    on_case: OnCase | None = None,
+    segments: Mapping[int, Sequence[str]] | None = None,
+) -> tuple[Note, ...]:
+    """Refuse cases that :func:`check_pairs` finds anything in, all in one error.
+
+    Args:
+        cases: As for :func:`check_pairs`, like the other arguments.
+        values: The labels that may occur.
+        channels: How many an image must have.
+        on_case: Called after each case.
+        segments: As for :func:`check_pairs`.
+
+    Returns:
+        What is odd about files that can be used all the same, such as soft edges of masks and
+        where they are cut: one note for each code, with the number of cases and an example.
+
+    Raises:
+        DatasetError: PAIRS_UNUSABLE with all findings by code, or the code of the only one.
+    """
+    expected = Expected(values, channels, segments=segments or {})
+    findings = [each for found in _looked_at(cases, expected, on_case) for each in found]
+    errors = [finding for finding in findings if _is_error(finding)]
+    if len(errors) == 1:
+        raise DatasetError(errors[0].code, errors[0].case, errors[0].what, errors[0].remedy)
+    if errors:
+        raise _unusable(grouped(errors))
+    return tuple(_summed_up(group) for group in grouped(findings))
+
+
+def each_looked_at(
+    cases: Iterable[Case], look: Callable[[Case], Looked], on_case: OnCase | None = None
+) -> Iterator[tuple[Case, Looked]]:
+    """What ``look`` makes of each case, in order, two at a time in memory.
+
+    Args:
+        cases: Those to look at.
+        look: Called with each, in another thread.
+        on_case: Called after each case with its id and the number of cases in all.
+    """
+    listed = tuple(cases)
+    with ThreadPoolExecutor(CASES_AT_ONCE) as pool:
+        for case, seen in zip(listed, pool.map(look, listed), strict=True):
+            yield case, seen
+            if on_case:
+                on_case(case.id, len(listed))
+
+
+def _looked_at(
+    cases: Dataset | Iterable[Case], expected: Expected, on_case: OnCase | None
+) -> Iterator[tuple[Finding, ...]]:
+    listed = cases.cases if isinstance(cases, Dataset) else cases
+    return (seen for _, seen in each_looked_at(listed, lambda case: read_case(case, expected).findings, on_case))
+
+
+def _is_error(finding: Finding) -> bool:
+    return finding.severity == "error"
+
+
+def _unusable(groups: tuple[Group, ...]) -> DatasetError:
+    cases = dict.fromkeys(case for group in groups for case in group.cases)
+    count = sum(len(group.findings) for group in groups)
+    listed = "\n".join(lines_of(groups, indent="    "))
+    return DatasetError(
+        "PAIRS_UNUSABLE",
+        next(iter(cases)) if len(cases) == 1 else f"{len(cases)} cases",
+        f"{count} findings before anything is trained:\n{listed}\n",
+        "mend or move away these cases; medseg check lists them all, and --fix OUT mends what is certain",
+    )
+
+
+def _summed_up(group: Group) -> Note:
+    first = group.findings[0]
+    return Note(group.code, f"{len(group.findings)} files, such as {first.case}: {first.what}")

@@ -1,0 +1,205 @@
+"""Each finding has data that bring it out; clean data bring out none."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import medseg
+from medseg.data.checking.rules import NOTED, RULES
+from medseg.data.dicom.series import write_ct_series
+from medseg.errors import DatasetError
+from tests.data.checking.conftest import CASES, SHAPE, image_of, mask_of
+from tests.data.checking.triggers import TRIGGERS, halves, moved, nearly_copied, of_one_patient, split, written
+
+
+def codes(report):
+    return {finding.code for finding in report.findings}
+
+
+def test_clean_data_give_no_finding(scans):
+    report = scans.check(split=written(scans.root.parent / "split.json", halves()))
+    assert report.findings == ()
+    assert report.exit_code == 0
+    assert (report.summary.cases, report.summary.masks, report.summary.patients) == (CASES, CASES, CASES)
+
+
+def test_every_rule_has_data_that_bring_it_out():
+    assert set(TRIGGERS) == set(RULES)
+    assert not set(RULES) & set(NOTED)
+
+
+@pytest.mark.parametrize("code", list(TRIGGERS))
+def test_each_finding_is_found_with_its_severity_and_remedy(code, scans):
+    options = TRIGGERS[code](scans) or {}
+    report = scans.check(**options)
+    own = [finding for finding in report.findings if finding.code == code]
+    assert own, codes(report)
+    rule = RULES[code]
+    assert {(each.severity, each.remedy, each.is_fixable) for each in own} == {
+        (rule.severity, rule.remedy, rule.is_fixable)
+    }
+    assert report.exit_code == (1 if any(each.severity == "error" for each in report.findings) else 0)
+
+
+@pytest.mark.parametrize(
+    ("code", "others"),
+    [
+        ("GRID_NEAR", set()),
+        ("GRID_REINDEXED", set()),
+        ("LABEL_NEARLY_WHOLE", set()),
+        ("LABEL_ONE_HOT", set()),
+        ("MASK_EMPTY", set()),
+        ("SHAPE_MISMATCH", set()),
+        ("DUPLICATE_IMAGE", set()),
+        ("NEAR_DUPLICATE_IMAGE", set()),
+        ("SUFFIX_WRONG", set()),
+        ("NONFINITE_VOXELS", set()),
+        ("LABEL_OUTSIDE_BODY", set()),
+        ("MASK_MISSING", set()),
+        ("IMAGE_MISSING", set()),
+    ],
+)
+def test_one_fault_gives_one_kind_of_finding(code, others, scans):
+    assert codes(scans.check(**(TRIGGERS[code](scans) or {}))) == {code} | others
+
+
+def test_everything_is_listed_in_one_run(scans):
+    scans.image(0).write_bytes(b"no image")
+    scans.set_label(1, mask_of(1)[:, :, :9])
+    scans.set_label(2, mask_of(2).astype(np.float32) + 0.4)
+    scans.label(3).unlink()
+    scans.set_label(4, np.zeros(SHAPE, np.uint8))
+    report = scans.check()
+    assert {(finding.case, finding.code) for finding in report.findings} == {
+        ("c0", "IMAGE_HEADER"),
+        ("c1", "SHAPE_MISMATCH"),
+        ("c2", "LABEL_NOT_INTEGER"),
+        ("c3", "IMAGE_NOT_FOUND"),
+        ("c4", "MASK_EMPTY"),
+    }
+    assert report.counts == {"error": 4, "warning": 1, "info": 0}
+    assert [group.severity for group in report.groups] == ["error"] * 4 + ["warning"]
+
+
+def test_a_mask_one_voxel_off_is_an_error_and_says_how_far(scans):
+    scans.set_label(1, mask_of(1), moved(1))
+    (finding,) = scans.check().findings
+    assert (finding.code, finding.severity) == ("GRID_MISMATCH", "error")
+    assert finding.what.startswith("corners 1")
+
+
+@pytest.mark.parametrize(("by", "code"), [(0.0009, None), (0.002, "GRID_NEAR"), (0.09, "GRID_NEAR")])
+def test_how_near_is_near(by, code, scans):
+    scans.set_label(1, mask_of(1), moved(by))
+    assert codes(scans.check()) == ({code} if code else set())
+
+
+def test_a_training_accepts_and_refuses_the_same_pairs(scans):
+    from medseg.data.cases import open_dataset
+    from medseg.data.checking.pairs import check_pairs
+
+    scans.set_label(1, mask_of(1), moved(1))
+    scans.set_label(2, mask_of(2), moved(0.05))
+    scans.set_label(3, mask_of(3) * np.float32(0.9999))
+    refused = [(each.case, each.code) for each in check_pairs(open_dataset(scans.root), [0, 1, 2], 1)]
+    assert refused == [("c1", "GRID_MISMATCH"), ("c3", "LABEL_NEARLY_WHOLE")]
+    report = scans.check()
+    assert refused == [(each.case, each.code) for each in report.findings if each.severity == "error"]
+
+
+def test_a_bundle_says_which_labels_and_channels_are_expected(scans, tiny_bundle):
+    scans.describe(labels=("background", "ball"))
+    report = scans.check(bundle=tiny_bundle)
+    assert codes(report) == {"LABEL_UNEXPECTED"}
+    assert len(report.findings) == CASES
+    for number in range(CASES):
+        scans.set_label(number, (mask_of(number) > 0).astype(np.uint8))
+    assert scans.check(bundle=tiny_bundle).findings == ()
+    scans.set_image(1, np.stack([image_of(1), image_of(8)], axis=-1))
+    assert "CHANNEL_COUNT" in codes(scans.check(bundle=tiny_bundle))
+
+
+def test_masks_that_are_mostly_empty_are_no_warning(scans):
+    for number in range(3):
+        scans.set_label(number, np.zeros(SHAPE, np.uint8))
+    assert {(each.code, each.severity) for each in scans.check().findings} == {("MASK_EMPTY", "info")}
+
+
+def test_two_frames_of_one_patient_are_no_near_duplicates(scans):
+    nearly_copied(scans)
+    of_one_patient(scans)
+    assert scans.check().findings == ()
+
+
+def test_a_folder_of_images_alone_needs_no_masks(scans):
+    report = medseg.check(scans.root / "images")
+    assert report.findings == ()
+    assert (report.summary.cases, report.summary.masks) == (CASES, 0)
+
+
+def test_a_dicom_folder_gives_its_series(tmp_path):
+    array = np.random.default_rng(0).integers(-1000, 900, (16, 16, 5)).astype(np.int16)
+    for name in ("one", "two"):
+        write_ct_series(array + len(name), np.diag([-1.5, -1.5, 3, 1]), tmp_path / "ct" / name, seed_uid=name)
+    report = medseg.check(tmp_path / "ct")
+    assert report.summary.cases == 2
+    assert report.counts["error"] == 0
+
+
+def test_a_wrong_description_is_told_and_the_layout_read_instead(scans):
+    (scans.root / "dataset.json").write_text("{")
+    report = scans.check()
+    assert codes(report) == {"DATASET_JSON_INVALID"}
+    assert report.summary.cases == CASES
+
+
+def test_a_table_without_a_mask_and_with_a_missing_file_is_read_on(scans):
+    scans.undescribe()
+    table = scans.root / "dataset.csv"
+    table.write_text(
+        "image,label\nimages/c0.nii.gz,labels/c0.nii.gz\nimages/c1.nii.gz,\nimages/none.nii.gz,labels/c2.nii.gz\n"
+    )
+    assert [(each.case, each.code) for each in scans.check().findings] == [
+        ("c1", "MASK_MISSING"),
+        ("none", "IMAGE_NOT_FOUND"),
+    ]
+
+
+def test_nothing_to_check_is_an_error(tmp_path):
+    for place in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(DatasetError):
+            medseg.check(place)
+
+
+def test_each_case_is_told_once(scans):
+    told = []
+    scans.check(on_case=lambda case, total: told.append((case, total)))
+    assert told == [(f"c{n}", CASES) for n in range(CASES)]
+
+
+def test_no_words_name_a_patient_or_the_place_of_the_folder(scans):
+    pairs = [
+        {"image": f"images/c{n}.nii.gz", "label": f"labels/c{n}.nii.gz", "group": "Doe^Jane"} for n in range(CASES)
+    ]
+    scans.describe(training=pairs)
+    scans.label(3).unlink()
+    scans.image(0).write_bytes(b"no image")
+    options = split(**halves())(scans)
+    told = json.dumps(scans.check(**options).to_record())
+    assert "SPLIT_LEAK" in told
+    assert "Doe" not in told
+    assert str(Path(scans.root)) not in told
+
+
+def test_of_several_copies_the_one_in_another_part_is_told(scans):
+    for number in (1, 4):
+        scans.set_image(number, image_of(0) + np.random.default_rng(number).integers(-1, 2, SHAPE).astype(np.int16))
+    parts = {"train": ["c0", "c2"], "validation": ["c1", "c3", "c4", "c5"]}
+    report = scans.check(**split(**parts)(scans))
+    assert [(each.case, each.code) for each in report.findings] == [
+        ("c1", "NEAR_DUPLICATE_LEAK"),
+        ("c4", "NEAR_DUPLICATE_LEAK"),
+    ]
+    assert all("as c0;" in each.what for each in report.findings)
