@@ -22,8 +22,9 @@ from monai.transforms import (
     SpatialPadd,
 )
 
-from medseg.inference.restore import LabelRestorer, axis_changes, discretisation
+from medseg.inference.restore import LabelRestorer, discretisation
 from medseg.inference.sliding_window import Slab
+from medseg.inference.way_back import axis_changes
 
 RAS = Orientationd("image", "RAS", labels=None)
 

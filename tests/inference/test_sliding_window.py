@@ -10,7 +10,8 @@ from monai.inferers import SliceInferer, SlidingWindowInferer
 from monai.inferers.utils import _get_scan_interval
 
 from medseg.errors import ImageError
-from medseg.inference.sliding_window import SlidingWindow, Windows
+from medseg.inference.sliding_window import SlidingWindow
+from medseg.inference.windows import Windows
 
 SIZES = st.lists(st.integers(1, 24), min_size=3, max_size=3)
 SHARES = st.sampled_from([0, 0.25, 0.5, 0.75, (0.1, 0.3, 0.6)])

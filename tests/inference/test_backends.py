@@ -1,0 +1,95 @@
+"""PyTorch itself is the oracle of every other runtime; those that are not installed are passed over."""
+
+import importlib.util
+
+import pytest
+import torch
+
+from medseg.errors import UsageError
+from medseg.inference import backends
+from medseg.inference.backends import Backend, Windowing, build_backend, chosen_backend, fingerprint
+from medseg.networks import build_network
+
+WINDOWING = Windowing(2, 1, (16, 16, 16))
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return build_network("res-unet", 3, 1, 3, {"filters": 4, "depth": 2}).eval()
+
+
+@pytest.mark.parametrize(("name", "module"), [("openvino", "openvino"), ("onnx", "onnxruntime")])
+def test_another_runtime_gives_the_logits_of_pytorch(network, name, module, tmp_path):
+    pytest.importorskip(module)
+    pytest.importorskip("onnx")
+    backend = build_backend(network, name, WINDOWING, tmp_path)
+    windows = torch.randn(1, 1, 16, 16, 16)
+
+    assert (backend.name, backend.note) == (name, "")
+    for count in (1, 2):
+        batch = windows.expand(count, -1, -1, -1, -1)
+        with torch.no_grad():
+            torch.testing.assert_close(backend.run(batch), network(batch), atol=1e-4, rtol=1e-3)
+
+
+def test_a_runtime_that_is_missing_is_said_and_pytorch_runs(network):
+    if importlib.util.find_spec("torch_tensorrt"):
+        pytest.skip("it is installed here")
+    backend = build_backend(network, "tensorrt", WINDOWING)
+    assert (backend.name, backend.note.split(":")[0]) == ("torch", "BACKEND_MISSING")
+    assert backend.run is network
+
+
+@pytest.mark.parametrize(
+    ("runtime", "code"),
+    [
+        (lambda windows: 1.01 * torch.ones(len(windows), 3, 16, 16, 16), "BACKEND_DISAGREES"),
+        (lambda windows: torch.full((len(windows), 3, 16, 16, 16), float("nan")), "BACKEND_DISAGREES"),
+        (lambda windows: torch.zeros(len(windows), 3, 8, 8, 8), "BACKEND_DISAGREES"),
+        (lambda windows: (_ for _ in ()).throw(RuntimeError("no such layer")), "BACKEND_FAILED"),
+    ],
+)
+def test_a_runtime_that_disagrees_or_fails_is_left_for_pytorch(network, monkeypatch, runtime, code):
+    monkeypatch.setitem(backends._BUILDERS, "compile", lambda *_: runtime)
+    backend = build_backend(network, "compile", WINDOWING)
+    assert (backend.name, backend.note.split(":")[0]) == ("torch", code)
+
+
+def test_a_converted_network_is_kept_and_used_again(network, tmp_path, monkeypatch):
+    pytest.importorskip("openvino")
+    build_backend(network, "openvino", WINDOWING, tmp_path)
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".bin", ".xml"]
+
+    monkeypatch.setattr(backends, "_openvino_model", lambda *_: pytest.fail("converted again"))
+    assert build_backend(network, "openvino", WINDOWING, tmp_path).name == "openvino"
+
+
+def test_nothing_is_sent_anywhere(network, monkeypatch):
+    telemetry = pytest.importorskip("openvino_telemetry")
+    monkeypatch.setattr(telemetry.Telemetry, "__init__", lambda *_, **__: pytest.fail("statistics of use are sent"))
+    assert build_backend(network, "openvino", WINDOWING).note == ""
+
+
+def test_other_weights_or_windows_are_another_network(network):
+    before, smaller = fingerprint(network, WINDOWING, "1"), Windowing(1, 1, (16, 16, 16))
+    changed = build_network("res-unet", 3, 1, 3, {"filters": 4, "depth": 2})
+    assert before == fingerprint(network, WINDOWING, "1")
+    assert len({before, fingerprint(changed, WINDOWING, "1"), fingerprint(network, smaller, "1")}) == 3
+
+
+def test_auto_converts_only_what_is_worth_it(network, monkeypatch):
+    monkeypatch.setattr(backends, "_is_installed", lambda name: True)
+    assert chosen_backend("auto", network, 16**3) == "torch"
+    assert chosen_backend("auto", network, 10**12) == "openvino"
+    monkeypatch.setattr(backends, "_is_installed", lambda name: False)
+    assert chosen_backend("auto", network, 10**12) == "torch"
+
+
+def test_pytorch_is_the_network_itself(network):
+    assert build_backend(network, "torch", WINDOWING) == Backend("torch", network)
+
+
+def test_an_unknown_runtime_is_refused(network):
+    with pytest.raises(UsageError, match="BACKEND_UNKNOWN"):
+        build_backend(network, "abacus", WINDOWING)
