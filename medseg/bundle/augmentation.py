@@ -38,7 +38,7 @@ def _shape_changes(settings: Settings, chosen: Config) -> list[Config]:
     affine: Config = {
         "_target_": "RandAffined",
         "keys": KEYS,
-        "prob": 0.5,
+        "prob": chosen["move_probability"],
         "rotate_range": [chosen["rotation_radians"]] * (3 if axes == 3 else 1),
         "scale_range": [chosen["scaling"]] * axes,
         "translate_range": [int(size * chosen["shift"]) for size in settings.patch_voxels],
@@ -68,7 +68,7 @@ def _intensity_changes(settings: Settings, chosen: Config) -> list[Config]:
         "brightness": {
             "_target_": "RandScaleIntensityd",
             "keys": "image",
-            "prob": 0.3,
+            "prob": chosen["brightness_probability"],
             "factors": chosen["brightness"],
             **({"channel_wise": True} if chosen["colour"] else {}),
         },

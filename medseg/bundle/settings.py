@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from medseg.data.dicom.terminology import Term, read_terms, recognised_by
 from medseg.errors import UsageError, check_known
 
 INTENSITIES = ("z-score", "window", "unit")
@@ -18,6 +19,7 @@ SAMPLINGS = ("anywhere", "balanced")
 ACTIVATIONS = ("softmax", "sigmoid")
 """What turns logits into probabilities: over all classes, or of one foreground class (a single output channel)."""
 AUGMENTATION: Mapping[str, Any] = {
+    "move_probability": 0.5,
     "rotation_radians": 0.3,
     "scaling": 0.2,
     "shift": 1 / 12,
@@ -26,12 +28,13 @@ AUGMENTATION: Mapping[str, Any] = {
     "noise": 0.1,
     "blur": (0.3, 0.8),
     "brightness": 0.25,
+    "brightness_probability": 0.3,
     "colour": False,
     "gamma": (0.7, 1.5),
 }
 """Random changes of training images and their defaults; 0 or None leaves one out.
 
-Turns, scaling (a share), shift (a share of the patch) and elastic deformation
+With ``move_probability``, turns, scaling (a share), shift (a share of the patch) and elastic deformation
 (``{"spacing": voxels between control points, "magnitude": [low, high] voxels}``, 2D) fill
 from outside by ``padding``; noise (sd), blur (range of sigmas in voxels), brightness
 (largest factor; of each channel by itself with ``colour``) and gamma (range) concern
@@ -47,6 +50,7 @@ class Settings:
         name: The bundle's folder; must contain "segmentation" (MONAI Label infers the type from it).
         channels: Names of the images; see ``named_channels``.
         labels: Name of each class, 0 being the background.
+        terminology: Codes and colour of the classes for DICOM; see ``medseg.data.dicom.terminology.read_terms``.
         label_values: Class of each value in the masks, where they are not the same.
         named_channels: Take the channels of these names, of more that a data set has.
         activation: One of ACTIVATIONS; sigmoid has one output channel, for class 1.
@@ -90,6 +94,7 @@ class Settings:
     changelog: Mapping[str, str] = field(default_factory=lambda: {"0.1.0": "first release"})
     weights_licence: str = "Apache-2.0"
     references: tuple[str, ...] = ()
+    terminology: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
     label_values: Mapping[int, int] = field(default_factory=dict)
     named_channels: bool = False
     activation: str = "softmax"
@@ -139,7 +144,22 @@ class Settings:
         self._require_one_of("sampling", SAMPLINGS)
         self._require("name" in self.network, "network", "needs a name")
         self._require(not self.shipped or self.shipped in self.forms, "shipped", "must name one of the forms")
+        self._check_terminology()
         check_known("SETTING_UNKNOWN", self.augmentation, AUGMENTATION, f"{self.name}: augmentation")
+
+    @property
+    def terms(self) -> dict[int, Term]:
+        """Codes of the classes that have them."""
+        return read_terms(self.terminology)
+
+    @property
+    def mask_names(self) -> dict[int, list[str]]:
+        """For each class one value that a mask has it as, and by what segments of DICOM objects are recognised."""
+        known = recognised_by(self.labels, self.terms)
+        if not self.label_values:
+            return known
+        first = {label: value for value, label in sorted(self.label_values.items(), reverse=True)}
+        return {first[label]: texts for label, texts in known.items() if label in first}
 
     @property
     def image_dims(self) -> int:
@@ -167,6 +187,13 @@ class Settings:
     def spatial_dims(self) -> int:
         """2 or 3."""
         return len(self.patch_voxels)
+
+    def _check_terminology(self) -> None:
+        try:
+            is_of_labels = set(self.terms) <= set(self.labels) - {0}
+        except ValueError as error:
+            raise UsageError("SETTING_INVALID", f"{self.name}: terminology", str(error), "correct it") from error
+        self._require(is_of_labels, "terminology", "must be of the labels above 0")
 
     def _require_one_of(self, key: str, choices: tuple[str, ...]) -> None:
         self._require(getattr(self, key) in choices, key, f"is one of {', '.join(choices)}")

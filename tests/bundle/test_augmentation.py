@@ -10,7 +10,8 @@ from medseg.bundle.augmentation import random_transforms
 from medseg.bundle.settings import AUGMENTATION
 from medseg.errors import UsageError
 
-OFF = dict.fromkeys(AUGMENTATION, 0) | {"padding": "zeros"}
+PROBABILITIES = {"move_probability": 0.5, "brightness_probability": 0.3}
+OFF = dict.fromkeys(AUGMENTATION, 0) | {"padding": "zeros"} | PROBABILITIES
 
 
 def names(settings):
