@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from medseg.errors import MedsegError
 
 if TYPE_CHECKING:
+    from medseg.bundle.expecting import check
     from medseg.demonstration import demo
     from medseg.evaluation.evaluate import evaluate
     from medseg.inference.cohort import predict
@@ -19,9 +20,10 @@ if TYPE_CHECKING:
     from medseg.training.experiment import compare
 
 __version__ = "0.1.0"
-__all__ = ["MedsegError", "compare", "demo", "evaluate", "predict", "train"]
+__all__ = ["MedsegError", "check", "compare", "demo", "evaluate", "predict", "train"]
 
 _VERBS = {
+    "check": "medseg.bundle.expecting",
     "compare": "medseg.training.experiment",
     "demo": "medseg.demonstration",
     "evaluate": "medseg.evaluation.evaluate",

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
-import warnings
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
 import medseg
-from medseg.commands import bundle, compare, demo, evaluate, predict, train
+from medseg.commands import bundle, check, compare, demo, evaluate, predict, train
+from medseg.commands.foreign import hush_libraries
+from medseg.commands.parser import VerbParser
 from medseg.errors import MedsegError
 
-VERBS = {"predict": predict, "evaluate": evaluate, "train": train, "compare": compare, "demo": demo}
+VERBS = {"predict": predict, "evaluate": evaluate, "train": train, "compare": compare, "check": check, "demo": demo}
 INTERRUPTED = 130
 
 
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     refused, 5 the output cannot be written, 6 another run holds the folder, 130 interrupted.
     """
     parsed = _parser().parse_args(arguments)
-    _hush_libraries()
+    hush_libraries()
     try:
         exit_code = parsed.run(parsed)
         sys.stdout.flush()
@@ -45,21 +45,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _hush_libraries() -> None:
-    """Leave out what libraries say of themselves and no user can act on."""
-    for name in ("monai.data.nvimgcodec_pydicom_plugin", "ignite"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,
         prog="medseg",
         description="Medical image segmentation with MONAI bundles: masks that can be trusted.",
         epilog="example: medseg predict hippocampus_mr_segmentation scans masks && medseg evaluate masks references",
     )
     parser.add_argument("--version", action="version", version=f"medseg {medseg.__version__}")
-    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=VerbParser)
     for name, verb in VERBS.items():
         _add_verb(verbs, name, verb)
     of_bundles = verbs.add_parser("bundle", help="check bundles", description="Check bundles.")

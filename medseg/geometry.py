@@ -16,6 +16,9 @@ from medseg.errors import GridError
 SAME_GRID_VOXELS = 1e-3
 """Corners closer than this are the same grid; header rounding stays below it."""
 
+NEAR_GRID_VOXELS = 0.1
+"""Corners of an image and its mask closer than this are taken for the same grid, with a note: a rounded header."""
+
 
 @dataclass(frozen=True)
 class Grid:

@@ -21,7 +21,7 @@ from medseg import cli, errors
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.rglob("*.md")])
-VERBS = ("compare", "demo", "evaluate", "predict", "train")
+VERBS = ("check", "compare", "demo", "evaluate", "predict", "train")
 
 BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
@@ -72,14 +72,23 @@ def test_the_commands_of_the_predict_page_run(started):
     run_blocks(DOCS / "how-to" / "predict.md", started)
 
 
+def test_the_commands_of_the_dicom_page_run(started):
+    run_blocks(DOCS / "how-to" / "dicom.md", started)
+
+
 def test_the_commands_of_the_evaluate_page_run(started):
     run_blocks(DOCS / "how-to" / "evaluate.md", started)
+
+
+def test_the_commands_of_the_check_page_run(tmp_path):
+    run_blocks(DOCS / "how-to" / "check.md", tmp_path)
 
 
 def test_the_commands_of_the_page_on_checking_bundles_run(tmp_path):
     run_blocks(DOCS / "how-to" / "bundle.md", tmp_path)
 
 
+@pytest.mark.slow
 def test_the_code_of_the_figures_page_runs(started):
     run_blocks(DOCS / "how-to" / "figures.md", started)
 
@@ -216,6 +225,15 @@ def test_the_page_on_errors_lists_every_error_of_the_source_with_its_classes_and
 def test_the_page_on_errors_lists_every_note_of_the_source():
     _, noted = codes_in_source()
     assert sorted(row[0].strip("`") for row in rows_of("Notes")) == sorted(noted)
+
+
+def test_the_page_on_errors_lists_every_finding_of_a_check_and_the_check_page_what_is_certain():
+    from medseg.data.checking.rules import RULES
+
+    rows = {row[0].strip("`"): row[1:3] for row in rows_of("Findings")}
+    assert rows == {code: [rule.severity, "yes" if rule.is_fixable else ""] for code, rule in sorted(RULES.items())}
+    page = text_of("how-to/check.md")
+    assert not {code for code, rule in RULES.items() if rule.is_fixable and f"| `{code}` |" not in page}
 
 
 def test_the_page_on_networks_names_every_network_option_and_published_size():

@@ -116,7 +116,8 @@ def preprocessing(settings: Settings, keys: list[str]) -> list[Config]:
     """Transforms without chance, for an image alone or with its label."""
     steps: list[Config] = [{"_target_": "LoadImaged", "keys": "image", "reader": READER, "image_only": True}]
     if "label" in keys:
-        values = {"values": list(settings.mask_values)}
+        names = {str(value): texts for value, texts in settings.mask_names.items()}
+        values = {"values": list(settings.mask_values), "names": names}
         steps.append({"_target_": "LoadImaged", "keys": "label", "reader": MASK_READER, "image_only": True, **values})
     steps.append({"_target_": "EnsureChannelFirstd", "keys": keys})
     if settings.image_dims == 2 and len(settings.channels) == 1:

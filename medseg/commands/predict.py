@@ -8,10 +8,16 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import medseg
+from medseg.commands.settings import read_size
 from medseg.progress import Progress
 
 if TYPE_CHECKING:
     from medseg.inference.cohort import CaseRecord
+
+BACKENDS = ("auto", "torch", "compile", "openvino", "onnx", "tensorrt")
+MASK_FORMATS = ("image", "dicom-seg")
+SEG_TYPES = ("binary", "labelmap")
+"""As in ``medseg.inference``, which is not imported for its weight until a case is predicted."""
 
 SUMMARY = "segment an image or a folder of images"
 EXAMPLE = "medseg predict hippocampus_mr_segmentation scans masks --tta"
@@ -28,16 +34,36 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--amp", action="store_true", help="run the network in 16-bit floats")
     parser.add_argument("--tta", action="store_true", help="average over mirrored images, as the bundle was trained")
     parser.add_argument("--overlap", type=float, metavar="SHARE", help="overlap of windows, 0 to below 1")
+    parser.add_argument("--backend", default="auto", choices=BACKENDS, help="what runs the network (default: auto)")
     parser.add_argument("--probabilities", action="store_true", help="write the class probabilities as well")
+    parser.add_argument(
+        "--series", metavar="SUFFIX", help="DICOM series of a folder: its number, or the end of its UID"
+    )
+    parser.add_argument("--max-ram", metavar="SIZE", help="most memory for one image, such as 4G; else what is free")
+    parser.add_argument(
+        "--format", default="image", choices=MASK_FORMATS, help="of the masks: as their images, or DICOM SEG"
+    )
+    parser.add_argument("--seg-type", default="binary", choices=SEG_TYPES, help="how a DICOM SEG holds the mask")
     parser.add_argument("--allow", action="append", default=[], metavar="CODE", help="accept an error code knowingly")
     parser.set_defaults(run=run_predict)
 
 
 def run_predict(parsed: argparse.Namespace) -> int:
     """Predict, tell of each case; returns the exit code."""
-    from medseg.inference.predict import PredictOptions
+    from medseg.inference.options import PredictOptions
 
-    options = PredictOptions(parsed.device, parsed.amp, parsed.tta, parsed.overlap, parsed.probabilities)
+    options = PredictOptions(
+        parsed.device,
+        parsed.amp,
+        parsed.tta,
+        parsed.overlap,
+        parsed.probabilities,
+        parsed.backend,
+        series=parsed.series,
+        max_ram=None if parsed.max_ram is None else read_size(parsed.max_ram),
+        mask_format=parsed.format,
+        seg_type=parsed.seg_type,
+    )
     with Progress("predict", "case", parsed.quiet) as progress:
 
         def tell(record: CaseRecord, total: int) -> None:

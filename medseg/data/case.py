@@ -11,8 +11,8 @@ from pathlib import Path
 
 from medseg.errors import DatasetError
 
-PART_ENDING = re.compile(r"(.+)#(t?\d+)", re.DOTALL)
-"""A path that names a part of its file: ``FILE#N`` a slice or page, ``FILE#tN`` a time frame, from 0."""
+PART_ENDING = re.compile(r"(.+)#(t?\d+|series=[\d.]+)", re.DOTALL)
+"""A path that names a part: ``FILE#N`` a slice or page, ``FILE#tN`` a time frame, from 0; ``FOLDER#series=SUFFIX``."""
 
 GROUP_RULES = (
     re.compile(r"(?<![A-Za-z0-9])patient[-_]?\d+", re.IGNORECASE),
@@ -158,7 +158,7 @@ def label_files(label: str | tuple[str, ...] | None) -> tuple[str, ...]:
 
 
 def split_slice(path: str) -> tuple[str, str]:
-    """A path and its ending ``#N`` (a slice) or ``#tN`` (a time frame), or an empty string.
+    """A path and its ending ``#N`` (a slice), ``#tN`` (a time frame) or ``#series=SUFFIX``, or an empty string.
 
     >>> split_slice("train-volume.tif#3"), split_slice("cine.nii.gz#t11"), split_slice("scan.nii.gz")
     (('train-volume.tif', '#3'), ('cine.nii.gz', '#t11'), ('scan.nii.gz', ''))

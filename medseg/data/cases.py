@@ -38,7 +38,7 @@ def open_dataset(path: str | Path) -> Dataset:
         if not described.cases:
             raise _no_cases(place)
         return described
-    layout, found = _recognised(Folder(place))
+    layout, found = recognised(Folder(place))
     if layout is None or found is None:
         raise _no_cases(place)
     _check_whole(place, layout, found)
@@ -68,7 +68,8 @@ def open_images(path: str | Path, channels: Channels = None) -> tuple[Case, ...]
         DatasetError: NOT_FOUND, NO_CASES, CHANNELS_MISSING, CHANNELS_DIFFER, or what is wrong with a list.
     """
     place = _place(path)
-    if place.is_file() and place.name != DESCRIPTION:
+    is_part = not place.exists() and is_present(str(place))
+    if is_part or (place.is_file() and place.name != DESCRIPTION):
         return with_channels(_in_file(place), (), channels, place)
     described = _described(place)
     if described is not None:
@@ -116,7 +117,7 @@ def _in_file(place: Path) -> tuple[Case, ...]:
 
 def _in_folder(place: Path, channels: Channels) -> tuple[Case, ...]:
     folder = Folder(place)
-    _, found = _recognised(folder)
+    _, found = recognised(folder)
     if found is None and are_modalities(channels):
         found = recognise_modalities(folder)
     if found is not None and found.lacking:
@@ -134,7 +135,8 @@ def _in_folder(place: Path, channels: Channels) -> tuple[Case, ...]:
     return with_channels(_named(folder.images, channel_count(channels), place), (), channels, place)
 
 
-def _recognised(folder: Folder) -> tuple[Layout | None, Found | None]:
+def recognised(folder: Folder) -> tuple[Layout | None, Found | None]:
+    """The first layout that fits the folder, and what it makes of it; None and None where none fits."""
     for layout in LAYOUTS:
         found = layout.recognise(folder)
         if found is not None and (

@@ -24,12 +24,16 @@ from medseg.files import write_text
 DESCRIPTION = "dataset.json"
 
 
-def read_description(path: Path) -> Dataset:
+def read_description(path: Path, needs_files: bool = True) -> Dataset:
     """The data set of a ``dataset.json`` in Decathlon or nnU-Net form.
 
     Decathlon: ``training`` lists ``{"image": path or paths, "label": path}``, where
     ``id`` and ``group`` may stand beside them. nnU-Net: ``channel_names`` and
     ``file_ending``, with the files in ``imagesTr`` and ``labelsTr``.
+
+    Args:
+        path: The ``dataset.json``.
+        needs_files: Whether a file that ``training`` lists and that is not there is an error.
 
     Raises:
         DatasetError: DATASET_JSON_INVALID, PATH_OUTSIDE, FILES_MISSING, CASES_MISSING or a bad id.
@@ -38,6 +42,8 @@ def read_description(path: Path) -> Dataset:
     labels, channels = _labels(content.get("labels", {}), path), _channels(content, path)
     if "training" in content:
         pairs, groups = _listed(content["training"], path)
+        if needs_files:
+            check_present(path, pairs)
         return Dataset(path.parent, cases_of(pairs, groups), labels, channels, "decathlon")
     if "channel_names" in content and "file_ending" in content:
         return Dataset(path.parent, cases_of(_nnunet_pairs(content, path)), labels, channels, "nnunet")
@@ -97,7 +103,6 @@ def _listed(training: object, path: Path) -> tuple[list[Pair], list[str | None]]
         names = (str(entry["id"]),) if "id" in entry else names_in_list(found[0], path.parent, inside(path, images[0]))
         pairs.append(Pair(names, tuple(found), one_or_more([inside(path, text) for text in masks])))
         groups.append(str(entry["group"]) if "group" in entry else None)
-    check_present(path, pairs)
     return pairs, groups
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +17,14 @@ import numpy as np
 
 from medseg.data.archives import read_npz
 from medseg.data.case import PART_ENDING, split_slice
+from medseg.data.dicom.masks import mask_file, read_dicom_mask
+from medseg.data.dicom.segments import Names
 from medseg.data.dicom.series import holds_images, is_dicom_file, read_dicom
 from medseg.data.itk_formats import read_metaimage, read_nrrd
 from medseg.data.joining import united
 from medseg.data.labels import expected_labels, whole_labels
 from medseg.data.nifti import read_nifti, refuse_pair
+from medseg.data.parts import frame_of, slice_of
 from medseg.data.pictures import read_picture, read_picture_labels
 from medseg.data.volume import Note, Volume
 from medseg.data.writing import write
@@ -72,14 +76,17 @@ READERS: list[Reader] = [
 ]
 """The formats that are read; the first whose suffix fits is used."""
 
+SERIES_PART = "series="
+
 
 def read(path: str | Path) -> Volume:
-    """Read an image: a file, a folder with one DICOM series, or ``FILE#N``, its slice N.
+    """Read an image: a file, a folder with a DICOM series, or a part of it, such as ``FILE#N``, its slice N.
 
     A fourth axis, colours and vectors become channels, first. Stored types are kept
     unless the header scales them. ``FILE#N`` is slice N (from 0) along the third axis,
     or page N of a TIFF, as a 2D image; ``FILE#tN`` is frame N (from 0) along the fourth
-    axis of a NIfTI file, as a 3D image.
+    axis of a NIfTI file, as a 3D image. ``FOLDER#series=SUFFIX`` is one of the folder's
+    DICOM series: that of this SeriesNumber, or whose SeriesInstanceUID ends so.
 
     Args:
         path: The file or folder.
@@ -94,17 +101,22 @@ def read(path: str | Path) -> Volume:
     return _read(file, part, _reader(file).read)
 
 
-def read_mask(path: str | Path | Sequence[str | Path], values: Collection[int] | None = None) -> Volume:
+def read_mask(
+    path: str | Path | Sequence[str | Path], values: Collection[int] | None = None, names: Names | None = None
+) -> Volume:
     """Read a mask: one whole, non-negative label per voxel, no channels.
 
     Floats that hold whole numbers are converted; a colour picture whose channels agree
-    is reduced to one; a palette picture gives its palette indices.
+    is reduced to one; a palette picture gives its palette indices. A DICOM SEG or RTSTRUCT, or a
+    folder with one, gives labels on the grid of the series that it was drawn on.
 
     Args:
         path: As for ``read``; of several paths, the union of their masks.
         values: The labels that may occur. Where these are 0 and 1, a mask of 0 and 255
             is mapped, and an 8-bit picture with grey edges cut at half of 255; both
             are noted.
+        names: Names and codes of each label, by which the segments of a DICOM SEG and the structures
+            of an RTSTRUCT are recognised; without, or where none is, their numbers are labels.
 
     Raises:
         ImageError: As ``read``.
@@ -112,15 +124,37 @@ def read_mask(path: str | Path | Sequence[str | Path], values: Collection[int] |
         GridError: ``GRID_MISMATCH``: the parts lie on different grids.
     """
     if not isinstance(path, str | Path):
-        return united([_read_mask(each, values) for each in path], path)
-    return _read_mask(path, values)
+        return united([_read_mask(each, values, names) for each in path], path)
+    return _read_mask(path, values, names)
 
 
-def _read_mask(path: str | Path, values: Collection[int] | None) -> Volume:
+def read_stored_mask(path: str | Path, names: Names | None = None) -> tuple[Volume, bool]:
+    """A mask's voxels as they are stored, which may be no labels yet, and whether its file is a picture.
+
+    A palette picture gives its palette indices.
+
+    Args:
+        path: As for ``read``.
+        names: As for ``read_mask``.
+
+    Raises:
+        ImageError: As ``read``.
+    """
     file, part = _split(path)
     reader = _reader(file)
+    drawn = mask_file(file) if reader is READERS[-1] and not part else None
+    if drawn is not None:
+        return _read(drawn, "", partial(read_dicom_mask, names=names)), False
     is_picture = reader.name == "picture"
-    volume = _read(file, part, read_picture_labels if is_picture else reader.read)
+    return _read(file, part, read_picture_labels if is_picture else reader.read), is_picture
+
+
+def as_labels(volume: Volume, values: Collection[int] | None, path: str | Path, *, is_picture: bool) -> Volume:
+    """What a mask's stored voxels mean; see ``read_mask``.
+
+    Raises:
+        LabelError: As ``read_mask``.
+    """
     array = volume.array
     if volume.has_channels:
         if not is_picture or not (array == array[:1]).all():
@@ -133,6 +167,11 @@ def _read_mask(path: str | Path, values: Collection[int] | None) -> Volume:
     if values is not None:
         array, notes = expected_labels(array, values, path, is_8bit_picture=is_8bit_picture)
     return replace(volume, array=array, has_channels=False, notes=volume.notes + notes)
+
+
+def _read_mask(path: str | Path, values: Collection[int] | None, names: Names | None) -> Volume:
+    volume, is_picture = read_stored_mask(path, names)
+    return as_labels(volume, values, path, is_picture=is_picture)
 
 
 def find_images(folder: str | Path) -> list[Path]:
@@ -174,7 +213,9 @@ def is_image_name(name: str) -> bool:
 
 
 def _read(path: Path, part: str, reader: Callable[..., Volume]) -> Volume:
-    """The file, or the part of it that ``N`` (a slice or page) or ``tN`` (a time frame) names."""
+    """The file, or the part of it that ``N`` (a slice or page), ``tN`` (a time frame) or ``series=SUFFIX`` names."""
+    if part.startswith(SERIES_PART):
+        return _series(path, part.removeprefix(SERIES_PART), reader)
     try:
         if part.isdecimal() and reader in (read_picture, read_picture_labels):
             return reader(path, int(part))
@@ -184,11 +225,20 @@ def _read(path: Path, part: str, reader: Callable[..., Volume]) -> Volume:
         raise ImageError("IMAGE_UNREADABLE", path, problem, "check its permissions and the memory") from error
     if not part:
         return volume
-    return _slice(volume, int(part), path) if part.isdecimal() else _frame(volume, int(part[1:]), path)
+    if part.isdecimal():
+        return slice_of(volume, int(part), path)
+    return frame_of(volume, int(part[1:]), path, has_time=_reader(path) is READERS[0])
+
+
+def _series(path: Path, series: str, reader: Callable[..., Volume]) -> Volume:
+    if reader is not read_dicom:
+        remedy = "name a series of a folder of DICOM files only"
+        raise ImageError("DICOM_SERIES_NOT_FOUND", path, f"{path.name} holds no DICOM series", remedy)
+    return read_dicom(path, series)
 
 
 def _split(path: str | Path) -> tuple[Path, str]:
-    """The file, and the part that ``#N`` or ``#tN`` names; a file whose real name ends so comes first."""
+    """The file, and the part that ``#N``, ``#tN`` or ``#series=…`` names; a file whose name ends so comes first."""
     try:
         whole = Path(path)
         match = None if whole.exists() else PART_ENDING.fullmatch(str(path))
@@ -226,31 +276,6 @@ def _looks_like_dicom(path: Path) -> bool:
         return is_dicom_file(path)
     except OSError:
         return False
-
-
-def _slice(volume: Volume, index: int, path: Path) -> Volume:
-    """Slice ``index`` along the third axis, its grid starting at that slice."""
-    axis = 3 if volume.has_channels else 2
-    count = volume.array.shape[axis] if volume.array.ndim > axis else 1
-    if index >= count:
-        raise ImageError("SLICE_NOT_FOUND", path, f"slice {index} of {count} (counted from 0)", "name one it holds")
-    if volume.array.ndim <= axis:
-        return volume
-    affine = volume.affine.copy()
-    affine[:, 3] += index * affine[:, 2]
-    return replace(volume, array=volume.array[..., index], affine=affine)
-
-
-def _frame(volume: Volume, index: int, path: Path) -> Volume:
-    """Frame ``index`` along the fourth axis of a NIfTI file; only there is it known to be time or channels."""
-    count = volume.array.shape[0] if volume.has_channels and volume.array.ndim == 4 else 1
-    if _reader(path) is not READERS[0] or index >= count:
-        problem = f"frame {index} of {count} (counted from 0) in {path.name}"
-        raise ImageError("FRAME_NOT_FOUND", path, problem, "name a frame that a 4D NIfTI file holds")
-    if volume.array.ndim < 4:
-        return volume
-    # A copy lets the other frames go.
-    return replace(volume, array=volume.array[index].copy(), has_channels=False)
 
 
 def __getattr__(name: str) -> Any:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from medseg.data.placing import covering, on_grid
 from medseg.data.volume import Note, Volume
 from medseg.errors import GridError, LabelError
 from medseg.geometry import is_same_grid, reindex
@@ -49,6 +50,7 @@ def united(masks: Sequence[Volume], paths: Sequence[str | os.PathLike]) -> Volum
         GridError: ``GRID_MISMATCH``: they lie on different grids.
         LabelError: ``LABEL_OVERLAP``: a voxel has different labels in two of them.
     """
+    masks = completed(masks, paths)
     union, notes = masks[0].array, list(masks[0].notes)
     for mask, path in zip(masks[1:], paths[1:], strict=True):
         if not is_same_grid(mask.grid, masks[0].grid):
@@ -62,6 +64,24 @@ def united(masks: Sequence[Volume], paths: Sequence[str | os.PathLike]) -> Volum
         union = np.where(union != 0, union, mask.array)
         notes += [note for note in mask.notes if note not in notes]
     return replace(masks[0], array=union, notes=tuple(notes))
+
+
+def completed(masks: Sequence[Volume], names: Sequence[object]) -> Sequence[Volume]:
+    """Masks of some of an image's voxels on the grid of one that has them all, or on the one that covers all.
+
+    Args:
+        masks: Of one image; those that are not ``is_partial`` are returned as they are.
+        names: Of each, for the error.
+
+    Raises:
+        GridError: ``GRID_MISMATCH``: they do not lie on the same voxels.
+    """
+    if not any(mask.is_partial for mask in masks):
+        return masks
+    whole = next((mask.grid for mask in masks if not mask.is_partial), None)
+    grid = whole or covering([mask.grid for mask in masks])
+    moved = [on_grid(mask, grid, name) if mask.is_partial else mask for mask, name in zip(masks, names, strict=True)]
+    return [replace(mask, is_partial=whole is None) for mask in moved]
 
 
 def _size(volume: Volume) -> str:

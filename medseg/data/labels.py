@@ -91,14 +91,15 @@ def expected_labels(
         return array, ()
     if set(values) == {0, 1} and set(found) <= {0, 255}:
         return (array == 255).astype(np.uint8), (Note("LABEL_MAPPED", "value 255 is taken as label 1"),)
-    if set(values) == {0, 1} and is_8bit_picture and found[-1] == 255 and _has_soft_edges_only(array):
+    if set(values) == {0, 1} and is_8bit_picture and found[-1] == 255 and has_soft_edges_only(array):
         text = f"{len(found)} grey values; those above {HALF_OF_255} are taken as label 1, the others as 0"
         return (array > HALF_OF_255).astype(np.uint8), (Note("LABEL_THRESHOLDED", text),)
     problem = f"labels {_listed(unexpected)} are not among {_listed(sorted(values))}"
     raise LabelError("LABEL_UNEXPECTED", case, problem, "correct the mask, or name these labels in the data set")
 
 
-def _has_soft_edges_only(array: NDArray) -> bool:
+def has_soft_edges_only(array: NDArray) -> bool:
+    """Whether few of an 8-bit picture's voxels lie between black and white, as blurred edges do."""
     between = (array >= EDGE_VALUES[0]) & (array <= EDGE_VALUES[1])
     return bool(between.mean() <= MOST_EDGE)
 

@@ -13,7 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medseg.data.listing import Folder, Found, Pair, names_of, numbered, stem_of, unique_names
+from medseg.data.mask_files import find_masks
 from medseg.data.publishers import folder_names, recognise_acdc, recognise_brats, recognise_xrays
+from medseg.data.segmented_series import recognise_segmented_series
 from medseg.errors import DatasetError
 
 IMAGE_FOLDERS = (
@@ -72,7 +74,7 @@ def _folders(folder: Folder) -> Found | None:
     short = {IMAGE_ENDING.sub("", name): name for name in image_at}
     mask_at: dict[str, Path] = {}
     alone: list[Path] = []
-    for path in Folder(masks).images:
+    for path in find_masks(masks):
         name = names_of(path, masks)[1]
         owner = name if name in image_at else short.get(MASK_ENDING.sub("", name))
         if owner is None or owner in mask_at:
@@ -168,8 +170,9 @@ def _beside(folder: Folder, paths: Iterable[Path]) -> Found | None:
     image_at, _ = unique_names(paths, lambda path: str(path.with_name(stem_of(path))))
     mask_of: dict[Path, Path] = {}
     for path in paths:
-        owner = image_at.get(str(path.with_name(MASK_ENDING.sub("", stem_of(path)))))
-        if owner is not None and MASK_ENDING.search(stem_of(path)):
+        # A file that is called "_mask" alone is named after no image.
+        owner = image_at.get(str(path.with_name(MASK_ENDING.sub("", stem_of(path)) or stem_of(path))))
+        if owner not in (None, path) and MASK_ENDING.search(stem_of(path)):
             mask_of.setdefault(owner, path)
     if not mask_of:
         return None
@@ -192,6 +195,9 @@ LAYOUTS = (
     Layout("brats", "CASE/CASE_flair, _t1, _t1ce, _t2 and _seg (.nii.gz)", recognise_brats),
     Layout(
         "chest-x-rays", "MCUCXR_0001_0.png or CHNCXR_0001_0.png, and masks, whole or left and right", recognise_xrays
+    ),
+    Layout(
+        "dicom-and-seg", "CASE/*.dcm, and for each series a DICOM SEG or RTSTRUCT anywhere", recognise_segmented_series
     ),
     Layout("image-and-mask-folders", "images/NAME.png and masks/NAME.png (or NAME_mask.png)", _folders),
     Layout("tiff-stacks", "train-volume.tif and train-labels.tif, one case on each page", _stacks),

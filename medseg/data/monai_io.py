@@ -54,6 +54,7 @@ class VolumeReader(ImageReader):
             "original_channel_dim": 0 if volume.has_channels else float("nan"),
             "space": SpaceKeys.RAS,
             "has_grid": volume.has_grid,
+            "is_partial": volume.is_partial,
             "notes": "; ".join(str(note) for note in volume.notes),
         }
 
@@ -68,14 +69,19 @@ class MaskReader(VolumeReader):
 
     Args:
         values: The labels that may occur; see ``medseg.data.images.read_mask``.
+        names: Names and codes of each label, by which segments of DICOM objects are recognised. The
+            labels may be text, as in JSON.
     """
 
-    def __init__(self, values: Collection[int] | None = None) -> None:
+    def __init__(
+        self, values: Collection[int] | None = None, names: Mapping[int | str, Sequence[str]] | None = None
+    ) -> None:
         super().__init__()
         self.values = values
+        self.names = {int(label): tuple(texts) for label, texts in (names or {}).items()}
 
     def _volume(self, paths: list[Path]) -> Volume:
-        return read_mask(paths, self.values)
+        return read_mask(paths, self.values, self.names)
 
 
 class VolumeWriter(ImageWriter):

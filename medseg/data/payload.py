@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
-import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import IO, cast
 
 import numpy as np
+from isal import isal_zlib
 from numpy.typing import DTypeLike, NDArray
 
 from medseg.data.volume import Note
@@ -28,8 +31,15 @@ SUSPECT_BYTES = 1 << 30
 SUSPECT_RATIO = 900
 """Above 1 GiB, what shrinks 900-fold is one value throughout, packed as tight as deflate can: a bomb.
 
-Even an empty mask that ``write`` made shrinks only 229-fold, for it packs at level 3.
+Even an empty mask that ``write`` made shrinks only 295-fold, for it packs at level 3.
 """
+
+MEMORY_FILE = Path("/proc/meminfo")
+MEMORY_LIMIT_FILE = Path("/sys/fs/cgroup/memory.max")
+
+_budget_bytes: ContextVar[int | None] = ContextVar("budget_bytes", default=None)
+# Readers are called by MONAI's LoadImage, which hands no argument on; so the budget travels beside the calls, and only
+# as long as ``memory_budget`` is open, in its own thread.
 
 
 class Inflated(io.RawIOBase):
@@ -47,7 +57,7 @@ class Inflated(io.RawIOBase):
     def __init__(self, file: IO[bytes], case: object, window: int = GZIP_WINDOW) -> None:
         self.trailing_bytes = 0
         self._file, self._case, self._window = file, case, window
-        self._inflater = zlib.decompressobj(window)
+        self._inflater = isal_zlib.decompressobj(window)
         self._waiting = b""
 
     def readable(self) -> bool:
@@ -80,7 +90,7 @@ class Inflated(io.RawIOBase):
     def _inflate(self, data: bytes, limit: int) -> bytes:
         try:
             block = self._inflater.decompress(data, limit)
-        except zlib.error as error:
+        except isal_zlib.error as error:  # type: ignore[misc]  # The stubs do not say that it is an exception.
             problem = f"the compressed data is damaged ({error})"
             raise ImageError("IMAGE_CORRUPT", self._case, problem, "copy the file again from its source") from error
         self._waiting = self._inflater.unconsumed_tail
@@ -90,7 +100,7 @@ class Inflated(io.RawIOBase):
         rest = self._inflater.unused_data + self._waiting
         rest += self._file.read(READ_BYTES) if len(rest) < 2 else b""
         if self._window == GZIP_WINDOW and rest.startswith(GZIP_MAGIC):
-            self._inflater, self._waiting = zlib.decompressobj(self._window), rest
+            self._inflater, self._waiting = isal_zlib.decompressobj(self._window), rest
             return True
         self.trailing_bytes = len(rest.strip(b"\0"))
         return False
@@ -113,7 +123,7 @@ def check_budget(claimed_bytes: int, stored_bytes: int, is_compressed: bool, cas
     """Refuse a header that claims more bytes than the file can hold, before allocating.
 
     Raises:
-        ImageError: ``IMAGE_TRUNCATED`` or ``IMAGE_TOO_LARGE``.
+        ImageError: ``IMAGE_TRUNCATED``, ``IMAGE_TOO_LARGE`` or ``MEMORY_BUDGET``.
     """
     if claimed_bytes > stored_bytes * (DEFLATE_LIMIT_RATIO if is_compressed else 1):
         raise _truncated(case, f"the header claims {claimed_bytes} bytes, the file holds {stored_bytes}")
@@ -124,6 +134,50 @@ def check_budget(claimed_bytes: int, stored_bytes: int, is_compressed: bool, cas
             f"{stored_bytes} bytes on disk would inflate to {claimed_bytes}",
             "check the header; to accept it, store the image uncompressed",
         )
+    check_memory(claimed_bytes, case)
+
+
+@contextmanager
+def memory_budget(most_bytes: int | None) -> Iterator[None]:
+    """Within this block, images that need more memory are refused before it is allocated.
+
+    Args:
+        most_bytes: For one image; None leaves what the system has to give.
+    """
+    token = _budget_bytes.set(most_bytes)
+    try:
+        yield
+    finally:
+        _budget_bytes.reset(token)
+
+
+def check_memory(needed_bytes: int, case: object, what: str = "its voxels") -> None:
+    """Refuse what does not fit the memory budget: that of ``memory_budget``, or what the system has to give.
+
+    Raises:
+        ImageError: ``MEMORY_BUDGET``.
+    """
+    stated = _budget_bytes.get()
+    most = _available_bytes() if stated is None else stated
+    if most is not None and needed_bytes > most:
+        owner = "the memory that is free" if stated is None else "the budget"
+        problem = f"{what} take {needed_bytes / 1e9:.3g} GB, {owner} is {most / 1e9:.3g} GB"
+        raise ImageError(
+            "MEMORY_BUDGET", case, problem, "crop the image, or raise --max-ram where there is more memory"
+        )
+
+
+def _available_bytes() -> int | None:
+    """What a new process could take without swapping, where the system says so (Linux); None elsewhere."""
+    try:
+        lines = dict(line.split(":", 1) for line in MEMORY_FILE.read_text(encoding="ascii").splitlines())
+        most = int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, ValueError, LookupError):
+        return None
+    try:
+        return min(most, int(MEMORY_LIMIT_FILE.read_text(encoding="ascii")))
+    except (OSError, ValueError):  # No control group, or one without a limit.
+        return most
 
 
 def skip_bytes(source: IO[bytes], count: int, case: object) -> None:

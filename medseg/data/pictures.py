@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from medseg.data.payload import check_memory
 from medseg.data.volume import PARSER_ERRORS, Note, Volume, value_notes
 from medseg.errors import ImageError
 
@@ -55,6 +56,7 @@ def _read(path: Path, page: int | None, *, keeps_palette: bool) -> Volume:
         if page is not None and not 0 <= page < pages:
             raise ImageError("SLICE_NOT_FOUND", path, f"page {page} of {pages} (counted from 0)", "name one it holds")
         wanted = range(pages) if page is None else [page]
+        _check_memory(picture, len(wanted), path)
         arrays, notes = [], {}
         for index in wanted:
             if index:
@@ -65,6 +67,11 @@ def _read(path: Path, page: int | None, *, keeps_palette: bool) -> Volume:
     array = _joined(arrays, path)
     has_channels = arrays[0].ndim == 3
     return Volume(array, np.eye(4), has_channels, (*notes.values(), *value_notes(array)))
+
+
+def _check_memory(picture: Image.Image, pages: int, path: Path) -> None:
+    item_bytes = np.dtype(GREY_DTYPES.get(GREY_MODES.get(picture.mode, picture.mode), np.uint8)).itemsize
+    check_memory(picture.width * picture.height * len(picture.getbands()) * item_bytes * pages, path)
 
 
 @contextmanager

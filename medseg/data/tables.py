@@ -16,7 +16,7 @@ from medseg.errors import DatasetError
 TABLE = "dataset.csv"
 
 
-def read_table(path: Path, needs_label: bool = True) -> Dataset:
+def read_table(path: Path, needs_label: bool = True, needs_files: bool = True) -> Dataset:
     """The data set of a CSV: columns ``image`` (``image_2`` …), ``label``, and perhaps ``id`` and ``group``.
 
     Where a mask lies in several files, the others stand under ``label_2`` ….
@@ -26,6 +26,7 @@ def read_table(path: Path, needs_label: bool = True) -> Dataset:
     Args:
         path: The CSV file, UTF-8.
         needs_label: Whether a row without a mask is an error.
+        needs_files: Whether a file that is not there is an error.
 
     Raises:
         DatasetError: CSV_INVALID or FILES_MISSING.
@@ -43,7 +44,8 @@ def read_table(path: Path, needs_label: bool = True) -> Dataset:
         masks = [_from(path.parent, cells[column]) for column in label_columns if cells.get(column)]
         pairs.append(Pair(names, tuple(found), one_or_more(masks)))
         groups.append(cells.get("group") or None)
-    check_present(path, pairs)
+    if needs_files:
+        check_present(path, pairs)
     return Dataset(path.parent, cases_of(pairs, groups), Labels(), (), "csv")
 
 

@@ -13,16 +13,19 @@ from monai.transforms import MapTransform
 from numpy.typing import NDArray
 
 from medseg.data.pictures import is_grey
-from medseg.data.placing import placed
+from medseg.data.placing import placed, spread
 from medseg.errors import GridError
-from medseg.geometry import Grid, is_same_grid, reindex
+from medseg.geometry import NEAR_GRID_VOXELS, Grid, corner_distance_voxels, is_same_grid, reindex
 
 
 class AlignToImaged(MapTransform):
     """Bring labels onto the grid of their image, by turning axes alone; refuse where that is not enough.
 
+    Corners up to 0.1 voxel apart are a rounded header: the voxels stay, the image's grid counts.
+
     A bare array (NPZ without an affine) takes the image's grid where the order of its axes
-    follows from the image's size; see `medseg.data.placing`.
+    follows from the image's size; see `medseg.data.placing`. A mask of some of the image's voxels
+    (a DICOM SEG without its series) is background elsewhere.
 
     Args:
         keys: The labels, (1, X, Y[, Z]) MetaTensors as `LoadImaged` and `EnsureChannelFirstd` leave them.
@@ -46,11 +49,13 @@ class AlignToImaged(MapTransform):
         for key in self.key_iterator(aligned):
             label = aligned[key]
             array, case = np.asarray(label)[0], label.meta.get("filename_or_obj", key)
-            if label.meta.get("has_grid", True) or is_same_grid(_grid(label), target):
-                turned = reindex(array, _grid(label), target, case)
+            if label.meta.get("is_partial", False):
+                turned, _ = spread(array, _grid(label), target, case)
+            elif label.meta.get("has_grid", True) or is_same_grid(_grid(label), target):
+                turned = _turned(array, _grid(label), target, case)
             else:
                 turned = placed(array, target, case)
-            if turned is not array:
+            if turned is not array or not is_same_grid(_grid(label), target):
                 aligned[key] = _on(target, turned, label)
         return aligned
 
@@ -116,11 +121,17 @@ class SuppressOutsided(MapTransform):
         return suppressed
 
 
+def _turned(array: NDArray, source: Grid, target: Grid, case: object) -> NDArray:
+    is_near = corner_distance_voxels(source, target) <= NEAR_GRID_VOXELS
+    return array if is_near else reindex(array, source, target, case)
+
+
 def _on(grid: Grid, array: NDArray, label: MetaTensor) -> MetaTensor:
     """``array`` as a label on ``grid``, with the rest of ``label``'s metadata."""
     affine = torch.as_tensor(grid.affine)
-    changes = {"has_grid": True, "spatial_shape": np.asarray(array.shape), "original_affine": affine, "affine": affine}
-    return MetaTensor(torch.as_tensor(array.copy())[None], meta={**label.meta, **changes})
+    changes = {"spatial_shape": np.asarray(array.shape), "original_affine": affine, "affine": affine}
+    known = {**label.meta, **changes, "has_grid": True, "is_partial": False}
+    return MetaTensor(torch.as_tensor(array.copy())[None], meta=known)
 
 
 def _grid(image: MetaTensor) -> Grid:

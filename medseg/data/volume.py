@@ -67,6 +67,8 @@ class Volume:
         notes: What was odd about the file, reported but not fatal.
         has_grid: Whether the file says where its voxels lie; a bare array does not, and
             ``affine`` then stands for voxels of 1 mm.
+        is_partial: Whether it is a mask of some of an image's voxels, the others being background:
+            a DICOM SEG away from its series stores only the planes on which something is drawn.
     """
 
     array: NDArray
@@ -74,6 +76,7 @@ class Volume:
     has_channels: bool = False
     notes: tuple[Note, ...] = ()
     has_grid: bool = True
+    is_partial: bool = False
 
     @property
     def spatial_shape(self) -> tuple[int, ...]:
@@ -174,7 +177,8 @@ def _shifted(array: NDArray, intercept: int) -> NDArray:
     low, high = int(array.min()) + intercept, int(array.max()) + intercept
     for dtype in (np.int16, np.int32, np.int64):
         if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
-            return np.add(array, intercept, dtype=dtype, casting="unsafe")
+            # An intercept that does not fit wraps around, as the sums do; these fit.
+            return np.add(array, np.int64(intercept).astype(dtype), dtype=dtype, casting="unsafe")
     return array.astype(np.float32) + np.float32(intercept)
 
 

@@ -6,7 +6,6 @@ and compared, and only then renamed.
 
 from __future__ import annotations
 
-import gzip
 import os
 import secrets
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from isal import igzip
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
@@ -153,7 +153,7 @@ def _write_nifti(volume: Volume, path: Path) -> None:
     image.set_qform(volume.affine, code=0 if is_sheared else 1)
     with path.open("xb") as file:
         if path.name.endswith(".gz"):
-            with gzip.GzipFile("", "wb", compresslevel=GZIP_LEVEL, fileobj=file, mtime=0) as packed:
+            with igzip.IGzipFile("", "wb", compresslevel=GZIP_LEVEL, fileobj=file, mtime=0) as packed:
                 image.to_stream(packed)
         else:
             image.to_stream(file)

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from medseg.data.volume import Note
 from medseg.errors import UsageError, first_line
 
 BACKENDS = ("auto", "torch", "compile", "openvino", "onnx", "tensorrt")
@@ -45,12 +46,12 @@ class Backend:
     Args:
         name: One of BACKENDS, ``auto`` excepted.
         run: Windows (N, channels, …) in, logits (N, C, …) out.
-        note: Why it is not the one that was asked for, or empty.
+        note: Why it is not the one that was asked for, or None.
     """
 
     name: str
     run: Run
-    note: str = ""
+    note: Note | None = None
 
 
 @dataclass(frozen=True)
@@ -115,14 +116,15 @@ def build_backend(network: nn.Module, name: str, windowing: Windowing, cache: Pa
     if name in ("auto", "torch"):
         return Backend("torch", network)
     if not _is_installed(name):
-        return Backend("torch", network, f"BACKEND_MISSING: {_MODULES[name]} is not installed; PyTorch is used")
+        return Backend("torch", network, Note("BACKEND_MISSING", f"{_MODULES[name]} is not installed; PyTorch is used"))
     try:
         run = _BUILDERS[name](network, windowing, cache)
         apart = _largest_difference(network, run, windowing)
     except _FAILURES as error:
-        return Backend("torch", network, f"BACKEND_FAILED: {name}: {first_line(error)}; PyTorch is used")
+        return Backend("torch", network, Note("BACKEND_FAILED", f"{name}: {first_line(error)}; PyTorch is used"))
     if not apart <= TOLERANCE:
-        return Backend("torch", network, f"BACKEND_DISAGREES: {name}: logits differ by {apart:.2g}; PyTorch is used")
+        text = f"{name}: logits differ by {apart:.2g} of the largest; PyTorch is used"
+        return Backend("torch", network, Note("BACKEND_DISAGREES", text))
     return Backend(name, run)
 
 

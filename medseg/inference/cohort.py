@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,10 @@ from medseg.data.channels import are_modalities
 from medseg.data.images import write
 from medseg.errors import ImageError, MedsegError, OutputError, coded_cause, first_line
 from medseg.files import held, write_json
-from medseg.inference.predict import PredictOptions, Predictor, mask_volumes_ml
+from medseg.inference.options import DICOM_SEG, PredictOptions
+from medseg.inference.predict import Prediction, Predictor, mask_volumes_ml
+from medseg.inference.segmentations import SUFFIX as SEG_SUFFIX
+from medseg.inference.segmentations import check_dicom, source_of, write_dicom_seg
 
 RECORD_NAME = "predictions.json"
 KEPT_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".png", ".tif", ".tiff")
@@ -103,7 +106,7 @@ def predict(
         bundle: A bundle's folder, or the name of one that medseg ships.
         images: An image file, a folder (any mix of formats, nested), a DICOM case, or a list (.txt, .csv).
         output: Folder for the masks; made where missing.
-        options: Device, precision, mirroring, overlap, probabilities.
+        options: Device, precision, mirroring, overlap, probabilities, DICOM series, memory.
         allow: Error codes accepted knowingly, such as BUNDLE_RUNS_CODE.
         on_case: Called after each case with its record and the number of cases in all.
         on_window: Called with a case's id and the number of its windows done so far.
@@ -119,9 +122,12 @@ def predict(
     opened = open_bundle(bundle, allow)
     predictor = Predictor(opened, options, on_window)
     cases = open_images(images, opened.channels if are_modalities(opened.channels) else len(opened.channels))
+    cases = _of_series(cases, options.series)
     folder = Path(output)
     _check_outside(folder, Path(images))
-    targets = _targets(cases, folder)
+    if options.mask_format == DICOM_SEG:
+        check_dicom(cases)
+    targets = _targets(cases, folder, options.mask_format)
     records: list[CaseRecord] = []
     with held(folder):
         for case in cases:
@@ -132,15 +138,19 @@ def predict(
     return Predictions(folder, tuple(records), time.perf_counter() - started)
 
 
+def _of_series(cases: Sequence[Case], series: str | None) -> tuple[Case, ...]:
+    """The cases, DICOM folders narrowed to the series of that number or end of UID."""
+    if series is None:
+        return tuple(cases)
+    named = ((f"{image}#series={series}" if Path(image).is_dir() else image for image in case.images) for case in cases)
+    return tuple(replace(case, images=tuple(images)) for case, images in zip(cases, named, strict=True))
+
+
 def _one(predictor: Predictor, case: Case, target: Path, folder: Path) -> CaseRecord:
     started = time.perf_counter()
     try:
         target.unlink(missing_ok=True)  # An earlier run's mask must not stand for a case that now fails.
-        prediction = predictor(case)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if prediction.probabilities is not None:
-            write(prediction.probabilities, prediction.affine, _beside(target, "probabilities"), has_channels=True)
-        write(prediction.labels, prediction.affine, target)
+        prediction = _written(predictor, case, target)
     except MedsegError as error:
         return CaseRecord(case.id, case.images, error=error.to_record())
     except _UNFORESEEN as error:
@@ -155,6 +165,22 @@ def _one(predictor: Predictor, case: Case, target: Path, folder: Path) -> CaseRe
     )
 
 
+def _written(predictor: Predictor, case: Case, target: Path) -> Prediction:
+    """Segment a case and write its mask in the format asked for; returns what was written."""
+    options = predictor.options
+    # A series that no DICOM SEG can refer to is found before the work.
+    source = source_of(case) if options.mask_format == DICOM_SEG else None
+    prediction = predictor(case)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if prediction.probabilities is not None:
+        write(prediction.probabilities, prediction.affine, _beside(target, "probabilities"), has_channels=True)
+    if source is None:
+        write(prediction.labels, prediction.affine, target)
+        return prediction
+    notes = write_dicom_seg(prediction, source, target, predictor.bundle, options.seg_type)
+    return replace(prediction, notes="; ".join(text for text in (prediction.notes, notes) if text))
+
+
 def _coded(error: Exception, case: Case) -> MedsegError:
     unknown = ImageError("CASE_FAILED", case.id, first_line(error), "see whether the bundle fits the image")
     return coded_cause(error) or unknown
@@ -163,11 +189,11 @@ def _coded(error: Exception, case: Case) -> MedsegError:
 def _beside(target: Path, what: str) -> Path:
     """The file beside a mask that holds its class probabilities, channel first."""
     ending = ".npz" if target.suffix.lower() in {".png", ".tif", ".tiff"} else ".nii.gz"
-    return target.with_name(f"{target.name.removesuffix(_suffix(target))}_{what}{ending}")
+    return target.with_name(f"{target.name.removesuffix(_suffix(target) or SEG_SUFFIX)}_{what}{ending}")
 
 
-def _targets(cases: Sequence[Case], folder: Path) -> dict[str, Path]:
-    """Each case's mask file: the case's id with the image's format.
+def _targets(cases: Sequence[Case], folder: Path, mask_format: str) -> dict[str, Path]:
+    """Each case's mask file: the case's id with the ending of the mask's format.
 
     Raises:
         OutputError: Two cases would share a file, or a mask would overwrite a file that is none of ours.
@@ -177,7 +203,7 @@ def _targets(cases: Sequence[Case], folder: Path) -> dict[str, Path]:
     targets: dict[str, Path] = {}
     taken: set[str] = set()
     for case in cases:
-        target = folder / f"{case.id}{_mask_suffix(case)}"
+        target = folder / f"{case.id}{SEG_SUFFIX if mask_format == DICOM_SEG else _mask_suffix(case)}"
         names = {str(target).lower(), str(_beside(target, "probabilities")).lower()}
         if target.resolve() in images or names & taken:
             raise OutputError(

@@ -2,59 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, combinations
 from typing import Any
 
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from monai.inferers import SliceInferer
+from monai.inferers import SliceInferer, SlidingWindowInferer
 from monai.transforms import AsDiscrete, AsDiscreted, Compose
 from numpy.typing import NDArray
 from torch import Tensor
 
 from medseg.bundle.load import Bundle
 from medseg.data.cases import Case
+from medseg.data.payload import memory_budget
 from medseg.errors import ImageError, UsageError
-from medseg.geometry import Grid, is_same_grid
-
-DEVICES = ("auto", "cpu", "cuda")
-
-
-@dataclass(frozen=True)
-class PredictOptions:
-    """How a network is run over a case.
-
-    Args:
-        device: One of DEVICES; auto takes CUDA where there is one.
-        amp: Run the network in 16-bit floats (float16 on CUDA, bfloat16 on the CPU).
-        tta: Average over the mirrorings that the bundle was trained with.
-        overlap: Share of a window that its neighbour covers again; None leaves the bundle's.
-        probabilities: Give the class probabilities on the image's grid as well.
-    """
-
-    device: str = "auto"
-    amp: bool = False
-    tta: bool = False
-    overlap: float | None = None
-    probabilities: bool = False
-
-    def __post_init__(self) -> None:
-        if self.device not in DEVICES:
-            raise UsageError("DEVICE_UNKNOWN", self.device, "not a device", f"choose one of {', '.join(DEVICES)}")
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise UsageError("DEVICE_MISSING", "cuda", "PyTorch finds no CUDA device", "use --device cpu")
-        if self.overlap is not None and not 0 <= self.overlap < 1:
-            raise UsageError("OVERLAP_INVALID", self.overlap, "not from 0 to below 1", "give a share such as 0.5")
-
-    @property
-    def torch_device(self) -> torch.device:
-        """The device that ``device`` stands for on this machine."""
-        chosen = "cuda" if self.device == "auto" and torch.cuda.is_available() else self.device
-        return torch.device("cpu" if chosen == "auto" else chosen)
+from medseg.geometry import Grid
+from medseg.inference.allocator import keep_freed_memory
+from medseg.inference.backends import Backend, Windowing, build_backend, chosen_backend, default_cache
+from medseg.inference.budget import check_resampled, check_scores
+from medseg.inference.masks import as_labels, check_on_grid
+from medseg.inference.options import PredictOptions
+from medseg.inference.restore import LabelRestorer, discretisation
+from medseg.inference.sliding_window import SlidingWindow
+from medseg.inference.way_back import axis_changes
 
 
 @dataclass(frozen=True)
@@ -104,6 +79,11 @@ class Predictor:
         self._mirrorings = self._mirrorings_asked_for()
         if options.overlap is not None:
             self._set_overlap(options.overlap)
+        self._window = SlidingWindow.of(bundle.inferer) if isinstance(bundle.inferer, SlidingWindowInferer) else None
+        self._backend = Backend("torch", self.network)
+        self._backends: dict[tuple[str, Windowing], Backend] = {}
+        if self.device.type == "cpu":
+            keep_freed_memory()
 
     def __call__(self, case: Case) -> Prediction:
         """Segment one case.
@@ -111,15 +91,57 @@ class Predictor:
         Raises:
             ImageError: The images cannot be read, are not what the bundle takes, or give non-finite values.
         """
+        with memory_budget(self.options.max_ram):
+            return self._segmented(case)
+
+    def _segmented(self, case: Case) -> Prediction:
         self._case_id, self._windows_done = case.id, 0
         data = self._prepared(case)
+        self._choose_backend(data["image"])
+        how = None if self.options.probabilities else discretisation(self.bundle.postprocessing)
+        changes = axis_changes(data["image"]) if how and self._window else None
         with torch.inference_mode(), self._precision():
-            logits = self.bundle.inferer(data["image"][None].to(self.device), self._mirrored_mean)
+            if self._window and how and changes:
+                restorer = LabelRestorer(changes, how, len(self.bundle.labels))
+                return self._streamed(data, self._window, restorer, case)
+            check_scores(data["image"], len(self.bundle.labels), case.id)
+            inferer = self._window or self.bundle.inferer
+            logits = inferer(data["image"][None].to(self.device), self._mirrored_mean)
+        self._check_finite_output(logits)
+        return self._restored(data, logits[0], case)
+
+    def _streamed(self, data: dict[str, Any], window: SlidingWindow, restorer: LabelRestorer, case: Case) -> Prediction:
+        """Labels made slab by slab; the array of all classes never exists."""
+        image, how = data["image"], restorer.how
+        for slab in window.slabs(image.to(self.device), self._mirrored_mean):
+            self._check_finite_output(slab.logits)
+            restorer.add(replace(slab, logits=slab.logits.cpu()))
+        pred: Any = MetaTensor(torch.from_numpy(restorer.labels)[None], affine=image.meta["original_affine"])
+        pred = Compose(list(how.later))({**data, "pred": pred})["pred"] if how.later else pred
+        labels = as_labels(np.asarray(pred), self.bundle, case)
+        check_on_grid(labels, pred, image, case)
+        affine = np.asarray(image.meta["original_affine"], dtype=float)
+        return Prediction(labels, affine, None, self._notes(image))
+
+    def _choose_backend(self, image: MetaTensor) -> None:
+        """The runtime for this case's windows; a network is converted once for each size of window."""
+        self._backend = Backend("torch", self.network)
+        is_module = isinstance(self.network, torch.nn.Module)
+        if self._window is None or self.options.amp or self.options.backend == "torch" or not is_module:
+            return
+        windows = self._window.windows(image.shape[1:])
+        name = chosen_backend(self.options.backend, self.network, len(windows) * math.prod(windows.roi))
+        roi = tuple(n for axis, n in enumerate(windows.roi) if axis != self._window.slice_axis)
+        key = (name, Windowing(self._window.sw_batch_size, image.shape[0], roi))
+        if key not in self._backends:
+            self._backends[key] = build_backend(self.network, *key, default_cache())
+        self._backend = self._backends[key]
+
+    def _check_finite_output(self, logits: Tensor) -> None:
         if not torch.isfinite(logits).all():
             raise ImageError(
-                "OUTPUT_NONFINITE", case.id, "the network gives NaN or Inf", "leave --amp out; see the image"
+                "OUTPUT_NONFINITE", self._case_id, "the network gives NaN or Inf", "leave --amp out; see the image"
             )
-        return self._restored(data, logits[0], case)
 
     def _prepared(self, case: Case) -> dict[str, Any]:
         """The case as the bundle's preprocessing leaves it, checked on the way."""
@@ -128,6 +150,7 @@ class Predictor:
         data = chain_({"image": images, "case_id": case.id}, end=1)
         self._check_dimensions(data["image"], case)
         _check_finite(data["image"], case)
+        check_resampled(data["image"], chain_.transforms, case.id)
         data = chain_(data, start=1)
         channels = data["image"].shape[0]
         if channels != len(self.bundle.channels):
@@ -188,7 +211,7 @@ class Predictor:
         return mean / len(self._mirrorings) if len(self._mirrorings) > 1 else mean
 
     def _logits(self, window: Tensor) -> Tensor:
-        logits = self.network(window)
+        logits = self._backend.run(window)
         if not isinstance(logits, Tensor):
             kind = type(logits).__name__
             raise ImageError("OUTPUT_NOT_ONE_TENSOR", self._case_id, f"the network gives a {kind}", "export one output")
@@ -209,10 +232,13 @@ class Predictor:
             if self.options.probabilities and isinstance(transform, AsDiscrete | AsDiscreted):
                 probabilities = np.asarray(state["pred"], dtype=np.float32)
             state = Compose([transform])(state)
-        labels = _as_labels(np.asarray(state["pred"]), self.bundle, case)
+        labels = as_labels(np.asarray(state["pred"]), self.bundle, case)
         affine = np.asarray(image.meta["original_affine"], dtype=float)
-        _check_on_grid(labels, state["pred"], image, case)
-        return Prediction(labels, affine, probabilities, str(image.meta.get("notes", "")))
+        check_on_grid(labels, state["pred"], image, case)
+        return Prediction(labels, affine, probabilities, self._notes(image))
+
+    def _notes(self, image: MetaTensor) -> str:
+        return "; ".join(filter(None, [str(image.meta.get("notes", "")), str(self._backend.note or "")]))
 
 
 def _check_finite(image: Tensor, case: Case) -> None:
@@ -224,52 +250,6 @@ def _check_finite(image: Tensor, case: Case) -> None:
             f"{broken} of {image.numel()} voxels are NaN or Inf",
             "replace them by a value that means 'no signal', or export the image again",
         )
-
-
-def _as_labels(pred: NDArray, bundle: Bundle, case: Case) -> NDArray[np.integer]:
-    """A postprocessed result (1, …) of labels or (C, …) of one-hot classes as one label array; nothing is guessed."""
-    kind: type[np.integer] = np.uint8 if len(bundle.labels) <= 256 else np.uint16
-    if pred.shape[0] == 1:
-        labels = pred[0].astype(kind)
-        is_exact = bool((labels == pred[0]).all())
-        found = np.flatnonzero(np.bincount(labels.ravel())) if is_exact else np.unique(pred)
-        unknown = sorted(set(found.tolist()) - set(bundle.labels))
-        if not unknown:
-            return labels
-        problem = f"the mask holds {unknown[:3]}, the bundle's labels are {', '.join(map(str, bundle.labels))}"
-    elif pred.shape[0] == len(bundle.labels):
-        if np.isin(pred, (0, 1)).all() and (pred.sum(axis=0) == 1).all():
-            return pred.argmax(axis=0).astype(kind)
-        problem = "its classes overlap or leave voxels without a class"
-    else:
-        problem = f"it gives {pred.shape[0]} channels for {len(bundle.labels)} classes"
-    raise ImageError(
-        "OUTPUT_NOT_LABELS",
-        case.id,
-        f"the bundle's postprocessing gives no mask: {problem}",
-        "end it with AsDiscreted(argmax=True), or AsDiscreted(threshold=0.5) for a single class",
-    )
-
-
-def _check_on_grid(labels: NDArray, pred: Any, image: MetaTensor, case: Case) -> None:
-    original = Grid(tuple(int(n) for n in image.meta["spatial_shape"]), np.asarray(image.meta["original_affine"]))
-    is_known = isinstance(pred, MetaTensor)
-    affine = np.asarray(pred.affine, dtype=float) if is_known else original.affine
-    if not is_known or not is_same_grid(Grid(labels.shape, _as_4x4(affine)), original):
-        raise ImageError(
-            "OUTPUT_OFF_GRID",
-            case.id,
-            f"the mask has {labels.shape} voxels, the image {original.shape}, or it is not known where it lies",
-            "add Invertd to the bundle's postprocessing",
-        )
-
-
-def _as_4x4(affine: NDArray[np.float64]) -> NDArray[np.float64]:
-    if affine.shape == (4, 4):
-        return affine
-    full = np.eye(4)
-    full[:2, :2], full[:2, 3] = affine[:2, :2], affine[:2, 2]
-    return full
 
 
 def mask_volumes_ml(prediction: Prediction, names: Mapping[int, str]) -> Iterator[tuple[str, float]]:

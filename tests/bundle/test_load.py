@@ -24,6 +24,30 @@ def test_an_unknown_bundle_lists_the_shipped_ones():
         find_bundle("hipocampus")
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("hipocampus", "hippocampus_mr_segmentation"),
+        ("acdc", "acdc_mr_segmentation"),
+        ("ACDC-mr", "acdc_mr_segmentation"),
+        ("isbi_em", "isbi_em_segmentation"),
+        ("bundles/polyp", "polyp_endoscopy_segmentation"),
+        ("phantom_ct_segmentaton", "phantom_ct_segmentation"),
+    ],
+)
+def test_the_bundle_that_may_be_meant_is_named_first(name, meant):
+    with pytest.raises(BundleError, match="BUNDLE_NOT_FOUND") as refused:
+        find_bundle(name)
+    assert f"did you mean {meant}?" in refused.value.remedy
+
+
+@pytest.mark.parametrize("name", ["xyz", "segmentation"])
+def test_a_name_like_none_or_like_all_of_them_is_no_hint(name):
+    with pytest.raises(BundleError, match="BUNDLE_NOT_FOUND") as refused:
+        find_bundle(name)
+    assert "did you mean" not in refused.value.remedy
+
+
 def change_weights(bundle, change):
     path = bundle / "models" / "model.pt"
     state = torch.load(path, weights_only=True)

@@ -174,3 +174,18 @@ def test_a_way_that_goes_up_and_down_leads_to_the_same_cases(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert [case.id for case in open_images("../data/images")] == ["a"]
     assert [case.id for case in open_dataset("../data").cases] == ["a"]
+
+
+class TestPartsAsCases:
+    def test_a_slice_and_a_dicom_series_may_be_named_by_themselves(self, tmp_path):
+        touch(tmp_path, "scan.nii.gz", "exam/IM1")
+        for name in ("scan.nii.gz#3", "exam#series=8"):
+            (case,) = open_images(tmp_path / name)
+            assert case.images == (str(tmp_path / name),)
+
+    def test_series_of_one_folder_in_a_table_are_cases_of_different_names(self, tmp_path):
+        touch(tmp_path, "exam/IM1")
+        (tmp_path / "list.csv").write_text("image\nexam#series=8\nexam#series=1.2.345678\n")
+        names = {case.id: case.images[0] for case in open_images(tmp_path / "list.csv")}
+        assert sorted(names) == ["exam_series1.2.345678", "exam_series8"]
+        assert names["exam_series8"] == str(tmp_path / "exam#series=8")

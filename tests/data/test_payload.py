@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medseg.data.payload import check_budget, is_inflated, open_source, read_voxels, skip_bytes, trailing_notes
+from medseg.data.images import read, write
+from medseg.data.payload import (
+    check_budget,
+    check_memory,
+    is_inflated,
+    memory_budget,
+    open_source,
+    read_voxels,
+    skip_bytes,
+    trailing_notes,
+)
 from medseg.errors import ImageError
 
 
@@ -113,3 +123,39 @@ def test_a_claim_is_held_against_the_size_of_the_file(claimed, stored, is_compre
 def test_deflate_never_exceeds_the_ratio_that_is_taken_as_its_limit():
     packed = zlib.compress(bytes(10 << 20), 9)
     check_budget(10 << 20, len(packed), True, "case")
+
+
+class TestMemoryBudget:
+    @pytest.mark.parametrize("most", [1, 99, 100])
+    def test_what_takes_more_than_the_budget_is_refused_and_no_less(self, most):
+        with memory_budget(most):
+            check_memory(most, "case")
+            with pytest.raises(ImageError, match="MEMORY_BUDGET"):
+                check_memory(most + 1, "case")
+
+    def test_the_budget_ends_with_its_block_and_the_inner_one_counts(self):
+        with memory_budget(10):
+            with memory_budget(1000):
+                check_memory(500, "case")
+            with pytest.raises(ImageError, match="MEMORY_BUDGET"):
+                check_memory(500, "case")
+        check_memory(500, "case")
+
+    def test_without_a_budget_what_the_system_has_to_give_is_the_limit(self):
+        check_memory(1 << 20, "case")
+        with memory_budget(None), pytest.raises(ImageError, match="MEMORY_BUDGET"):
+            check_memory(1 << 60, "case")
+
+    def test_a_header_that_claims_more_than_the_budget_is_refused(self):
+        with memory_budget(1000), pytest.raises(ImageError, match="MEMORY_BUDGET"):
+            check_budget(2000, 4000, False, "case")
+
+    def test_every_format_is_held_against_the_budget(self, tmp_path, series):
+        array, affine = np.zeros((40, 40, 3), np.int16), np.eye(4)
+        paths = [write(array, affine, tmp_path / name) for name in ("a.nii.gz", "a.nii", "a.nrrd", "a.mha", "a.npz")]
+        paths += [write(array[..., 0].astype(np.uint8), affine, tmp_path / name) for name in ("a.png", "a.tif")]
+        for path in [*paths, series.folder]:
+            with memory_budget(1 << 20):
+                read(path)
+            with memory_budget(100), pytest.raises(ImageError, match="MEMORY_BUDGET"):
+                read(path)

@@ -39,6 +39,15 @@ def test_a_label_one_voxel_off_is_refused(image):
         AlignToImaged("label")({"image": image, "label": tensor(np.zeros((4, 5, 6), int), shifted)})
 
 
+def test_a_label_within_a_tenth_of_a_voxel_takes_the_image_s_grid(image):
+    shifted = np.diag([1.0, 2.0, 3.0, 1.0])
+    shifted[0, 3] = 0.09
+    voxels = np.arange(120).reshape(4, 5, 6)
+    made = AlignToImaged("label")({"image": image, "label": tensor(voxels, shifted)})["label"]
+    assert np.array_equal(made[0].numpy(), voxels)
+    assert np.array_equal(made.affine, image.affine)
+
+
 def test_a_missing_label_is_passed_over_if_allowed(image):
     assert set(AlignToImaged("label", allow_missing_keys=True)({"image": image})) == {"image"}
 

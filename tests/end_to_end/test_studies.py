@@ -15,6 +15,7 @@ import medseg
 from medseg.bundle.settings import read_settings
 from medseg.data.cases import open_images
 from medseg.data.images import read
+from medseg.evaluation.evaluate import EvaluateOptions
 from medseg.networks import build_network
 from medseg.networks.named import PUBLISHED, count_parameters
 from medseg.training.engine import TrainOptions
@@ -77,7 +78,7 @@ def true_labels(name, data, case):
 
 
 @pytest.mark.parametrize(("name", "data"), [(name, name) for name in STUDIES], indirect=["data"])
-def test_a_study_s_images_are_found_and_segmented_as_they_are_published(name, data, tmp_path):
+def test_a_study_s_images_are_found_segmented_and_scored_as_they_are_published(name, data, tmp_path):
     """The networks are as they come, but small: what counts is that images go in and masks come out."""
     bundle = tmp_path / name
     shutil.copytree(ROOT / "bundles" / name, bundle)
@@ -95,6 +96,13 @@ def test_a_study_s_images_are_found_and_segmented_as_they_are_published(name, da
     assert images.keys() == {record.case for record in found.records}
     for record in found.records:
         assert read(tmp_path / "masks" / str(record.mask)).grid.shape == read(images[record.case]).grid.shape
+    options = EvaluateOptions(renamed={4: 3} if name.startswith("brats") else {})
+    evaluation = medseg.evaluate(tmp_path / "masks", data, options=options, progress=False)
+    assert (evaluation.errors, evaluation.missing, evaluation.unmatched) == ((), (), ())
+    assert evaluation.confusions.keys() == images.keys()
+    for case, table in evaluation.confusions.items():
+        truth = np.bincount(true_labels(name, data, case).ravel(), minlength=len(table))
+        assert table.sum(axis=1).tolist() == truth.tolist(), case
 
 
 def found_channels(name):

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import medseg
-from medseg.errors import BundleError, DatasetError, OutputError
+from medseg.errors import BundleError, DatasetError, OutputError, UsageError
 from medseg.inference.predict import PredictOptions
 from tests.conftest import ball, save_nifti
+from tests.dicom_folders import edit, save_all, slices, uid
 
 
 @pytest.fixture
@@ -142,3 +143,51 @@ def test_masks_are_not_put_among_the_images(tiny_bundle, scans):
     with pytest.raises(OutputError, match="OUTPUT_INSIDE_INPUT"):
         medseg.predict(tiny_bundle, scans, scans / "masks")
     assert not (scans / "masks").exists()
+
+
+class TestSeveralSeries:
+    @pytest.fixture
+    def mixed(self, tmp_path):
+        """Two series in one folder, of 6 and of 3 slices."""
+        second = {"SeriesInstanceUID": uid("second"), "SeriesNumber": 8}
+        short = [edit(data, SOPInstanceUID=uid(f"second {n}"), **second) for n, data in enumerate(slices(3))]
+        save_all([*slices(), *short], tmp_path / "mixed" / "case")
+        return tmp_path / "mixed"
+
+    def test_a_folder_of_several_series_is_refused_with_their_list(self, tiny_bundle, mixed, tmp_path):
+        made = medseg.predict(tiny_bundle, mixed, tmp_path / "out")
+        assert [record.error["code"] for record in made.failed] == ["DICOM_SEVERAL_SERIES"]
+
+    @pytest.mark.parametrize(("series", "depth"), [("3", 6), ("8", 3), (uid("second")[-12:], 3)])
+    def test_the_series_that_is_named_is_segmented_under_the_folder_s_name(
+        self, tiny_bundle, mixed, tmp_path, series, depth
+    ):
+        medseg.predict(tiny_bundle, mixed, tmp_path / "out", options=PredictOptions(series=series))
+        (mask,) = (tmp_path / "out").rglob("*.nii.gz")
+        assert mask.name == "case.nii.gz"
+        assert nibabel.load(mask).shape[2] == depth
+        assert record_of(tmp_path / "out")["options"]["series"] == series
+
+    def test_a_series_may_be_named_in_the_path(self, tiny_bundle, mixed, tmp_path):
+        made = medseg.predict(tiny_bundle, f"{mixed / 'case'}#series=8", tmp_path / "out")
+        assert made.exit_code == 0
+        assert nibabel.load(tmp_path / "out" / made.records[0].mask).shape[2] == 3
+
+    @pytest.mark.parametrize("series", ["", "x", "3/../4"])
+    def test_what_is_no_number_and_no_uid_names_no_series(self, series):
+        with pytest.raises(UsageError, match="SERIES_INVALID"):
+            PredictOptions(series=series)
+
+
+class TestMemory:
+    def test_an_image_beyond_the_budget_is_refused_and_the_others_go_on(self, tiny_bundle, tmp_path):
+        save_nifti(ball(1)[0], tmp_path / "scans" / "a.nii.gz")
+        save_nifti(np.zeros((60, 60, 60), np.float32), tmp_path / "scans" / "b.nii.gz")
+        made = medseg.predict(
+            tiny_bundle, tmp_path / "scans", tmp_path / "out", options=PredictOptions(max_ram=400_000)
+        )
+        assert [(record.case, record.error["code"]) for record in made.failed] == [("b", "MEMORY_BUDGET")]
+
+    def test_no_memory_at_all_is_no_budget(self):
+        with pytest.raises(UsageError, match="SIZE_INVALID"):
+            PredictOptions(max_ram=0)

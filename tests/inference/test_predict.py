@@ -12,7 +12,8 @@ from medseg.bundle.build import write_bundle
 from medseg.bundle.load import open_bundle
 from medseg.data.case import Case
 from medseg.errors import ImageError, UsageError
-from medseg.inference.predict import Prediction, PredictOptions, Predictor, _as_labels, mask_volumes_ml
+from medseg.inference.masks import as_labels
+from medseg.inference.predict import Prediction, PredictOptions, Predictor, mask_volumes_ml
 from medseg.networks import build_network
 from tests.conftest import ball, save_nifti
 
@@ -192,12 +193,12 @@ def test_volumes_are_voxels_times_their_size():
 )
 def test_what_is_no_mask_is_refused_instead_of_rounded(tiny_bundle, pred, problem):
     with pytest.raises(ImageError, match=f"OUTPUT_NOT_LABELS.*{problem}"):
-        _as_labels(pred, open_bundle(tiny_bundle), case_of("a"))
+        as_labels(pred, open_bundle(tiny_bundle), case_of("a"))
 
 
 def test_one_hot_classes_become_labels(tiny_bundle):
     one_hot = np.array([[[1, 0]], [[0, 1]]])
-    assert _as_labels(one_hot, open_bundle(tiny_bundle), case_of("a")).tolist() == [[0, 1]]
+    assert as_labels(one_hot, open_bundle(tiny_bundle), case_of("a")).tolist() == [[0, 1]]
 
 
 def change_inference(bundle, change):

@@ -1,249 +1,296 @@
-"""Which files of a folder are the one DICOM image series, and which are something else."""
+"""One DICOM file: its header, what kind of object it is, and where its pixels lie.
+
+Nothing is inflated or allocated beyond what the header accounts for.
+"""
 
 from __future__ import annotations
 
-import os
-import re
-import zlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, BinaryIO
 
 import pydicom
-from pydicom.dataset import FileDataset
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.uid import DeflatedExplicitVRLittleEndian, MediaStorageDirectoryStorage
+from pydicom.filereader import read_dataset, read_partial
+from pydicom.tag import BaseTag
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
-from medseg.data.payload import READ_BYTES
-from medseg.data.volume import PARSER_ERRORS, Note
+from medseg.data.dicom.kinds import NOT_IMAGES, kind_of
+from medseg.data.payload import Inflated, check_budget
+from medseg.data.volume import PARSER_ERRORS
 from medseg.errors import ImageError
 
 PREAMBLE_BYTES = 128
 MAGIC = b"DICM"
+META_START = PREAMBLE_BYTES + len(MAGIC)
+GROUP_LENGTH_BYTES = 12
 DIRECTORY_NAME = "DICOMDIR"
-DEFLATE_FLOOR_BYTES = 1 << 26
-DEFLATE_RATIO = 100
+BARE_DEFLATE_WINDOW = -15
+
+DEFLATED_HEADER_LIMIT_BYTES = 1 << 23
+"""A deflated header longer than this is none: it inflates without end."""
+
+PIXEL_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
+PIXEL_DATA = 0x7FE00010
+LONG_VRS = (b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"UN")
+UNDEFINED_LENGTH = 0xFFFFFFFF
 
 DICOM_ERRORS: tuple[type[Exception], ...] = (InvalidDicomError, BytesLengthException, *PARSER_ERRORS)
 """What pydicom raises on broken files; header values are decoded, and so fail, on first use."""
 
 HEADER_ERRORS: tuple[type[Exception], ...] = (ImageError, *DICOM_ERRORS)
 
-NOT_IMAGES = {
-    "1.2.840.10008.5.1.4.1.1.66.4": "segmentation",
-    "1.2.840.10008.5.1.4.1.1.66.7": "label map segmentation",
-    "1.2.840.10008.5.1.4.1.1.481.2": "radiotherapy dose",
-    "1.2.840.10008.5.1.4.1.1.30": "parametric map",
-}
-"""Storage classes that have rows and columns but are no acquired image."""
+
+@dataclass(frozen=True)
+class PixelPlace:
+    """Where the value of PixelData lies.
+
+    Args:
+        tag: PixelData, or one of its forms in floating point.
+        vr: Value representation; OW where the file states none.
+        offset: First byte of the value, in the file or in the inflated data set.
+        length: Bytes of the value as stated; None where undefined, as of compressed pixels.
+        available: Bytes from ``offset`` to the end; None where the file is deflated and not yet known.
+    """
+
+    tag: int
+    vr: str
+    offset: int
+    length: int | None
+    available: int | None
 
 
-@dataclass
-class Inventory:
-    """What a folder holds: headers of images, and the files left out, by reason."""
+@dataclass(frozen=True)
+class DicomFile:
+    """A DICOM file without its pixels.
 
-    headers: dict[Path, FileDataset] = field(default_factory=dict)
-    junk: list[Path] = field(default_factory=list)
-    not_images: dict[Path, FileDataset] = field(default_factory=dict)
-    notes: list[Note] = field(default_factory=list)
+    Args:
+        path: The file.
+        header: Its data set up to the pixels.
+        pixels: Where they are; None where there are none.
+    """
+
+    path: Path
+    header: FileDataset
+    pixels: PixelPlace | None
+
+    @property
+    def storage_class(self) -> str:
+        """The UID of its kind, as its meta information states it."""
+        return str(self.header.file_meta.get("MediaStorageSOPClassUID", ""))
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it holds an acquired image."""
+        return "Rows" in self.header and str(self.header.get("SOPClassUID")) not in NOT_IMAGES
+
+    @property
+    def is_deflated(self) -> bool:
+        """Whether its data set is compressed as a whole."""
+        return self.syntax == DeflatedExplicitVRLittleEndian
+
+    @property
+    def syntax(self) -> UID:
+        """Its transfer syntax; empty where it states none."""
+        return UID(str(self.header.file_meta.get("TransferSyntaxUID") or ""))
+
+    @property
+    def kind(self) -> str:
+        """What a file that holds no acquired image holds, such as SEG or SR."""
+        return kind_of(str(self.header.get("SOPClassUID", "") or self.storage_class))
 
 
 def is_dicom_file(path: Path) -> bool:
     """Whether the file has DICOM's mark after its preamble (PS3.10, 7.1)."""
     with path.open("rb") as file:
-        return file.read(PREAMBLE_BYTES + 4)[PREAMBLE_BYTES:] == MAGIC
+        return file.read(META_START)[PREAMBLE_BYTES:] == MAGIC
 
 
 def holds_images(files: Iterable[Path]) -> bool:
     """Whether any of ``files`` is a DICOM image, or a DICOM file too damaged to tell."""
     for path in files:
         try:
-            if path.name != DIRECTORY_NAME and is_dicom_file(path) and _is_image(read_header(path)):
+            if path.name != DIRECTORY_NAME and is_dicom_file(path) and read_file(path).is_image:
                 return True
         except HEADER_ERRORS:
             return True
     return False
 
 
-def take_inventory(folder: Path) -> Inventory:
-    """Read the header of every file in ``folder``; hidden files are passed over.
-
-    Folders below are searched, to any depth, only where ``folder`` itself holds no
-    DICOM file but its table of contents, DICOMDIR.
+def read_file(path: Path) -> DicomFile:
+    """The header of a DICOM file, and where its pixels are.
 
     Raises:
-        ImageError: A DICOM file whose header is damaged, a DICOMDIR that points
-            outside the folder, or an unreadable file named like the slices.
+        ImageError: ``DICOM_UNREADABLE``, ``IMAGE_TRUNCATED`` or ``IMAGE_TOO_LARGE``.
     """
-    inventory = Inventory()
-    for path in _files(folder):
-        header = read_header(path) if is_dicom_file(path) else None
-        if header is None or not (_storage_class(header) or _is_image(header)):
-            inventory.junk.append(path)
-        elif header.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
-            _check_directory(path, header)
-        elif not _is_image(header):
-            inventory.not_images[path] = header
-        else:
-            inventory.headers[path] = header
-    _refuse_lost_slices(inventory)
-    inventory.notes.extend(_skip_notes(inventory))
-    inventory.notes.extend(_preamble_notes(inventory))
-    return inventory
+    try:
+        with path.open("rb") as file:
+            meta = _meta(file, path)
+            if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+                return _read_deflated(file, path, meta)
+            file.seek(0)
+            header = read_partial(file, stop_when=_StopAtPixels(path))
+            place = _pixel_place(file, path.stat().st_size, header)
+            if place is None:
+                _check_whole(header, file, path)
+            return DicomFile(path, header, place)
+    except DICOM_ERRORS as error:
+        problem = f"the DICOM file is damaged ({type(error).__name__}: {error})"
+        raise ImageError("DICOM_UNREADABLE", path, problem, "export the series again") from error
 
 
 def read_header(path: Path) -> FileDataset:
     """The data set of a DICOM file without its pixels.
 
     Raises:
-        ImageError: ``DICOM_UNREADABLE`` or ``IMAGE_TOO_LARGE``.
+        ImageError: As ``read_file``.
     """
-    return _read(path, stop_before_pixels=True)
+    return read_file(path).header
 
 
 def read_data_set(path: Path) -> FileDataset:
     """The whole data set of a DICOM file.
 
     Raises:
-        ImageError: ``DICOM_UNREADABLE`` or ``IMAGE_TOO_LARGE``.
+        ImageError: ``DICOM_UNREADABLE``, ``IMAGE_TRUNCATED`` or ``IMAGE_TOO_LARGE``.
     """
-    return _read(path, stop_before_pixels=False)
-
-
-def one_series(inventory: Inventory, folder: Path) -> dict[Path, FileDataset]:
-    """The headers of the one image series; the same instance stored twice counts once.
-
-    Raises:
-        ImageError: ``DICOM_NO_IMAGE`` or ``DICOM_SEVERAL_SERIES``.
-    """
-    series: dict[tuple[str, str], dict[Path, FileDataset]] = {}
-    for path, header in inventory.headers.items():
-        key = (str(header.get("PatientID", "")), str(header.get("SeriesInstanceUID", "")))
-        series.setdefault(key, {})[path] = header
-    if not series:
-        remedy = "give the folder that holds the slices of one series"
-        raise ImageError("DICOM_NO_IMAGE", folder, "it holds no DICOM image", remedy)
-    if len(series) > 1:
-        listed = "; ".join(_described(files) for files in list(series.values())[:8])
-        remedy = "move each series into a folder of its own and give the one to use"
-        raise ImageError("DICOM_SEVERAL_SERIES", folder, f"it holds {len(series)} image series: {listed}", remedy)
-    return _without_copies(next(iter(series.values())), inventory)
-
-
-def _read(path: Path, *, stop_before_pixels: bool) -> FileDataset:
+    file = read_file(path)
     try:
-        meta = pydicom.filereader.read_file_meta_info(path)
-        if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-            _check_deflated(path, int(meta.get("FileMetaInformationGroupLength", 0)))
-        return pydicom.dcmread(path, stop_before_pixels=stop_before_pixels)
+        if file.is_deflated and file.pixels is not None:
+            data = pixel_bytes(file)
+            file.header.add_new(BaseTag(file.pixels.tag), file.pixels.vr, data)
+            return file.header
+        return pydicom.dcmread(path)
     except DICOM_ERRORS as error:
         problem = f"the DICOM file is damaged ({type(error).__name__}: {error})"
         raise ImageError("DICOM_UNREADABLE", path, problem, "export the series again") from error
 
 
-def _check_deflated(path: Path, meta_bytes: int) -> None:
-    """Inflate in small blocks without keeping them: pydicom would inflate a bomb whole."""
-    limit = max(DEFLATE_FLOOR_BYTES, DEFLATE_RATIO * path.stat().st_size)
-    inflater, total = zlib.decompressobj(-15), 0
-    with path.open("rb") as file:
-        file.seek(PREAMBLE_BYTES + 4 + 12 + meta_bytes)
-        while data := inflater.unconsumed_tail or file.read(READ_BYTES):
-            total += len(inflater.decompress(data, READ_BYTES))
-            if total > limit:
-                problem = f"{path.stat().st_size} bytes inflate to more than {limit}"
-                raise ImageError("IMAGE_TOO_LARGE", path, problem, "export it without compression")
+def pixel_bytes(file: DicomFile) -> bytes:
+    """The value of PixelData as it is stored; empty where there is none.
+
+    Raises:
+        ImageError: ``IMAGE_TRUNCATED``, ``IMAGE_CORRUPT`` or ``IMAGE_TOO_LARGE``.
+    """
+    place = file.pixels
+    if place is None:
+        return b""
+    with file.path.open("rb") as opened:
+        if not file.is_deflated:
+            opened.seek(place.offset)
+            return opened.read(-1 if place.length is None else place.length)
+        if place.length is None:
+            problem = "deflated pixels of undefined length"
+            raise ImageError("DICOM_PIXELS", file.path, problem, "export it without compression")
+        check_budget(place.length, file.path.stat().st_size, True, file.path)
+        _meta(opened, file.path)
+        with io.BufferedReader(Inflated(opened, file.path, BARE_DEFLATE_WINDOW)) as source:
+            source.read(place.offset)
+            data = source.read(place.length)
+            _read_rest(source, file.path)
+            return data
 
 
-def _is_image(header: FileDataset) -> bool:
-    return "Rows" in header and header.get("SOPClassUID") not in NOT_IMAGES
+def _read_rest(source: IO[bytes], path: Path) -> None:
+    """Inflate what follows the pixels, which shows that the stream has its end, and keep none of it."""
+    extra = 0
+    while block := source.read(1 << 18):
+        extra += len(block)
+        if extra > DEFLATED_HEADER_LIMIT_BYTES:
+            raise _endless(path)
 
 
-def _files(folder: Path) -> list[Path]:
-    below = list(_files_below(folder))
-    here = [path for path in below if path.parent == folder]
-    if any(path.name != DIRECTORY_NAME and is_dicom_file(path) for path in here):
-        return here
-    return below
+def _meta(file: BinaryIO, path: Path) -> Dataset:
+    """The file meta information; leaves ``file`` at the first byte behind it."""
+    file.seek(META_START)
+    meta = read_dataset(
+        file, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, vr, length: tag >> 16 != 2
+    )
+    group = file.read(2)
+    file.seek(-len(group), io.SEEK_CUR)
+    if group == b"\0\0" and meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        # A command set, which no file may hold (PS3.10, 7.1): pydicom would read zeros as such without end.
+        raise ImageError("DICOM_UNREADABLE", path, "the data set begins with zeros", "export the series again")
+    return meta
 
 
-def _files_below(folder: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(parent, name)
-            if not name.startswith(".") and path.is_file():
-                yield path
+def _read_deflated(file: BinaryIO, path: Path, meta: Dataset) -> DicomFile:
+    """Inflate no more than a header may need: pydicom would inflate a bomb whole."""
+    with io.BufferedReader(Inflated(file, path, BARE_DEFLATE_WINDOW)) as source:
+        start = source.read(DEFLATED_HEADER_LIMIT_BYTES)
+    stream = io.BytesIO(start)
+    data_set = read_dataset(stream, is_implicit_VR=False, is_little_endian=True, stop_when=_StopAtPixels(path))
+    header = FileDataset(str(path), data_set, None, FileMetaDataset(meta), False, True)
+    is_whole = len(start) < DEFLATED_HEADER_LIMIT_BYTES
+    place = _pixel_place(stream, len(start) if is_whole else None, header)
+    if place is None:
+        if not is_whole:
+            raise _endless(path)
+        _check_whole(header, stream, path)
+    return DicomFile(path, header, place)
 
 
-def _check_directory(path: Path, header: FileDataset) -> None:
-    for record in header.get("DirectoryRecordSequence") or []:
-        value = record.get("ReferencedFileID")
-        parts = [value] if isinstance(value, str) else list(value or [])
-        if any(not re.fullmatch(r"[A-Z0-9_]{1,8}", str(part)) for part in parts):
-            problem = f"DICOMDIR refers to {parts}, which is no file name of eight letters or digits (PS3.10, 8.2)"
-            raise ImageError("DICOM_DIRECTORY", path, problem, "delete DICOMDIR after checking where it came from")
+def _check_whole(header: FileDataset, file: BinaryIO, path: Path) -> None:
+    """A data set without pixels ends where its file ends, but for zeros; pydicom takes a shorter one as it is."""
+    if not len(header) and not len(header.file_meta):
+        return  # A mark and nothing behind it: no slice, and no part of one.
+    last = header.get_item(list(header.keys())[-1]) if len(header) else None
+    if last is None:
+        raise ImageError("IMAGE_TRUNCATED", path, "it holds no data set", "copy the file again from its source")
+    if isinstance(last, RawDataElement) and last.length != UNDEFINED_LENGTH:
+        end = last.value_tell + last.length
+        total = file.seek(0, io.SEEK_END)
+        file.seek(end)
+        if end > total or file.read().strip(b"\0"):
+            problem = f"its last element ends at byte {end}, the file at {total}"
+            raise ImageError("IMAGE_TRUNCATED", path, problem, "copy the file again from its source")
 
 
-def _refuse_lost_slices(inventory: Inventory) -> None:
-    """A file that is named or classed like the slices but holds no image is a lost slice."""
-    shapes = {_name_shape(path) for path in inventory.headers}
-    classes = {_storage_class(header) for header in inventory.headers.values()}
-    named = [path for path in inventory.junk if _name_shape(path) in shapes and re.search(r"\d", path.name)]
-    classed = [path for path, header in inventory.not_images.items() if _storage_class(header) in classes]
-    for path in named + classed:
-        problem = f"{path.stat().st_size} bytes without an image, though named or classed like the series' slices"
-        raise ImageError("DICOM_UNREADABLE", path, problem, "copy the file again, or remove it if it is no slice")
+def _endless(path: Path) -> ImageError:
+    problem = f"{path.stat().st_size} bytes inflate to far more than the header accounts for"
+    return ImageError("IMAGE_TOO_LARGE", path, problem, "export it without compression")
 
 
-def _storage_class(header: FileDataset) -> str:
-    return str(header.file_meta.get("MediaStorageSOPClassUID", ""))
+class _StopAtPixels:
+    """Ends the reading of a header at its pixels, and refuses one that repeats itself."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._seen, self._calls = path, set[int](), 0
+
+    def __call__(self, tag: BaseTag, vr: str | None, length: int) -> bool:
+        # pydicom asks twice about the first element where it finds another encoding than was stated.
+        number = int(tag)
+        if number == 0:
+            return True  # Zeros that pad the file.
+        if number in self._seen:
+            problem = f"the element {BaseTag(tag)} occurs twice"
+            raise ImageError("DICOM_UNREADABLE", self._path, problem, "export the series again")
+        if self._calls:
+            self._seen.add(number)
+        self._calls += 1
+        return number in PIXEL_TAGS
 
 
-def _name_shape(path: Path) -> str:
-    return re.sub(r"\d+", "0", path.name)
-
-
-def _skip_notes(inventory: Inventory) -> list[Note]:
-    notes = []
-    if inventory.junk:
-        notes.append(Note("DICOM_JUNK_SKIPPED", f"{_names(inventory.junk)} are no DICOM files"))
-    if inventory.not_images:
-        notes.append(Note("DICOM_NON_IMAGE_SKIPPED", f"{_names([*inventory.not_images])} hold no acquired image"))
-    return notes
-
-
-def _preamble_notes(inventory: Inventory) -> list[Note]:
-    """A preamble that an operating system would execute (CVE-2019-11687)."""
-    starts = {}
-    for path in inventory.headers:
-        with path.open("rb") as file:
-            starts[path] = file.read(4)
-    odd = [path for path, start in starts.items() if start.startswith((b"\x7fELF", b"MZ", b"#!"))]
-    return [Note("DICOM_PREAMBLE", f"{_names(odd)} begin like a program")] if odd else []
-
-
-def _without_copies(headers: dict[Path, FileDataset], inventory: Inventory) -> dict[Path, FileDataset]:
-    kept: dict[str, Path] = {}
-    copies = []
-    for path, header in headers.items():
-        first = kept.setdefault(str(header.get("SOPInstanceUID", path)), path)
-        if first == path:
-            continue
-        if first.read_bytes() != path.read_bytes():
-            problem = f"it has the SOPInstanceUID of {first.name} but other content"
-            raise ImageError("DICOM_DUPLICATE_SLICE", path, problem, "remove the wrong one")
-        copies.append(path)
-    if copies:
-        inventory.notes.append(Note("DICOM_DUPLICATE_FILE", f"{_names(copies)} are copies and were left out"))
-    return {path: headers[path] for path in kept.values()}
-
-
-def _described(files: dict[Path, FileDataset]) -> str:
-    path, header = next(iter(files.items()))
-    size = f"{header.get('Columns')}×{header.get('Rows')}"
-    return f"{len(files)} files of {size} {header.get('Modality', '')} such as {path.name}"
-
-
-def _names(paths: list[Path]) -> str:
-    names = ", ".join(path.name for path in paths[:5])
-    return names if len(paths) <= 5 else f"{names} and {len(paths) - 5} more"
+def _pixel_place(file: IO[bytes], total: int | None, header: FileDataset) -> PixelPlace | None:
+    start = file.read(12)
+    is_big = header.file_meta.get("TransferSyntaxUID") == ExplicitVRBigEndian
+    order = "big" if is_big else "little"
+    if len(start) < 8:
+        return None
+    tag = int.from_bytes(start[:2], order) << 16 | int.from_bytes(start[2:4], order)  # type: ignore[arg-type]
+    if tag not in PIXEL_TAGS:
+        return None
+    has_vr = start[4:6] in LONG_VRS
+    at = file.tell() - len(start) + (12 if has_vr else 8)
+    length = int.from_bytes(start[8:12] if has_vr else start[4:8], order)  # type: ignore[arg-type]
+    return PixelPlace(
+        tag,
+        start[4:6].decode("ascii") if has_vr else "OW",
+        at,
+        None if length == UNDEFINED_LENGTH else length,
+        None if total is None else max(total - at, 0),
+    )

@@ -6,7 +6,7 @@ its functional groups (PS3.3, C.7.6.16). World coordinates are DICOM's LPS here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +14,38 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from medseg.data.dicom.files import DICOM_ERRORS
+from medseg.data.dicom.wording import plain
 from medseg.errors import ImageError
 
 PICTURE_MODALITIES = frozenset({"CR", "DX", "MG", "PX", "IO", "RG", "XA", "RF", "US", "XC", "ES", "GM", "OP", "OT"})
 """Modalities whose single images have no position in the patient."""
 
 UNIT_TOLERANCE = 1e-3
+FARTHEST_MM = 1e5
+"""A position farther from the origin than 100 m is none."""
+
+TRAITS = {
+    "StackID": ("FrameContentSequence", "StackID"),
+    "TemporalPositionIndex": ("FrameContentSequence", "TemporalPositionIndex"),
+    "TemporalPositionIdentifier": ("", "TemporalPositionIdentifier"),
+    "EchoTime": ("", "EchoTime"),
+    "EffectiveEchoTime": ("MREchoSequence", "EffectiveEchoTime"),
+    "EchoNumbers": ("", "EchoNumbers"),
+    "InversionTime": ("", "InversionTime"),
+    "FlipAngle": ("", "FlipAngle"),
+    "DiffusionBValue": ("MRDiffusionSequence", "DiffusionBValue"),
+    "TriggerTime": ("", "TriggerTime"),
+    "NominalPercentageOfCardiacPhase": ("CardiacSynchronizationSequence", "NominalPercentageOfCardiacPhase"),
+    "NominalCardiacTriggerDelayTime": ("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),
+    "FrameReferenceTime": ("", "FrameReferenceTime"),
+    "ComplexImageComponent": ("MRImageFrameTypeSequence", "ComplexImageComponent"),
+    "ImageType": ("", "ImageType"),
+    "ConvolutionKernel": ("", "ConvolutionKernel"),
+    "KVP": ("", "KVP"),
+    "AcquisitionNumber": ("", "AcquisitionNumber"),
+    "FrameAcquisitionNumber": ("FrameContentSequence", "FrameAcquisitionNumber"),
+}
+"""What tells phases, echoes and other images of one place apart: sequence (if any) and keyword (PS3.3, C.7.6.16)."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +64,7 @@ class Frame:
         slope: Rescale slope.
         intercept: Rescale intercept.
         is_rescaled: Whether the file states a rescaling.
+        groups: The data sets that describe it, its own before the shared ones.
     """
 
     path: Path
@@ -51,6 +78,23 @@ class Frame:
     slope: float = 1.0
     intercept: float = 0.0
     is_rescaled: bool = False
+    groups: tuple[Dataset, ...] = field(default=(), repr=False)
+
+    @property
+    def name(self) -> str:
+        """Its file's name, and its number there where the file holds several."""
+        return self.path.name if self.index == 0 else f"{self.path.name} frame {self.index}"
+
+    def trait(self, name: str) -> str:
+        """One of ``TRAITS`` as text that can be shown; empty where the frame does not have it."""
+        value = _found(list(self.groups), *TRAITS[name])
+        return "" if value is None else plain(value)
+
+    @property
+    def stated_step_mm(self) -> float | None:
+        """Distance between the slices' centres, where the file says so."""
+        numbers = _numbers(self.path, _found(list(self.groups), "PixelMeasuresSequence", "SpacingBetweenSlices"), 1, "")
+        return None if numbers is None else abs(float(numbers[0]))
 
     @property
     def normal(self) -> NDArray[np.float64]:
@@ -86,33 +130,46 @@ def _frame(path: Path, index: int, header: Dataset, groups: list[Dataset]) -> Fr
     size = (int(header.Columns), int(header.Rows))
     if min(size) < 1:
         raise ImageError("DICOM_GEOMETRY", path, f"{size[0]} columns, {size[1]} rows", "export the series again")
-    position = _numbers(path, _found(groups, "PlanePositionSequence", "ImagePositionPatient"), 3, "position")
-    cosines = _numbers(path, _found(groups, "PlaneOrientationSequence", "ImageOrientationPatient"), 6, "orientation")
-    is_picture = header.get("Modality") in PICTURE_MODALITIES and position is None and cosines is None
-    if not is_picture and (position is None or cosines is None):
-        missing = "ImagePositionPatient" if position is None else "ImageOrientationPatient"
-        remedy = "export the series again with its geometry"
-        raise ImageError("DICOM_GEOMETRY", path, f"{missing} is missing", remedy)
-    cosines = np.array([1.0, 0, 0, 0, 1, 0]) if cosines is None else cosines
-    slope, intercept, is_rescaled = _rescaling(path, groups)
+    position, cosines = _place(path, header, groups)
+    is_picture = cosines is None
+    # A multi-frame secondary capture is rescaled as a whole, outside of its frames' groups (PS3.3, C.8.6.3).
+    slope, intercept, is_rescaled = _rescaling(path, [*groups, header])
     return Frame(
         path,
         index,
         size,
         position,
-        *_unit_vectors(path, cosines),
+        *_unit_vectors(path, np.array([1.0, 0, 0, 0, 1, 0]) if cosines is None else cosines),
         _spacing(path, header, groups, is_picture),
         _thickness(path, groups),
         slope,
         intercept,
         is_rescaled,
+        tuple(groups) if groups[0] is header else (*groups, header),
     )
+
+
+def _place(
+    path: Path, header: Dataset, groups: list[Dataset]
+) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
+    """Position and direction cosines; both None for a picture, which has neither."""
+    position = _numbers(path, _found(groups, "PlanePositionSequence", "ImagePositionPatient"), 3, "position")
+    cosines = _numbers(path, _found(groups, "PlaneOrientationSequence", "ImageOrientationPatient"), 6, "orientation")
+    if position is None and cosines is None and header.get("Modality") in PICTURE_MODALITIES:
+        return None, None
+    if position is None or cosines is None:
+        missing = "ImagePositionPatient" if position is None else "ImageOrientationPatient"
+        remedy = "export the series again with its geometry"
+        raise ImageError("DICOM_GEOMETRY", path, f"{missing} is missing", remedy)
+    if np.abs(position).max() > FARTHEST_MM:
+        raise ImageError("DICOM_GEOMETRY", path, f"the position is {position.tolist()} mm", "export the series again")
+    return position, cosines
 
 
 def _found(groups: list[Dataset], sequence: str, keyword: str) -> object:
     """``keyword`` in the first of ``groups`` that has it, directly or inside ``sequence``."""
     for group in groups:
-        for item in (group, *(group.get(sequence) or [])):
+        for item in (group, *((sequence and group.get(sequence)) or [])):
             if item.get(keyword) not in (None, ""):
                 return item.get(keyword)
     return None

@@ -1,148 +1,132 @@
-"""The stored pixel values of one DICOM file, checked against what its header claims."""
+"""The stored pixel values of one DICOM file, decoded frame by frame once they were checked."""
 
 from __future__ import annotations
 
-import struct
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import FileDataset
 from pydicom.encaps import encapsulate, generate_frames
-from pydicom.pixels import get_decoder
-from pydicom.uid import UID
+from pydicom.pixels import apply_color_lut, get_decoder
 
-from medseg.data.dicom.files import DICOM_ERRORS, read_data_set
-from medseg.data.payload import check_budget
+from medseg.data.dicom.files import DICOM_ERRORS, DicomFile, pixel_bytes
+from medseg.data.dicom.pixel_checks import PALETTE, check_pixels, check_stream, claimed_shape, has_decoder
 from medseg.errors import ImageError
 
-END_OF_JPEG = b"\xff\xd9"
-START_OF_JPEG2000 = b"\xff\x4f\xff\x51"
-JPEG_FRAME_MARKERS = frozenset([*range(0xC0, 0xD0), 0xF7]) - {0xC4, 0xC8, 0xCC}
-JPEG_SCAN_MARKER = 0xDA
 
-
-def stored_frames(path: Path) -> NDArray:
-    """All frames of a file as stored, before rescaling: (frame, row, column[, colour]).
+def stored_frames(file: DicomFile) -> Iterator[NDArray]:
+    """The frames of a file as stored, before rescaling, one by one: (row, column[, colour]).
 
     Raises:
         ImageError: ``IMAGE_TRUNCATED``, ``IMAGE_TOO_LARGE``, ``DICOM_PIXELS`` or
             ``DICOM_NO_DECODER``.
     """
-    data_set = read_data_set(path)
+    check_pixels(file)
+    yield from decoded_frames(file)
+
+
+def decoded_frames(file: DicomFile) -> Iterator[NDArray]:
+    """As ``stored_frames``, of a file whose pixels ``check_pixels`` has seen.
+
+    Raises:
+        ImageError: As ``stored_frames``.
+    """
+    claimed, rows, columns, samples = claimed_shape(file.header)
+    wanted, count = (rows, columns, samples)[: 3 if samples > 1 else 2], 0
     try:
-        frames, rows, columns, samples = shape = _claimed_shape(path, data_set)
-        _check_length(path, data_set, shape)
-        pixels = _decoded(path, data_set)
+        for count, frame in enumerate(_decoded(file), 1):
+            if frame.shape != wanted or count > claimed:
+                problem = f"frame {count} of shape {frame.shape}, the header says {claimed} of {wanted}"
+                raise ImageError("DICOM_PIXELS", file.path, problem, "export the series again")
+            is_palette = file.header.get("PhotometricInterpretation") == PALETTE
+            yield apply_color_lut(frame, file.header) if is_palette else frame
     except DICOM_ERRORS as error:
         problem = f"the pixels cannot be decoded ({type(error).__name__}: {error})"
-        raise ImageError("DICOM_PIXELS", path, problem, "export the series again, uncompressed") from error
-    wanted = (frames, rows, columns, samples) if samples > 1 else (frames, rows, columns)
-    if pixels.size != np.prod(wanted):
-        problem = f"pixels of shape {pixels.shape}, the header says {wanted}"
-        raise ImageError("DICOM_PIXELS", path, problem, "export the series again")
-    return pixels.reshape(wanted)
+        raise ImageError("DICOM_PIXELS", file.path, problem, "export the series again, uncompressed") from error
+    if count != claimed:
+        problem = f"{count} frames of pixels, the header says {claimed}"
+        raise ImageError("DICOM_PIXELS", file.path, problem, "export the series again")
 
 
-def _claimed_shape(path: Path, data_set: FileDataset) -> tuple[int, int, int, int]:
-    if "PixelData" not in data_set:
-        raise ImageError("DICOM_PIXELS", path, "PixelData is missing", "export the series again")
-    frames = int(data_set.get("NumberOfFrames") or 1)
-    return frames, int(data_set.Rows), int(data_set.Columns), int(data_set.get("SamplesPerPixel", 1))
-
-
-def _check_length(path: Path, data_set: FileDataset, shape: tuple[int, int, int, int]) -> None:
-    bits = int(data_set.BitsAllocated)
-    if bits not in (8, 16, 32):
-        raise ImageError("DICOM_PIXELS", path, f"{bits} bits per pixel", "export it with 8, 16 or 32 bits")
-    claimed = int(np.prod(shape, dtype=object)) * bits // 8
-    syntax = _syntax(path, data_set)
-    check_budget(claimed, len(data_set.PixelData), syntax.is_encapsulated, path)
-    if not syntax.is_encapsulated:
+def _decoded(file: DicomFile) -> Iterator[NDArray]:
+    if not file.syntax.is_encapsulated:
+        yield from _plain_frames(file)
         return
-    for frame in generate_frames(data_set.PixelData, number_of_frames=shape[0]):
-        coded = coded_size(frame)
-        if coded is not None and coded != shape[1:3]:
-            problem = f"compressed pixels are {coded[1]}×{coded[0]}, the header says {shape[2]}×{shape[1]}"
-            raise ImageError("DICOM_PIXELS", path, problem, "export the series again")
+    data = pixel_bytes(file)
+    frames = claimed_shape(file.header)[0]
+    for frame in generate_frames(data, number_of_frames=frames):
+        check_stream(file, frame, frame)
+    if not has_decoder(file):
+        yield from _decoded_by_gdcm(file, data)
+        return
+    for array, _ in get_decoder(file.syntax).iter_array(data, **_options(file.header)):
+        yield array
 
 
-def coded_size(frame: bytes) -> tuple[int, int] | None:
-    """Rows and columns that a JPEG, JPEG-LS or JPEG 2000 stream states; None for others.
-
-    Decoders allocate what the stream states, so it is compared before decoding.
-    """
-    if frame.startswith(START_OF_JPEG2000):
-        width, height, left, top = struct.unpack(">4I", frame[8:24])
-        return height - top, width - left
-    place = 2
-    while frame.startswith(b"\xff\xd8") and place + 9 <= len(frame) and frame[place] == 0xFF:
-        marker = frame[place + 1]
-        if marker in JPEG_FRAME_MARKERS:
-            rows, columns = struct.unpack(">2H", frame[place + 5 : place + 9])
-            return rows, columns
-        if marker == JPEG_SCAN_MARKER:
-            break
-        place += 2 + int.from_bytes(frame[place + 2 : place + 4], "big")
-    return None
+def _plain_frames(file: DicomFile) -> Iterator[NDArray]:
+    """Frames that are not compressed one by one; bits beyond those in use are dropped (PS3.5, 8.1.1)."""
+    header = file.header
+    options = _options(header)
+    stored, high = options["bits_stored"], int(header.get("HighBit", options["bits_stored"] - 1))
+    options["bits_stored"] = high + 1
+    vr = file.pixels.vr if file.pixels else "OW"
+    for array, _ in get_decoder(file.syntax).iter_array(pixel_bytes(file), pixel_vr=vr, **options):
+        yield array >> (high + 1 - stored) if high + 1 > stored else array
 
 
-def _syntax(path: Path, data_set: FileDataset) -> UID:
-    syntax = data_set.file_meta.get("TransferSyntaxUID")
-    if syntax is None or not UID(syntax).is_transfer_syntax:
-        problem = f"transfer syntax {syntax} is not one of the standard's"
-        raise ImageError("DICOM_NO_DECODER", path, problem, "export the series again, uncompressed")
-    return UID(syntax)
+def _options(header: FileDataset) -> dict[str, Any]:
+    """What pydicom's decoders want to know."""
+    frames, rows, columns, samples = claimed_shape(header)
+    return {
+        "rows": rows,
+        "columns": columns,
+        "number_of_frames": frames,
+        "samples_per_pixel": samples,
+        "photometric_interpretation": str(header.PhotometricInterpretation),
+        "planar_configuration": int(header.get("PlanarConfiguration") or 0),
+        "bits_allocated": int(header.BitsAllocated),
+        "bits_stored": int(header.get("BitsStored", header.BitsAllocated)),
+        "pixel_representation": int(header.get("PixelRepresentation", 0)),
+        "pixel_keyword": "PixelData",
+    }
 
 
-def _decoded(path: Path, data_set: FileDataset) -> NDArray:
-    syntax = _syntax(path, data_set)
-    if not syntax.is_encapsulated:
-        return data_set.pixel_array
-    try:
-        decoder = get_decoder(syntax)
-    except NotImplementedError:
-        decoder = None
-    if decoder is not None and decoder.is_available:
-        return data_set.pixel_array
-    return _decoded_by_gdcm(path, data_set)
-
-
-def _decoded_by_gdcm(path: Path, data_set: FileDataset) -> NDArray:
+def _decoded_by_gdcm(file: DicomFile, data: bytes) -> NDArray:
     """Decode through SimpleITK's GDCM, for the syntaxes that pydicom has no decoder for.
 
     GDCM rescales and inverts as it decodes, so it is given a copy whose header asks
     for neither, and nothing that names the patient.
     """
-    if not bytes(data_set.PixelData).rstrip(b"\0").rpartition(END_OF_JPEG)[1]:
-        raise ImageError("IMAGE_TRUNCATED", path, "the compressed pixels have no end", "export the series again")
     import SimpleITK
 
     with tempfile.TemporaryDirectory() as folder:
-        plain = Path(folder, "plain.dcm")
-        _without_rescaling(data_set).save_as(plain)
+        path = Path(folder, "plain.dcm")
+        _without_rescaling(file.header, data).save_as(path)
         try:
-            return SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(plain)))
+            array = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))
         except RuntimeError as error:
-            name = UID(data_set.file_meta.TransferSyntaxUID).name
             remedy = "install a decoder for pydicom (pylibjpeg), or export uncompressed"
-            raise ImageError("DICOM_NO_DECODER", path, f"no decoder for {name}", remedy) from error
+            raise ImageError("DICOM_NO_DECODER", file.path, f"no decoder for {file.syntax.name}", remedy) from error
+    frames, rows, columns, samples = claimed_shape(file.header)
+    return array.reshape(frames, rows, columns, *([samples] if samples > 1 else []))
 
 
-def _without_rescaling(data_set: FileDataset) -> FileDataset:
+def _without_rescaling(header: FileDataset, data: bytes) -> FileDataset:
     wanted = (
         "SOPClassUID SOPInstanceUID NumberOfFrames SamplesPerPixel PlanarConfiguration Rows Columns "
         "BitsAllocated BitsStored HighBit PixelRepresentation PhotometricInterpretation"
     )
-    plain = pydicom.Dataset()
+    bare = pydicom.Dataset()
     for keyword in wanted.split():
-        if keyword in data_set:
-            plain[keyword] = data_set[keyword]
+        if keyword in header:
+            bare[keyword] = header[keyword]
     # Packed anew: GDCM would allocate whatever length a damaged item claims.
-    count = int(data_set.get("NumberOfFrames") or 1)
-    plain.PixelData = encapsulate(list(generate_frames(data_set.PixelData, number_of_frames=count)))
-    if plain.get("PhotometricInterpretation") == "MONOCHROME1":
-        plain.PhotometricInterpretation = "MONOCHROME2"
-    return FileDataset(None, plain, preamble=b"\0" * 128, file_meta=data_set.file_meta)  # type: ignore[arg-type]
+    count = int(header.get("NumberOfFrames") or 1)
+    bare.PixelData = encapsulate(list(generate_frames(data, number_of_frames=count)))
+    if bare.get("PhotometricInterpretation") == "MONOCHROME1":
+        bare.PhotometricInterpretation = "MONOCHROME2"
+    return FileDataset(None, bare, preamble=b"\0" * 128, file_meta=header.file_meta)  # type: ignore[arg-type]

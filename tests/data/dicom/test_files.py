@@ -103,7 +103,8 @@ def test_the_series_of_a_folder_are_listed_without_naming_patients(series):
     series.edit(2, PatientID="MRN-12345", PatientName="Somebody^Real")
     error = refusal(series.folder)
     assert error.code == "DICOM_SEVERAL_SERIES"
-    assert "3 files of 6×5 CT such as slice0001.dcm; 1 files of 6×5 CT such as slice0002.dcm" in error.problem
+    assert "CT 6×5, 3 slices" in error.problem
+    assert "(such as slice0002.dcm)" in error.problem
     assert "MRN" not in str(error)
     assert "Somebody" not in str(error)
 

@@ -54,6 +54,17 @@ def test_the_frames_of_an_enhanced_file_are_the_same_volume(series):
     assert volume.notes == ()
 
 
+def test_a_rescaling_outside_of_the_frames_groups_counts_where_these_have_none(series):
+    path = enhanced(series)
+    data_set = pydicom.dcmread(path)
+    del data_set.SharedFunctionalGroupsSequence[0].PixelValueTransformationSequence
+    data_set.RescaleSlope, data_set.RescaleIntercept = "1", "-1000"
+    data_set.save_as(path)
+    volume = read(path)
+    np.testing.assert_array_equal(volume.array, series.array + 24)
+    assert volume.notes == ()
+
+
 def test_an_enhanced_file_that_describes_other_frames_than_it_claims_is_refused(series):
     path = enhanced(series)
     data_set = pydicom.dcmread(path)

@@ -1,0 +1,239 @@
+"""RT Structure Sets as masks: closed contours filled on the slices of the series that they were drawn on.
+
+A contour is filled where it lies; slices between contours stay as they are, and a gap is noted.
+Contours of one structure in one slice cut holes into each other (PS3.3, C.8.8.6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
+
+from medseg.data.dicom.files import DICOM_ERRORS, UNDEFINED_LENGTH, DicomFile, read_file
+from medseg.data.dicom.polygons import filled
+from medseg.data.dicom.reference import SourceSeries, check_frame_of_reference, find_series
+from medseg.data.dicom.segments import BACKGROUND, Names, Segment, coded_key, labels_of
+from medseg.data.payload import check_memory
+from medseg.data.volume import Note, Volume
+from medseg.errors import ImageError, LabelError
+from medseg.geometry import NEAR_GRID_VOXELS
+
+STRUCTURE_SET_CLASS = "1.2.840.10008.5.1.4.1.1.481.3"
+CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
+CONTOUR_DATA = 0x30060050
+MOST_POINTS = 5_000_000
+"""More points than this describe no anatomy."""
+
+
+def read_structure_set(path: Path, names: Names | None = None) -> Volume:
+    """Read an RTSTRUCT as a mask on the grid of the series that it was drawn on, which must lie beside it.
+
+    Args:
+        path: The file.
+        names: See :func:`medseg.data.dicom.segments.labels_of`; ROI numbers and names are those of segments.
+
+    Raises:
+        ImageError: ``SERIES_MISSING``, ``CONTOUR_INVALID``, ``CONTOUR_OFF_SLICE``, or a damaged file.
+        LabelError: ``LABEL_OVERLAP`` or ``SEGMENTS_AMBIGUOUS``.
+    """
+    try:
+        file = read_file(path)
+        _check_whole(file)
+        series = _source(file)
+        numbers, named = labels_of(_structures(file), names, path)
+        array, notes = _painted(file, series, numbers)
+        return Volume(array, series.grid.affine, notes=(*named, *notes))
+    except DICOM_ERRORS as error:
+        problem = f"a value cannot be read ({type(error).__name__}: {error})"
+        raise ImageError("DICOM_UNREADABLE", path, problem, "export the structure set again") from error
+
+
+def _check_whole(file: DicomFile) -> None:
+    """Refuse a file that ends within an element: pydicom gives what is there of a sequence of contours.
+
+    Raises:
+        ImageError: ``IMAGE_TRUNCATED``.
+    """
+    for element in file.header.elements():
+        if isinstance(element, RawDataElement) and len(element.value or b"") < element.length != UNDEFINED_LENGTH:
+            problem = f"element {element.tag} needs {element.length} bytes, {len(element.value or b'')} are there"
+            raise ImageError("IMAGE_TRUNCATED", file.path, problem, "copy the file again from its source")
+    if "ROIContourSequence" not in file.header:
+        raise ImageError("IMAGE_TRUNCATED", file.path, "it has no contours at all", "copy the file again")
+
+
+def series_of_contours(header: Dataset) -> tuple[str, ...]:
+    """SeriesInstanceUIDs of the series that an RTSTRUCT was drawn on."""
+    found = [
+        str(series.SeriesInstanceUID)
+        for reference in header.get("ReferencedFrameOfReferenceSequence") or []
+        for study in reference.get("RTReferencedStudySequence") or []
+        for series in study.get("RTReferencedSeriesSequence") or []
+        if series.get("SeriesInstanceUID")
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+def _source(file: DicomFile) -> SourceSeries:
+    uids = series_of_contours(file.header)
+    series = find_series(uids, file.path)
+    if series is None:
+        named = f"SeriesInstanceUID {', '.join(uids)}" if uids else "and it does not say which"
+        problem = f"the series that its contours were drawn on is not in or beside its folder ({named})"
+        raise ImageError("SERIES_MISSING", file.path, problem, "put that series into the folder of the structure set")
+    for item in file.header.get("StructureSetROISequence") or []:
+        check_frame_of_reference(str(item.get("ReferencedFrameOfReferenceUID", "")), series, file.path)
+    return series
+
+
+def _structures(file: DicomFile) -> tuple[Segment, ...]:
+    codes = {}
+    for item in file.header.get("RTROIObservationsSequence") or []:
+        coded = list(item.get("RTROIIdentificationCodeSequence") or [])
+        if coded and item.get("ReferencedROINumber") is not None:
+            codes[int(item.ReferencedROINumber)] = coded_key(coded[0])
+    rois = list(file.header.get("StructureSetROISequence") or [])
+    numbers = [int(roi.ROINumber) for roi in rois]
+    if not numbers or len(set(numbers)) < len(numbers):
+        raise _invalid(file, f"its structures are numbered {numbers[:12]}")
+    return tuple(
+        Segment(number, str(roi.get("ROIName") or ""), codes.get(number, ""))
+        for number, roi in zip(numbers, rois, strict=True)
+    )
+
+
+def _painted(file: DicomFile, series: SourceSeries, labels: dict[int, int]) -> tuple[NDArray, tuple[Note, ...]]:
+    """Labels (X, Y, Z) on the series' grid."""
+    names = {segment.number: segment for segment in _structures(file)}
+    if any(not 0 < label < 2**16 for label in labels.values()):
+        raise _invalid(file, f"structures numbered {sorted(labels)[:12]} cannot be labels")
+    columns, rows, slices = series.grid.shape
+    kind = np.uint8 if max(labels.values(), default=0) < 256 else np.uint16
+    check_memory(columns * rows * slices * np.dtype(kind).itemsize, file.path)
+    planes = np.zeros((slices, rows, columns), dtype=kind)
+    notes: list[Note] = []
+    for item in _contoured(file, labels):
+        number = int(item.ReferencedROINumber)
+        on_slices = _polygons(file, list(item.get("ContourSequence") or []), series, names[number])
+        for place, polygons in sorted(on_slices.items()):
+            _paint(planes[place], filled(polygons, columns, rows), number, (file, labels, names))
+        notes += _notes(names[number], on_slices, planes, labels[number])
+    return planes.transpose(2, 1, 0), tuple(notes)
+
+
+def _contoured(file: DicomFile, labels: Collection[int]) -> list[Dataset]:
+    """The items that hold the contours of the structures wanted, few enough to be read.
+
+    The points are counted by the bytes that they take, before any is decoded.
+    """
+    items = [
+        item
+        for item in file.header.get("ROIContourSequence") or []
+        if item.get("ReferencedROINumber") is not None and int(item.ReferencedROINumber) in labels
+    ]
+    raw = (_raw(contour) for item in items for contour in item.get("ContourSequence") or [])
+    points = sum(text.count(b"\\") + 1 for text in raw if text) // 3
+    if points > MOST_POINTS:
+        problem = f"its contours have {points} points, at most {MOST_POINTS} are read"
+        raise ImageError("CONTOUR_INVALID", file.path, problem, "export it with fewer points")
+    return items
+
+
+def _raw(contour: Dataset) -> bytes:
+    """The points as they are stored, text with backslashes between the numbers."""
+    if CONTOUR_DATA not in contour:
+        return b""
+    value = contour.get_item(CONTOUR_DATA).value
+    if isinstance(value, bytes):
+        return value
+    return "\\".join(str(number) for number in value or ()).encode("ascii")
+
+
+def _polygons(
+    file: DicomFile, contours: Sequence[Dataset], series: SourceSeries, structure: Segment
+) -> dict[int, list[NDArray[np.float64]]]:
+    """A structure's outlines as columns and rows, by slice."""
+    on_slices: dict[int, list[NDArray[np.float64]]] = {}
+    for index, contour in enumerate(contours):
+        case = f"contour {index + 1} of structure {structure}"
+        kind = str(contour.get("ContourGeometricType", ""))
+        if kind not in CLOSED:
+            raise _invalid(file, f"{case} is {kind or 'of no type'}, not closed and planar")
+        points_mm = _points_mm(file, contour, case)
+        place = _slice_of(file, points_mm, series, case)
+        frame = series.frames[place]
+        inside = points_mm - series.positions_mm[place]
+        columns = inside @ frame.along_row / frame.spacing_mm[0]
+        rows = inside @ frame.along_column / frame.spacing_mm[1]
+        on_slices.setdefault(place, []).append(np.stack([columns, rows], axis=1))
+    return on_slices
+
+
+def _points_mm(file: DicomFile, contour: Dataset, case: str) -> NDArray[np.float64]:
+    """Corners in LPS, (n, 3)."""
+    text = _raw(contour).rstrip(b" \0")
+    numbers = np.array(text.split(b"\\") if text else [], dtype="S").astype(np.float64)
+    stated = contour.get("NumberOfContourPoints")
+    if numbers.size == 0 or numbers.size % 3:
+        raise _invalid(file, f"{case} has {numbers.size} coordinates, which are no points")
+    if stated is not None and int(stated) != numbers.size // 3:
+        raise _invalid(file, f"{case} has {numbers.size // 3} points, it says {int(stated)}")
+    if not np.isfinite(numbers).all():
+        raise _invalid(file, f"{case} holds a coordinate that is NaN or infinite")
+    return numbers.reshape(-1, 3)
+
+
+def _slice_of(file: DicomFile, points_mm: NDArray[np.float64], series: SourceSeries, case: str) -> int:
+    """The slice in which all points lie, to a tenth of the distance between slices.
+
+    Raises:
+        ImageError: ``CONTOUR_OFF_SLICE``.
+    """
+    normal = series.frames[0].normal
+    heights, slices = points_mm @ normal, series.positions_mm @ normal
+    place = int(np.abs(slices - heights[0]).argmin())
+    step_mm = abs(float(series.step_mm @ normal))
+    off_mm = float(np.abs(heights - slices[place]).max())
+    if off_mm > NEAR_GRID_VOXELS * step_mm:
+        problem = f"{case} lies {off_mm:.3g} mm off the nearest slice; slices are {step_mm:.3g} mm apart"
+        remedy = "export it with the series that it was drawn on"
+        raise ImageError("CONTOUR_OFF_SLICE", file.path, problem, remedy)
+    return place
+
+
+def _paint(
+    plane: NDArray,
+    mask: NDArray[np.bool_],
+    number: int,
+    context: tuple[DicomFile, dict[int, int], dict[int, Segment]],
+) -> None:
+    file, labels, names = context
+    there = plane[mask]
+    clash = (there != BACKGROUND) & (there != labels[number])
+    if clash.any():
+        values = {int(value) for value in np.unique(there[clash])}
+        others = [str(names[other]) for other, label in labels.items() if label in values]
+        problem = f"structures {names[number]} and {', '.join(others)} overlap in {int(clash.sum())} voxels of a slice"
+        raise LabelError("LABEL_OVERLAP", file.path, problem, "give each voxel one structure, or export them apart")
+    plane[mask] = labels[number]
+
+
+def _notes(structure: Segment, on_slices: Iterable[int], planes: NDArray, label: int) -> list[Note]:
+    places = sorted(on_slices)
+    notes = []
+    if places and not any((planes[place] == label).any() for place in places):
+        notes.append(Note("STRUCTURE_EMPTY", f"the contours of structure {structure} enclose no voxel's centre"))
+    gaps = places[-1] - places[0] + 1 - len(places) if places else 0
+    if gaps:
+        text = f"structure {structure} has no contour on {gaps} slices between its first and last; they stay empty"
+        notes.append(Note("CONTOUR_GAPS", text))
+    return notes
+
+
+def _invalid(file: DicomFile, problem: str) -> ImageError:
+    return ImageError("CONTOUR_INVALID", file.path, problem, "export the structure set again")

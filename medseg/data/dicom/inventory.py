@@ -1,0 +1,153 @@
+"""What a folder holds, as series: each with its files, its grid and what is wrong with it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from medseg.data.dicom.contents import look_into, series_number, series_uid
+from medseg.data.dicom.files import DICOM_ERRORS, DicomFile
+from medseg.data.dicom.rules import INFORMATIVE, Examined, Found, errors_in, examine
+from medseg.data.dicom.wording import plain
+from medseg.errors import ImageError
+
+Severity = Literal["error", "warning", "info"]
+
+REMEDIES = {
+    "DICOM_FRAMES_OF_REFERENCE": "see that all slices come from one examination",
+    "DICOM_LOCALIZER_ONLY": "leave it out",
+    "DICOM_MIXED_SERIES": "see that the series holds one phase, echo or reconstruction",
+    "DICOM_MONOCHROME1": "see whether the bundle was trained on such images",
+    "DICOM_NO_RESCALE": "see whether the values are Hounsfield units",
+    "DICOM_NO_THICKNESS": "do not trust volumes in ml",
+    "DICOM_NUMBERS_SKIP": "compare the number of slices with that of the scanner",
+    "DICOM_PREAMBLE": "find out where the file came from; do not run it",
+    "DICOM_STEP_DIFFERS": "compare the number of slices with that of the scanner",
+    "GANTRY_TILT": "see that your other tools keep the shear, or resample the volume",
+    "SHEARED_GRID": "see that your other tools keep the shear, or resample the volume",
+}
+"""What to do about notes."""
+
+
+@dataclass(frozen=True)
+class SeriesFinding:
+    """One thing about a file, a series or a folder that its reader should know.
+
+    Args:
+        code: Stable upper-case name, a key of the tables in docs/reference/errors.md.
+        severity: ``error`` where ``read_dicom`` refuses, ``warning`` where it notes, ``info`` otherwise.
+        where: The file or folder, relative to the folder that was searched.
+        what: What was found, with the value.
+        remedy: What can be done about it.
+    """
+
+    code: str
+    severity: Severity
+    where: str
+    what: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Series:
+    """One image series of one patient; nothing that names the patient is kept.
+
+    Args:
+        uid: SeriesInstanceUID; empty where the files have none.
+        modality: Such as CT or MR; empty where the files do not say.
+        number: SeriesNumber, where the files have one.
+        files: Its files, as they lie in the folder.
+        shape: Voxels (X, Y, Z), or (X, Y) of a picture without a position; None where it cannot be read.
+        spacing_mm: Of ``shape``'s axes; None where it cannot be read.
+        findings: What is wrong or odd about it.
+    """
+
+    uid: str
+    modality: str
+    number: int | None
+    files: tuple[Path, ...]
+    shape: tuple[int, ...] | None = None
+    spacing_mm: tuple[float, ...] | None = None
+    findings: tuple[SeriesFinding, ...] = ()
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether nothing was found for which ``read_dicom`` would refuse it before decoding its pixels."""
+        return all(finding.severity != "error" for finding in self.findings)
+
+
+@dataclass(frozen=True)
+class FolderInventory:
+    """What lies below a folder.
+
+    Args:
+        folder: The folder that was searched.
+        series: Its image series.
+        other: DICOM files that hold no acquired image, by kind: SEG, RTSTRUCT, SR, PDF and so on.
+        junk: Files that are no DICOM.
+        findings: What concerns no single series.
+    """
+
+    folder: Path
+    series: tuple[Series, ...] = ()
+    other: dict[str, tuple[Path, ...]] = field(default_factory=dict)
+    junk: tuple[Path, ...] = ()
+    findings: tuple[SeriesFinding, ...] = ()
+
+
+def inventory(folder: str | Path) -> FolderInventory:
+    """The series of a folder, at any depth, with what is wrong with each.
+
+    Headers are read, pixels are not decoded. Never raises for what a file holds: that becomes a finding.
+    """
+    root = Path(folder)
+    contents = look_into(root, at_any_depth=True)
+    series = tuple(_series(files, root) for files in contents.series)
+    other: dict[str, tuple[Path, ...]] = {}
+    for file in contents.other:
+        other[file.kind] = (*other.get(file.kind, ()), file.path)
+    return FolderInventory(root, series, other, tuple(contents.junk), _findings(contents.found, root, "."))
+
+
+def _series(files: Sequence[DicomFile], root: Path) -> Series:
+    header = files[0].header
+    where = Path(os.path.commonpath([file.path.parent for file in files]))
+    try:
+        examined = examine(files, where)
+    except DICOM_ERRORS as error:
+        problem = f"a header value cannot be read ({type(error).__name__}: {error})"
+        refused = ImageError("DICOM_UNREADABLE", where, problem, "export the series again")
+        examined = Examined(tuple(files), (), None, (refused,))
+    return Series(
+        series_uid(files[0]),
+        plain(header.get("Modality") or ""),
+        series_number(files[0]),
+        tuple(file.path for file in files),
+        None if errors_in(examined.found) else examined.shape,
+        None if errors_in(examined.found) else examined.spacing_mm,
+        _findings(examined.found, root, where),
+    )
+
+
+def _findings(found: Sequence[Found], root: Path, where: str | Path) -> tuple[SeriesFinding, ...]:
+    """What was found as findings; the same thing about several files is one."""
+    places: dict[tuple[str, str, str, str], list[str]] = {}
+    for each in found:
+        if isinstance(each, ImageError):
+            key = (each.code, "error", each.problem, each.remedy)
+            places.setdefault(key, []).append(_relative(each.case, root))
+        else:
+            severity = "info" if each.code in INFORMATIVE else "warning"
+            key = (each.code, severity, each.text, REMEDIES.get(each.code, "nothing, if this is expected"))
+            places.setdefault(key, []).append(_relative(str(where), root))
+    return tuple(
+        SeriesFinding(code, severity, at[0], what if len(at) == 1 else f"{what} (and {len(at) - 1} more files)", remedy)  # type: ignore[arg-type]
+        for (code, severity, what, remedy), at in places.items()
+    )
+
+
+def _relative(place: str, root: Path) -> str:
+    return Path(place).relative_to(root).as_posix() if Path(place).is_relative_to(root) else place

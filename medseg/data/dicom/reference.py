@@ -1,0 +1,174 @@
+"""The image series that a segmentation was drawn on: found beside it, and where its slices lie.
+
+What is searched is bounded: the folder of the segmentation, two levels below it, and the
+folders beside it with one level below them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg.data.dicom.contents import chosen, look_into
+from medseg.data.dicom.files import HEADER_ERRORS, DicomFile, is_dicom_file, read_file
+from medseg.data.dicom.frames import Frame
+from medseg.data.dicom.rules import examine
+from medseg.data.dicom.stacking import LPS_TO_RAS
+from medseg.errors import ImageError
+from medseg.geometry import Grid
+
+PROBED_FILES = 8
+"""So many files of a folder tell which series it holds; only where none does, all are read."""
+
+MOST_SEARCHED_FILES = 20_000
+
+
+@dataclass(frozen=True)
+class SourceSeries:
+    """An image series without its pixels.
+
+    Args:
+        files: Its files.
+        frames: Its planes along the third axis of ``grid``, in order.
+        grid: Where its voxels lie, as ``read_dicom`` has it.
+    """
+
+    files: tuple[DicomFile, ...]
+    frames: tuple[Frame, ...]
+    grid: Grid
+
+    @property
+    def uid(self) -> str:
+        """Its SeriesInstanceUID."""
+        return str(self.files[0].header.get("SeriesInstanceUID", ""))
+
+    @property
+    def frame_of_reference(self) -> str:
+        """Its FrameOfReferenceUID; empty where the files have none."""
+        return str(self.files[0].header.get("FrameOfReferenceUID", ""))
+
+    @property
+    def positions_mm(self) -> NDArray[np.float64]:
+        """Centre of each plane's first voxel, LPS, (slices, 3)."""
+        return np.array([frame.position_mm for frame in self.frames], dtype=float)
+
+    @property
+    def step_mm(self) -> NDArray[np.float64]:
+        """From one plane's first voxel to the next one's, LPS, mean of all."""
+        return (LPS_TO_RAS @ self.grid.affine)[:3, 2]
+
+
+def series_of(files: Collection[DicomFile], case: Path) -> SourceSeries:
+    """The series of these files, its planes in order.
+
+    Raises:
+        ImageError: As ``read_dicom`` for slices that are missing, doubled, uneven or mixed.
+    """
+    examined = examine(list(files), case)
+    _ = examined.notes  # Raises what is wrong.
+    if examined.affine is None:
+        problem = "the image has no position in the patient"
+        raise ImageError("DICOM_GEOMETRY", case, problem, "give a series of CT, MR or another with positions")
+    return SourceSeries(examined.files, examined.frames, Grid(examined.shape, examined.affine))
+
+
+def source_series(image: Path, wanted: str | None = None) -> SourceSeries:
+    """The series that ``read_dicom`` reads from a file or folder, without its pixels.
+
+    Args:
+        image: File or folder.
+        wanted: Which of several series; see ``read_dicom``.
+
+    Raises:
+        ImageError: As ``read_dicom``, and ``DICOM_GEOMETRY`` for a picture without a position.
+    """
+    return series_of(chosen(look_into(image), image, wanted), image)
+
+
+def find_series(uids: Collection[str], near: Path) -> SourceSeries | None:
+    """The first image series of ``uids`` that lies in or beside the folder of ``near``; None where none does.
+
+    Raises:
+        ImageError: It is there, but is no regular volume, or one of its files is damaged.
+    """
+    if not uids:
+        return None
+    folders = list(_folders(near.parent))
+    for most in (PROBED_FILES, None):
+        searched = 0
+        for folder in folders:
+            paths = _paths(folder)[:most]
+            searched += len(paths)
+            if any(_series_uid(path) in uids for path in paths):
+                return series_of(_members(folder, uids), folder)
+            if searched > MOST_SEARCHED_FILES:
+                break
+    return None
+
+
+def check_frame_of_reference(uid: str, series: SourceSeries, case: Path) -> None:
+    """Refuse positions that are measured in another coordinate system than those of the series.
+
+    Raises:
+        ImageError: ``FRAME_OF_REFERENCE_DIFFERS``.
+    """
+    if uid and series.frame_of_reference and uid != series.frame_of_reference:
+        problem = f"its positions are of frame of reference {uid}, those of its series of {series.frame_of_reference}"
+        raise ImageError("FRAME_OF_REFERENCE_DIFFERS", case, problem, "export it with the series that it was drawn on")
+
+
+def _folders(own: Path) -> Iterator[Path]:
+    """Where a series is looked for, the nearest first."""
+    own = Path(os.path.abspath(own))  # noqa: PTH100 -- resolve would follow links
+    yield own
+    below = list(_below(own))
+    yield from below
+    yield from (deeper for folder in below for deeper in _below(folder))
+    if own.parent != own:
+        beside = [folder for folder in _below(own.parent) if folder != own]
+        yield from beside
+        yield from (deeper for folder in beside for deeper in _below(folder))
+
+
+def _below(folder: Path) -> list[Path]:
+    return _entries(folder, lambda entry: entry.is_dir(follow_symlinks=False))
+
+
+def _paths(folder: Path) -> list[Path]:
+    return _entries(folder, lambda entry: entry.is_file())
+
+
+def _entries(folder: Path, is_wanted: Callable[[os.DirEntry[str]], bool]) -> list[Path]:
+    """What a folder holds by name, hidden names left out; nothing where it cannot be listed."""
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries if entry.name[0] != "." and is_wanted(entry))
+    except OSError:
+        return []
+    return [folder / name for name in names]
+
+
+def _series_uid(path: Path) -> str:
+    """The series of a file; empty where it holds no acquired image or cannot be read."""
+    try:
+        file = read_file(path) if is_dicom_file(path) else None
+        return str(file.header.get("SeriesInstanceUID", "")) if file is not None and file.is_image else ""
+    except HEADER_ERRORS:
+        return ""
+
+
+def _members(folder: Path, uids: Collection[str]) -> list[DicomFile]:
+    """The folder's images of the first series of ``uids`` that is there; damaged files are errors."""
+    found: dict[str, list[DicomFile]] = {}
+    for path in _paths(folder):
+        if is_dicom_file(path):
+            file = read_file(path)
+            uid = str(file.header.get("SeriesInstanceUID", ""))
+            if uid in uids and file.is_image:
+                found.setdefault(uid, []).append(file)
+    return next(iter(found.values()))

@@ -1,0 +1,69 @@
+"""How a prediction is run: device, precision, windows, DICOM series, memory, and the format of its masks."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import torch
+
+from medseg.data.dicom.write_segmentation import SEG_TYPES
+from medseg.errors import UsageError, check_known
+from medseg.inference.backends import check_backend
+
+DEVICES = ("auto", "cpu", "cuda")
+DICOM_SEG = "dicom-seg"
+MASK_FORMATS = ("image", DICOM_SEG)
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """How a network is run over a case.
+
+    Args:
+        device: One of DEVICES; auto takes CUDA where there is one.
+        amp: Run the network in 16-bit floats (float16 on CUDA, bfloat16 on the CPU).
+        tta: Average over the mirrorings that the bundle was trained with.
+        overlap: Share of a window that its neighbour covers again; None leaves the bundle's.
+        probabilities: Give the class probabilities on the image's grid as well.
+        backend: What runs the network, one of ``medseg.inference.backends.BACKENDS``.
+        series: Which DICOM series of a folder that holds several: its number, or an ending of its UID.
+        max_ram: Bytes that one image, or what the network makes of it, may take; None leaves what is free.
+        mask_format: One of MASK_FORMATS: the format of the image, or DICOM SEG for DICOM series.
+        seg_type: How a DICOM SEG holds the mask, one of ``medseg.data.dicom.write_segmentation.SEG_TYPES``.
+    """
+
+    device: str = "auto"
+    amp: bool = False
+    tta: bool = False
+    overlap: float | None = None
+    probabilities: bool = False
+    backend: str = "auto"
+    series: str | None = None
+    max_ram: int | None = None
+    mask_format: str = "image"
+    seg_type: str = "binary"
+
+    def __post_init__(self) -> None:
+        check_backend(self.backend)
+        if self.device not in DEVICES:
+            raise UsageError("DEVICE_UNKNOWN", self.device, "not a device", f"choose one of {', '.join(DEVICES)}")
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise UsageError("DEVICE_MISSING", "cuda", "PyTorch finds no CUDA device", "use --device cpu")
+        if self.overlap is not None and not 0 <= self.overlap < 1:
+            raise UsageError("OVERLAP_INVALID", self.overlap, "not from 0 to below 1", "give a share such as 0.5")
+        if self.series is not None and not re.fullmatch(r"[0-9.]+", self.series):
+            raise UsageError("SERIES_INVALID", self.series, "no number and no end of a UID", "give digits and dots")
+        if self.max_ram is not None and self.max_ram < 1:
+            raise UsageError("SIZE_INVALID", self.max_ram, "no number of bytes above 0", "give a size such as 4G")
+        check_known("SETTING_INVALID", [self.mask_format], MASK_FORMATS, "mask_format")
+        check_known("SETTING_INVALID", [self.seg_type], SEG_TYPES, "seg_type")
+        if self.seg_type != SEG_TYPES[0] and self.mask_format != DICOM_SEG:
+            problem = f"{self.seg_type} is a kind of {DICOM_SEG}"
+            raise UsageError("SETTING_INVALID", "seg_type", problem, f"add --format {DICOM_SEG}")
+
+    @property
+    def torch_device(self) -> torch.device:
+        """The device that ``device`` stands for on this machine."""
+        chosen = "cuda" if self.device == "auto" and torch.cuda.is_available() else self.device
+        return torch.device("cpu" if chosen == "auto" else chosen)

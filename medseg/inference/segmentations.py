@@ -1,0 +1,69 @@
+"""Predicted masks as DICOM SEG: which cases can have one, what it refers to, and how it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import medseg
+from medseg.bundle.load import Bundle
+from medseg.data.case import split_slice
+from medseg.data.cases import Case
+from medseg.data.dicom.files import is_dicom_file
+from medseg.data.dicom.reference import SourceSeries, source_series
+from medseg.data.dicom.write_segmentation import Author, Meaning, write_segmentation
+from medseg.data.volume import Volume
+from medseg.errors import UsageError
+from medseg.inference.predict import Prediction
+
+SUFFIX = ".dcm"
+SERIES_PART = "#series="
+SERIAL_CHARACTERS = 16
+"""So much of the weights' checksum tells them apart."""
+
+
+def check_dicom(cases: Iterable[Case]) -> None:
+    """Refuse cases that are no DICOM series, for a DICOM SEG refers to one.
+
+    Raises:
+        UsageError: ``FORMAT_NEEDS_DICOM``.
+    """
+    for case in cases:
+        file, part = split_slice(case.images[0])
+        if (part and not part.startswith(SERIES_PART)) or not _is_dicom(Path(file)):
+            problem = f"{case.images[0]} is no DICOM series, which a DICOM SEG must refer to"
+            raise UsageError("FORMAT_NEEDS_DICOM", case.id, problem, "leave --format out, or give DICOM series only")
+
+
+def source_of(case: Case) -> SourceSeries:
+    """The series that a case's mask refers to: that of its first channel.
+
+    Raises:
+        ImageError: As ``medseg.data.dicom.reference.source_series``.
+    """
+    file, part = split_slice(case.images[0])
+    return source_series(Path(file), part.removeprefix(SERIES_PART) or None)
+
+
+def write_dicom_seg(prediction: Prediction, source: SourceSeries, target: Path, bundle: Bundle, kind: str) -> str:
+    """Write a mask as DICOM SEG; returns what is odd about it, with codes.
+
+    Args:
+        prediction: The mask.
+        source: The series that it was made from.
+        target: The file.
+        bundle: What made it.
+        kind: One of ``medseg.data.dicom.write_segmentation.SEG_TYPES``.
+
+    Raises:
+        GridError: It does not lie on the series.
+        OutputError: It cannot be written, or reads back otherwise.
+    """
+    author = Author(bundle.name, bundle.version, bundle.weights_sha256[:SERIAL_CHARACTERS], medseg.__version__)
+    mask = Volume(prediction.labels, prediction.affine)
+    notes = write_segmentation(mask, source, target, Meaning(bundle.labels, bundle.terms), author, kind)
+    return "; ".join(str(note) for note in notes)
+
+
+def _is_dicom(path: Path) -> bool:
+    return path.is_dir() or (path.is_file() and is_dicom_file(path))

@@ -1,0 +1,185 @@
+"""RT Structure Sets in: contours filled on the slices of their series, and what is refused."""
+
+import shutil
+
+import numpy as np
+import pydicom
+import pytest
+
+from medseg.data.dicom import contours
+from medseg.data.dicom.synthetic_ct import write_ct_series
+from medseg.data.images import read, read_mask
+from medseg.errors import ImageError, LabelError
+from tests.dicom_segs import contour_mm, make_structures
+
+SHAPE = (24, 20, 6)
+SQUARE = [(3.6, 2.6), (10.4, 2.6), (10.4, 8.4), (3.6, 8.4)]
+HOLE = [(5.6, 4.6), (8.4, 4.6), (8.4, 6.4), (5.6, 6.4)]
+
+
+@pytest.fixture(params=["axial", "oblique"])
+def ct(request, tmp_path):
+    affine = np.diag([-1.5, -2.0, 3.0, 1.0])
+    if request.param == "oblique":
+        turn = np.array([[0.36, 0.48, -0.8], [-0.8, 0.6, 0.0], [0.48, 0.64, 0.6]])
+        affine[:3, :3] = turn @ np.diag([0.7, 0.9, 2.5])
+    affine[:3, 3] = [11, -7, 40]
+    write_ct_series(np.zeros(SHAPE, np.int16), affine, tmp_path / "ct", seed_uid="contours")
+    return tmp_path / "ct"
+
+
+def codes_of(volume):
+    return [note.code for note in volume.notes]
+
+
+def drawn(ct, path, outlines, **changes):
+    """Structures by (number, name), outlines by slice in voxels of the series' grid."""
+    affine = read(ct).affine
+    made = {key: [contour_mm(affine, corners, place) for place, corners in each] for key, each in outlines.items()}
+    return make_structures(ct, path, made, **changes)
+
+
+def refusal(path, kind=ImageError, **options):
+    with pytest.raises(kind) as caught:
+        read_mask(path, **options)
+    assert caught.value.remedy
+    return caught.value
+
+
+def changed(path, change):
+    data_set = pydicom.dcmread(path)
+    change(data_set)
+    data_set.save_as(path)
+    return path
+
+
+class TestWhole:
+    def test_a_voxel_counts_where_its_centre_lies_inside(self, ct, tmp_path):
+        path = drawn(ct, tmp_path / "rt.dcm", {(1, "lung"): [(2, SQUARE), (3, SQUARE)]})
+        volume = read_mask(path)
+        expected = np.zeros(SHAPE, np.uint8)
+        expected[4:11, 3:9, 2:4] = 1
+        np.testing.assert_array_equal(volume.array, expected)
+        np.testing.assert_allclose(volume.affine, read(ct).affine)
+        assert volume.notes == ()
+
+    def test_a_second_contour_is_a_hole_and_a_keyhole_the_same(self, ct, tmp_path):
+        apart = read_mask(drawn(ct, tmp_path / "rt.dcm", {(1, "ring"): [(2, SQUARE), (2, HOLE)]}))
+        joined = [*SQUARE, SQUARE[0], *HOLE[::-1], HOLE[-1]]
+        keyhole = read_mask(drawn(ct, tmp_path / "key.dcm", {(1, "ring"): [(2, joined)]}))
+        expected = np.zeros(SHAPE, np.uint8)
+        expected[4:11, 3:9, 2] = 1
+        expected[6:9, 5:7, 2] = 0
+        np.testing.assert_array_equal(apart.array, expected)
+        np.testing.assert_array_equal(keyhole.array, expected)
+
+    def test_structures_are_labels_by_number_or_by_name(self, ct, tmp_path):
+        far = [(column + 9, row + 9) for column, row in SQUARE]
+        path = drawn(ct, tmp_path / "rt.dcm", {(4, "Heart"): [(1, SQUARE)], (7, "Lungs"): [(1, far)]})
+        assert set(np.unique(read_mask(path).array)) == {0, 4, 7}
+        volume = read_mask(path, [0, 1], {0: ("background",), 1: ("lungs",)})
+        assert np.count_nonzero(volume.array) == 42
+        assert volume.array[14, 14, 1] == 1
+        assert codes_of(volume) == ["SEGMENTS_LEFT_OUT"]
+
+    def test_no_contour_is_an_empty_mask_and_tiny_ones_are_noted(self, ct, tmp_path):
+        assert not read_mask(drawn(ct, tmp_path / "rt.dcm", {(1, "none"): []})).array.any()
+        dot = [(4.2, 4.2), (4.8, 4.2), (4.8, 4.8)]
+        volume = read_mask(drawn(ct, tmp_path / "dot.dcm", {(1, "dot"): [(1, dot), (1, dot[:1])]}))
+        assert not volume.array.any()
+        assert codes_of(volume) == ["STRUCTURE_EMPTY"]
+
+    def test_slices_without_a_contour_stay_empty_and_are_noted(self, ct, tmp_path):
+        volume = read_mask(drawn(ct, tmp_path / "rt.dcm", {(1, "lung"): [(1, SQUARE), (4, SQUARE)]}))
+        assert [int(plane.any()) for plane in volume.array.transpose(2, 0, 1)] == [0, 1, 0, 0, 1, 0]
+        assert codes_of(volume) == ["CONTOUR_GAPS"]
+
+    def test_a_folder_with_one_structure_set_names_it(self, ct, tmp_path):
+        drawn(ct, ct / "rt", {(1, "lung"): [(2, SQUARE)]})
+        assert np.count_nonzero(read_mask(ct).array) == 42
+
+
+class TestSpoilt:
+    def test_without_its_series_the_error_names_the_series(self, ct, tmp_path):
+        path = drawn(ct, tmp_path / "rt.dcm", {(1, "lung"): [(2, SQUARE)]})
+        uid = pydicom.dcmread(next(ct.iterdir())).SeriesInstanceUID
+        far = tmp_path / "somewhere" / "else"
+        far.mkdir(parents=True)
+        error = refusal(shutil.copy(path, far))
+        assert error.code == "SERIES_MISSING"
+        assert uid in error.problem
+
+    def test_structures_that_overlap_are_named(self, ct, tmp_path):
+        path = drawn(ct, tmp_path / "rt.dcm", {(1, "left"): [(2, SQUARE)], (2, "right"): [(2, HOLE)]})
+        error = refusal(path, LabelError)
+        assert error.code == "LABEL_OVERLAP"
+        assert "left" in error.problem
+        assert "right" in error.problem
+
+    def test_a_contour_between_slices_or_across_them_is_refused(self, ct, tmp_path):
+        affine = read(ct).affine
+        between = contour_mm(affine, SQUARE, 2.5)
+        across = contour_mm(affine, SQUARE, 2)
+        across[0] = contour_mm(affine, SQUARE[:1], 3)[0]
+        for points in (between, across):
+            path = make_structures(ct, tmp_path / "rt.dcm", {(1, "lung"): [points]})
+            assert refusal(path).code == "CONTOUR_OFF_SLICE"
+
+    @pytest.mark.filterwarnings("ignore:Invalid value for VR DS")
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda contour: setattr(contour, "ContourGeometricType", "OPEN_PLANAR"),
+            lambda contour: delattr(contour, "ContourGeometricType"),
+            lambda contour: setattr(contour, "NumberOfContourPoints", 3),
+            lambda contour: contour.add_new(0x30060050, "DS", [1, 2, 3, 4]),
+            lambda contour: contour.add_new(0x30060050, "DS", None),
+            lambda contour: contour.add_new(0x30060050, "UN", b"1\\2\\NaN\\4\\5\\6\\7\\8\\9\\10\\11\\12"),
+        ],
+    )
+    def test_contours_that_enclose_nothing_certain_are_refused(self, ct, tmp_path, change):
+        path = drawn(ct, tmp_path / "rt.dcm", {(1, "lung"): [(2, SQUARE)]})
+        changed(path, lambda data_set: change(data_set.ROIContourSequence[0].ContourSequence[0]))
+        assert refusal(path).code == "CONTOUR_INVALID"
+
+    def test_text_in_place_of_numbers_is_refused(self, ct, tmp_path):
+        path = drawn(ct, tmp_path / "rt.dcm", {(1, "lung"): [(2, SQUARE)]})
+        whole = path.read_bytes()
+        start = whole.index(b"\\", whole.index(b"CLOSED_PLANAR"))
+        path.write_bytes(whole[: start + 1] + b"x" + whole[start + 2 :])
+        assert refusal(path).code == "DICOM_UNREADABLE"
+
+    def test_a_structure_that_is_not_wanted_may_be_open(self, ct, tmp_path):
+        path = drawn(ct, tmp_path / "rt.dcm", {(1, "lung"): [(2, SQUARE)], (2, "marker"): [(2, HOLE)]})
+        item = "ContourGeometricType"
+        changed(path, lambda d: setattr(d.ROIContourSequence[1].ContourSequence[0], item, "POINT"))
+        assert refusal(path).code == "CONTOUR_INVALID"
+        assert np.count_nonzero(read_mask(path, names={1: ("lung",)}).array) == 42
+
+    def test_another_frame_of_reference_is_refused(self, ct, tmp_path):
+        path = drawn(ct, tmp_path / "rt.dcm", {(1, "lung"): [(2, SQUARE)]})
+        changed(path, lambda d: setattr(d.StructureSetROISequence[0], "ReferencedFrameOfReferenceUID", "1.2.3"))
+        assert refusal(path).code == "FRAME_OF_REFERENCE_DIFFERS"
+
+    @pytest.mark.parametrize("is_delimited", [True, False])
+    def test_a_file_cut_anywhere_is_refused(self, ct, tmp_path, is_delimited):
+        path = drawn(ct, tmp_path / "rt.dcm", {(1, "lung"): [(place, SQUARE) for place in range(6)]})
+
+        def delimit(data_set):
+            data_set["ROIContourSequence"].is_undefined_length = is_delimited
+            for item in data_set.ROIContourSequence:
+                item["ContourSequence"].is_undefined_length = is_delimited
+
+        whole = changed(path, delimit).read_bytes()
+        assert np.count_nonzero(read_mask(path).array) == 6 * 42
+        for count in range(len(whole) - 1, 200, -37):
+            path.write_bytes(whole[:count])
+            refusal(path)
+
+    def test_too_many_points_are_refused_before_they_are_decoded(self, ct, tmp_path, monkeypatch):
+        path = drawn(ct, tmp_path / "rt.dcm", {(1, "lung"): [(2, SQUARE), (3, SQUARE)]})
+        monkeypatch.setattr(contours, "MOST_POINTS", 8)
+        assert np.count_nonzero(read_mask(path).array) == 2 * 42
+        monkeypatch.setattr(contours, "MOST_POINTS", 7)
+        monkeypatch.setattr(contours, "_points_mm", lambda *parts: pytest.fail("a point was decoded"))
+        assert refusal(path).code == "CONTOUR_INVALID"
