@@ -209,6 +209,13 @@ def rows_of(section: str) -> list[list[str]]:
     return [[cell.strip() for cell in row] for row in rows]
 
 
+def test_every_code_on_the_page_on_intake_is_explained():
+    page, errors = (ROOT / "docs" / name for name in ("intake.md", "reference/errors.md"))
+    named = set(re.findall(r"`([A-Z][A-Z0-9_]+_[A-Z0-9_]+)`", page.read_text(encoding="utf8")))
+    assert len(named) > 30
+    assert named <= set(re.findall(r"^\| `([A-Z0-9_]+)`", errors.read_text(encoding="utf8"), re.MULTILINE))
+
+
 def test_the_page_on_errors_lists_every_error_of_the_source_with_its_classes_and_exit_codes():
     raised, _ = codes_in_source()
     rows = rows_of("Errors")
