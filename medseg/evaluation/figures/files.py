@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.data.cases import open_dataset, open_images
-from medseg.data.images import Volume, find_images, image_stem, read, read_mask
+from medseg.data.images import Volume, image_stem, read, read_mask
+from medseg.data.mask_files import find_masks
 from medseg.evaluation.counting import aligned, together
 from medseg.evaluation.pairs import pair_masks, plain_name
 from medseg.geometry import Grid
@@ -55,6 +56,7 @@ class ExampleFiles:
         values: The labels that may occur, where they are 0 and 1 only.
         slice_axis: Axis of the stored reference whose slices ``case#012`` names.
         renamed: Values of the references, and what they are read as.
+        names: Of each label, by which segments of DICOM objects are recognised.
     """
 
     images: Mapping[str, str]
@@ -63,6 +65,7 @@ class ExampleFiles:
     values: tuple[int, ...] | None = None
     slice_axis: int = 2
     renamed: Mapping[int, int] = field(default_factory=dict)
+    names: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def cases(self) -> list[str]:
@@ -98,10 +101,10 @@ class ExampleFiles:
         Raises:
             ImageError: A file cannot be read, or the masks do not hold the same voxels.
         """
-        reference = read_mask(self.references[case], None if self.renamed else self.values)
+        reference = read_mask(self.references[case], None if self.renamed else self.values, self.names)
         files = [masks[case] for masks in self.masks]
         reference, predictions = together(
-            reference, [read_mask(file, self.values) for file in files], [self.references[case], *files]
+            reference, [read_mask(file, self.values, self.names) for file in files], [self.references[case], *files]
         )
         truth = reference.array.copy()
         for old, new in self.renamed.items():
@@ -148,6 +151,7 @@ def find_examples(
         values=_binary(labels),
         slice_axis=int(axis[0]) if axis else 2,
         renamed={int(old): int(new) for old, new in renamed},
+        names={value: (name,) for value, name in labels.items()},
     )
 
 
@@ -175,7 +179,7 @@ def examples_of_dataset(
         by_name = {
             (path.parent.relative_to(folder) / image_stem(path)).as_posix(): path
             for folder in map(Path, [folders] if isinstance(folders, str | Path) else folders)
-            for path in find_images(folder)
+            for path in find_masks(folder)
         }
         named = {case.id: _named(by_name, case.id) for case in cases}
         found.append({case: path for case, path in named.items() if path is not None})
@@ -185,6 +189,7 @@ def examples_of_dataset(
         masks=tuple(found),
         values=_binary(labels),
         renamed=renamed or {},
+        names={value: (name,) for value, name in labels.items()},
     )
 
 
