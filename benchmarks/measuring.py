@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
@@ -21,6 +21,7 @@ from typing import Any
 # The kernel counts the peak in KiB, but in bytes on macOS.
 _PEAK_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024
 _OUTPUT_SHOWN = 2000
+PACKAGES = ("torch", "monai", "medseg", "openvino")
 
 
 class CommandFailedError(RuntimeError):
@@ -71,8 +72,23 @@ class Summary:
     most_ratio: float
 
 
-def run_once(words: Sequence[str], environment: Mapping[str, str] | None = None) -> tuple[float, float]:
-    """Seconds and peak MiB of a command in a process of its own.
+@dataclass(frozen=True)
+class Outcome:
+    """What a command took, and what it said.
+
+    Args:
+        seconds: Wall time, from before the process is started to after it has ended.
+        peak_mib: The most memory that the process held at once (resident).
+        said: The end of its output.
+    """
+
+    seconds: float
+    peak_mib: float
+    said: str = ""
+
+
+def run_once(words: Sequence[str], environment: Mapping[str, str] | None = None) -> Outcome:
+    """A command in a process of its own.
 
     A process's peak starts at that of the process which starts it, so the program that
     measures must stay small: what needs large libraries goes through `in_child`.
@@ -86,11 +102,24 @@ def run_once(words: Sequence[str], environment: Mapping[str, str] | None = None)
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - started
         process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode != 0:
-            output.seek(0)
-            said = output.read().decode(errors="replace")[-_OUTPUT_SHOWN:]
-            raise CommandFailedError(f"{' '.join(words)} ended with {process.returncode}:\n{said}")
-    return seconds, usage.ru_maxrss * _PEAK_UNIT_BYTES / 2**20
+        output.seek(0)
+        said = output.read().decode(errors="replace")[-_OUTPUT_SHOWN:]
+    if process.returncode != 0:
+        raise CommandFailedError(f"{' '.join(words)} ended with {process.returncode}:\n{said}")
+    return Outcome(seconds, usage.ru_maxrss * _PEAK_UNIT_BYTES / 2**20, said)
+
+
+def in_turns(names: Sequence[str], repeats: int, first: int = 0) -> Iterator[tuple[int, str]]:
+    """Round and name: forwards in one round and backwards in the next, so that what drifts meets all names alike.
+
+    Args:
+        names: Of what is to be run.
+        repeats: The last round.
+        first: Number of the first round; round 0 is not to be counted.
+    """
+    for repeat in range(first, repeats + 1):
+        for name in list(names)[:: 1 if repeat % 2 else -1]:
+            yield repeat, name
 
 
 def run_in_turns(
@@ -106,13 +135,11 @@ def run_in_turns(
         before: Called with the command's name before each run, outside the measured time.
     """
     runs = []
-    for repeat in range(repeats + 1):
-        names = list(commands)[:: 1 if repeat % 2 else -1]
-        for name in names:
-            before(name)
-            seconds, peak_mib = run_once(commands[name])
-            if repeat:
-                runs.append(Run(name, repeat, round(seconds, 4), round(peak_mib, 1)))
+    for repeat, name in in_turns(list(commands), repeats):
+        before(name)
+        outcome = run_once(commands[name])
+        if repeat:
+            runs.append(Run(name, repeat, round(outcome.seconds, 4), round(outcome.peak_mib, 1)))
     return runs
 
 
@@ -154,7 +181,7 @@ def in_child(function: Callable[..., Any], *arguments: Any) -> Any:
 
 def circumstances() -> dict[str, str]:
     """Date, class of hardware and versions: what a time means nothing without."""
-    versions = {name: _version(name) for name in ("torch", "monai", "medseg")}
+    versions = {name: _version(name) for name in PACKAGES}
     hardware = f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}"
     return {"date": date.today().isoformat(), "hardware": hardware, "python": platform.python_version(), **versions}
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from medseg.bundle.forms import Config, at, read_config, read_forms
+from medseg.bundle.forms import Config, at, read_config, read_forms, resolved
 from medseg.bundle.load import find_bundle
 from medseg.data.case import Dataset
 from medseg.data.channels import with_channels
@@ -19,6 +19,9 @@ from medseg.data.checking.report import CheckReport
 from medseg.data.mask_steps import mask_reading
 from medseg.data.splits import read_split
 from medseg.errors import DatasetError
+
+SLICE_INFERER = "SliceInferer"
+"""Cuts the slices of a 2D network from volumes."""
 
 MODALITIES = ("CT",)
 """Modalities whose values have a unit that can be checked."""
@@ -91,7 +94,26 @@ def expectations(dataset: Dataset, configs: Mapping[str, Config] | None) -> tupl
         if (masks.renamed.get(value, value) in named)
     )
     modality = modality or str(image.get("modality", ""))
-    return dataset, Expected(masks.values, count, own or names, modality, masks.names), findings
+    return (
+        dataset,
+        Expected(masks.values, count, own or names, modality, masks.names, image_axes(train, metadata)),
+        findings,
+    )
+
+
+def image_axes(train: Config, metadata: Config) -> int | None:
+    """How many axes in space an image has that a bundle takes, as prediction has it; None where nothing says.
+
+    Args:
+        train: The bundle's ``train.json``.
+        metadata: Its ``metadata.json``.
+    """
+    inferer = resolved(train, at(train, "validate::inferer"))
+    target = str(inferer.get("_target_", "")) if isinstance(inferer, Mapping) else ""
+    if target.rpartition(".")[2] == SLICE_INFERER:
+        return 3
+    shape = metadata["network_data_format"]["inputs"]["image"].get("spatial_shape")
+    return len(shape) if isinstance(shape, list) else None
 
 
 def _configs(bundle: str | Path) -> dict[str, Config]:

@@ -25,6 +25,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run_check(parsed: argparse.Namespace) -> int:
     """Examine, print the findings, write the files; returns the exit code."""
+    from medseg.data.checking.findings import counted
     from medseg.data.checking.text import text_of
     from medseg.files import write_json
 
@@ -40,9 +41,8 @@ def run_check(parsed: argparse.Namespace) -> int:
     print(text_of(report, lists_all=parsed.all))
     if report.copy:
         copy = report.copy
-        print(
-            f"copy: {parsed.fix}: {copy.cases} cases, {copy.changed} corrected, {copy.left_out} left out; fix_log.json"
-        )
+        told = f"{counted(copy.cases, 'case')}, {copy.changed} corrected, {copy.left_out} left out"
+        print(f"copy: {parsed.fix}: {told}; {copy.with_errors} of the copy still with errors; fix_log.json")
     if parsed.json:
         write_json(report.to_record(), Path(parsed.json))
         print(f"findings: {parsed.json}")

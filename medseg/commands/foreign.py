@@ -21,6 +21,10 @@ WARNINGS = (
 """How these begin: medseg reads DICOM itself; and a bundle whose preparation moves nothing has nothing to undo."""
 
 
+DICOM_MODULES = r"pydicom(\.|$)"
+"""Its warnings quote values of headers, identifiers among them; medseg checks itself what it uses of them."""
+
+
 @dataclass(frozen=True)
 class LeftOut:
     """Keeps one line of a logger back.
@@ -37,8 +41,9 @@ class LeftOut:
 
 
 def hush_libraries() -> None:
-    """Leave out ``LINES`` and ``WARNINGS`` from now on, in this process."""
+    """Leave out ``LINES``, ``WARNINGS`` and what pydicom warns of from now on, in this process."""
     for name, text in LINES.items():
         logging.getLogger(name).addFilter(LeftOut(text))
     for text in WARNINGS:
         warnings.filterwarnings("ignore", message=re.escape(text))
+    warnings.filterwarnings("ignore", category=UserWarning, module=DICOM_MODULES)

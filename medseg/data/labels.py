@@ -105,4 +105,4 @@ def has_soft_edges_only(array: NDArray) -> bool:
 
 
 def _listed(values: list[int]) -> str:
-    return ", ".join(str(value) for value in values[:12]) + (", …" if len(values) > 12 else "")
+    return ", ".join(str(value) for value in values[:12]) + (f" and {len(values) - 12} more" if values[12:] else "")

@@ -75,12 +75,13 @@ class Inflated(io.RawIOBase):
             if self._inflater.eof and not self._starts_next_member():
                 return 0
             data = self._waiting or self._file.read(READ_BYTES)
-            if not data:
-                raise _truncated(self._case, "the compressed stream ends too early")
+            # Without more input the inflater may still hold output.
             block = self._inflate(data, min(len(view), INFLATE_BYTES))
             if block:
                 view[: len(block)] = block
                 return len(block)
+            if not data and not self._inflater.eof:
+                raise _truncated(self._case, "the compressed stream ends too early")
 
     def close(self) -> None:
         """Close the file below as well."""

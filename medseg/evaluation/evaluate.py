@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from medseg.data.splits import Split, read_split
-from medseg.errors import ImageError, LabelError
+from medseg.errors import ImageError, LabelError, UsageError
 from medseg.evaluation.classes import known_names, map_white, names_found, split_ignored, with_background
 from medseg.evaluation.counting import Counted, Counting, aligned
 from medseg.evaluation.metrics import METRICS, score
@@ -24,6 +24,8 @@ from medseg.evaluation.tables import ALL_CASES, EMPTY_TRUTH, Evaluation, Finding
 __all__ = ["EvaluateOptions", "aligned", "evaluate"]
 
 Progress = Callable[[int, int, str], None]
+
+_NOT_OF_MASKS = ("LABEL_CHANNELS", "LABEL_NEGATIVE", "LABEL_NOT_INTEGER", "LABEL_TOO_MANY")
 
 
 def evaluate(
@@ -51,10 +53,14 @@ def evaluate(
         Rows, summaries, errors and notes; ``to_text()`` gives the tables.
 
     Raises:
+        UsageError: SAME_FOLDER, masks are to be compared with themselves.
         InputError: A folder is missing or empty, or names fit no case or two (DatasetError).
         OutputError: A table cannot be written.
     """
     options = options or EvaluateOptions()
+    if Path(masks).exists() and Path(masks).resolve() == Path(references).resolve():
+        problem = "is given for the masks and for the references, so every score would be 1"
+        raise UsageError("SAME_FOLDER", masks, problem, "give the folder of masks first, then that of the references")
     pairing = pair_masks(Path(masks), Path(references))
     settings = {"masks": str(masks), "references": str(references), **options.to_record()}
     settings |= {"layout": pairing.layout} if pairing.layout else {}
@@ -107,13 +113,25 @@ def _count_all(
     """Every case's tables, one case in memory at a time, and an error for each that cannot be trusted."""
     pairs = [pair for pair in pairing.pairs if pair.mask is not None or counting.missing != "skip"]
     counted: list[Counted] = []
-    errors = []
+    failed: list[tuple[Pair, ImageError]] = []
     for pair in _announced(pairs, progress):
         try:
             counted.append(counting.count(pair))
         except ImageError as error:
-            errors.append(Finding(pair.case, error.code, f"{error.case}: {error.problem}; {error.remedy}"))
-    return counted, errors
+            failed.append((pair, error))
+    are_images = bool(failed) and not counted and all(_is_no_mask(pair, error) for pair, error in failed)
+    return counted, [_finding(pair, error, are_images) for pair, error in failed]
+
+
+def _is_no_mask(pair: Pair, error: ImageError) -> bool:
+    """Whether a case failed because its reference holds values that no mask has."""
+    return error.code in _NOT_OF_MASKS and error.case in (str(pair.reference), "reference")
+
+
+def _finding(pair: Pair, error: ImageError, are_images: bool) -> Finding:
+    """A case's error; what to do about it is another thing where every reference is no mask."""
+    images = "these look like images, not masks: give the folder of the reference masks, or " if are_images else ""
+    return Finding(pair.case, error.code, f"{error.case}: {error.problem}; {images}{error.remedy}")
 
 
 def _announced(pairs: list[Pair], progress: Progress | bool | None) -> Iterator[Pair]:

@@ -135,7 +135,9 @@ class Evaluation:
 
     @property
     def exit_code(self) -> int:
-        """0 where every case could be judged, 1 where some could not; masks left out knowingly are none."""
+        """0 where every case could be judged, 1 where some could not, 3 where none; skipped masks are no failures."""
+        if self.errors and not self.rows:
+            return 3
         return 1 if self.errors or (self.missing and self.settings["missing"] != "skip") else 0
 
     @property

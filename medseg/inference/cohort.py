@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-import medseg
-from medseg.bundle.load import Bundle, open_bundle
+from medseg.bundle.load import open_bundle
 from medseg.data.case import split_slice
 from medseg.data.cases import Case, open_images
 from medseg.data.channels import are_modalities
 from medseg.data.images import write
 from medseg.errors import ImageError, MedsegError, OutputError, coded_cause, first_line
-from medseg.files import held, write_json
+from medseg.files import held
 from medseg.inference.options import DICOM_SEG, PredictOptions
 from medseg.inference.predict import Prediction, Predictor, mask_volumes_ml
+from medseg.inference.recording import check_labels, earlier_masks, heading, write_record
 from medseg.inference.segmentations import SUFFIX as SEG_SUFFIX
 from medseg.inference.segmentations import check_dicom, source_of, write_dicom_seg
 
-RECORD_NAME = "predictions.json"
-KEPT_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".png", ".tif", ".tiff")
+KEPT_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".png", ".tif", ".tiff")
 """Formats in which a mask is written as its image came; any other image gets a NIfTI or PNG mask."""
 
 _UNFORESEEN = (
@@ -100,7 +97,8 @@ def predict(
     """Segment every case found, with one mask each on the image's own grid.
 
     A case that fails is recorded and the others go on. `predictions.json` beside the
-    masks says what was run on what, and how each case went.
+    masks says what was run on what, and how each case went. Masks of earlier runs into
+    the same folder that are not made again stay, and so do their records.
 
     Args:
         bundle: A bundle's folder, or the name of one that medseg ships.
@@ -114,7 +112,8 @@ def predict(
     Raises:
         InputError: There is no image.
         BundleError: The bundle is refused.
-        OutputError: The output folder cannot be written, or lies where it would overwrite an image.
+        OutputError: The output folder cannot be written, lies where it would overwrite an image, or
+            holds masks of other labels that would stay.
         LockedError: Another run is writing to the output folder.
     """
     started = time.perf_counter()
@@ -128,11 +127,14 @@ def predict(
     if options.mask_format == DICOM_SEG:
         check_dicom(cases)
     targets = _targets(cases, folder, options.mask_format)
-    records: list[CaseRecord] = []
+    head, records = heading(opened, options), list[CaseRecord]()
     with held(folder):
+        earlier = earlier_masks(folder)
+        check_labels(earlier, folder, {_below(target, folder) for target in targets.values()}, head["labels"])
         for case in cases:
             records.append(_one(predictor, case, targets[case.id], folder))
-            _write_record(folder, opened, options, records)
+            earlier.pop(_below(targets[case.id], folder), None)
+            write_record(folder, head, [asdict(record) for record in records], list(earlier.values()))
             if on_case:
                 on_case(records[-1], len(cases))
     return Predictions(folder, tuple(records), time.perf_counter() - started)
@@ -158,7 +160,7 @@ def _one(predictor: Predictor, case: Case, target: Path, folder: Path) -> CaseRe
     return CaseRecord(
         case.id,
         case.images,
-        mask=target.relative_to(folder).as_posix(),
+        mask=_below(target, folder),
         seconds=round(time.perf_counter() - started, 3),
         volumes_ml=dict(mask_volumes_ml(prediction, predictor.bundle.labels)),
         notes=prediction.notes,
@@ -199,7 +201,7 @@ def _targets(cases: Sequence[Case], folder: Path, mask_format: str) -> dict[str,
         OutputError: Two cases would share a file, or a mask would overwrite a file that is none of ours.
     """
     images = {Path(image).resolve() for case in cases for image in case.images}
-    earlier = _masks_on_record(folder)
+    earlier = earlier_masks(folder)
     targets: dict[str, Path] = {}
     taken: set[str] = set()
     for case in cases:
@@ -209,13 +211,17 @@ def _targets(cases: Sequence[Case], folder: Path, mask_format: str) -> dict[str,
             raise OutputError(
                 "OUTPUT_COLLISION", target, "would overwrite an image or another mask", "give another output folder"
             )
-        if target.exists() and target.relative_to(folder).as_posix() not in earlier:
+        if target.exists() and _below(target, folder) not in earlier:
             raise OutputError(
                 "OUTPUT_EXISTS", target, "was not made by an earlier prediction", "give another output folder"
             )
         taken |= names
         targets[case.id] = target
     return targets
+
+
+def _below(target: Path, folder: Path) -> str:
+    return target.relative_to(folder).as_posix()
 
 
 def _check_outside(folder: Path, images: Path) -> None:
@@ -228,19 +234,6 @@ def _check_outside(folder: Path, images: Path) -> None:
         )
 
 
-def _masks_on_record(folder: Path) -> set[str]:
-    """The masks that an earlier run into the same folder wrote, and a new run may replace."""
-    record = folder / RECORD_NAME
-    if not record.is_file():
-        return set()
-    try:
-        return {str(case["mask"]) for case in json.loads(record.read_text(encoding="utf8"))["cases"]}
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise OutputError(
-            "OUTPUT_RECORD_UNREADABLE", record, first_line(error), "give another output folder"
-        ) from error
-
-
 def _mask_suffix(case: Case) -> str:
     file, part = split_slice(case.images[0])
     first = Path(file)
@@ -251,14 +244,3 @@ def _mask_suffix(case: Case) -> str:
 
 def _suffix(path: Path) -> str:
     return next((suffix for suffix in KEPT_SUFFIXES if path.name.lower().endswith(suffix)), "")
-
-
-def _write_record(folder: Path, bundle: Bundle, options: PredictOptions, records: Sequence[CaseRecord]) -> None:
-    content: dict[str, Any] = {
-        "medseg": medseg.__version__,
-        "bundle": {"name": bundle.name, "version": bundle.version, "weights_sha256": bundle.weights_sha256},
-        "labels": {str(value): name for value, name in bundle.labels.items()},
-        "options": asdict(options),
-        "cases": [asdict(record) for record in records],
-    }
-    write_json(content, folder / RECORD_NAME)

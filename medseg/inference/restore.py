@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
+from medseg.errors import ImageError
 from medseg.inference.sliding_window import Slab
 from medseg.inference.way_back import AxisChange
 
@@ -48,7 +49,11 @@ def discretisation(postprocessing: Compose) -> Discretisation | None:
     match postprocessing.transforms:
         case [Activationsd() as activate, Invertd() as invert, AsDiscreted() as choose, *later]:
             is_plain = all(each.keys == ("pred",) for each in (activate, invert, choose)) and not (
-                invert.nearest_interp[0] or choose.to_onehot[0] or choose.rounding[0] or activate.other[0]
+                invert.nearest_interp[0]
+                or invert.post_func[0]
+                or choose.to_onehot[0]
+                or choose.rounding[0]
+                or activate.other[0]
             )
             threshold = choose.threshold[0]
             if is_plain and activate.softmax[0] and choose.argmax[0] and threshold is None:
@@ -69,6 +74,7 @@ class LabelRestorer:
 
     def __init__(self, changes: Sequence[AxisChange], how: Discretisation, classes: int) -> None:
         self.how = how
+        self._classes = classes
         self._order = [change.source for change in changes]
         self._matrices = [_Banded(change.weights) for change in sorted(changes, key=lambda each: each.source)]
         kind = torch.uint8 if classes <= 256 else torch.int32
@@ -87,9 +93,11 @@ class LabelRestorer:
 
         Raises:
             ValueError: Slabs that do not follow each other.
+            ImageError: ``OUTPUT_NOT_LABELS``: the channels are not one per label.
         """
         if slab.start != self._next:
             raise ValueError(f"a slab from row {self._next} was expected, got {slab.start}")
+        self._check_channels(slab.logits.shape[0])
         axis, matrix = slab.axis, self._matrices[slab.axis]
         rows, first_kept = matrix.rows_between(slab.start, slab.stop), matrix.first_needed_after(slab.stop)
         begin = self._next - (self._kept[0].shape[axis] if self._kept else 0)
@@ -102,6 +110,13 @@ class LabelRestorer:
                 score = matrix.apply(known, axis, rows, begin)
                 best = self._choose(target, label, score, best)
         self._next = slab.stop
+
+    def _check_channels(self, channels: int) -> None:
+        expected = 1 if self.how.activation == "sigmoid" else self._classes
+        if channels != expected:
+            problem = f"{channels} channels, {self.how.activation} over {self._classes} classes takes {expected}"
+            remedy = "make the metadata's labels and the network's channels agree; classes that overlap give no mask"
+            raise ImageError("OUTPUT_NOT_LABELS", "network", problem, remedy)
 
     def _choose(self, target: Tensor, label: int, score: Tensor, best: Tensor | None) -> Tensor:
         """Write ``label`` where its score is the highest so far; of equal scores the first label wins."""

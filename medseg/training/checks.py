@@ -82,8 +82,9 @@ def check_foreground(dataset: Dataset, split: Split, config: Config) -> None:
 
 
 def split_file_of(bundle: Path, options: TrainOptions) -> Path | str | None:
-    """The split to look at: one named in the settings, or the bundle's own unless a new one is wanted."""
-    own = bundle / "configs" / "split.json"
+    """The split to look at: one named in the settings, or the form's or bundle's own unless a new one is wanted."""
+    of_form = bundle / "configs" / f"split_{options.form}.json"
+    own = of_form if options.form and of_form.is_file() else bundle / "configs" / "split.json"
     named = options.overrides.get("split_file")
     if isinstance(named, str) and not named.startswith("$"):
         return named

@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from medseg.bundle.expecting import image_axes
 from medseg.bundle.forms import Config, at
 from medseg.data.case import Dataset, some_of
 from medseg.data.channels import with_channels
+from medseg.data.checking.findings import counted
 from medseg.data.checking.pairs import require_usable
 from medseg.data.mask_steps import mask_reading
 from medseg.errors import DatasetError
@@ -41,13 +43,14 @@ def check_data(dataset: Dataset, train: Config, metadata: Config, on_case: CaseS
     wanted = train.get("channel_names") or metadata["network_data_format"]["inputs"]["image"]["num_channels"]
     cases = with_channels(dataset.cases, dataset.channels, wanted, dataset.root)
     count = wanted if isinstance(wanted, int) else len(wanted)
-    notes = require_usable(cases, values, count, on_case, mask_reading(_steps(train)).names)
+    names, axes = mask_reading(_steps(train)).names, image_axes(train, metadata)
+    notes = require_usable(cases, values, count, on_case, names, axes)
     told = [str(note) for note in notes]
     if _needs_mask(train):
         told.append(NEEDS_MASK)
     if dataset.unlabelled:
         left_out = some_of(dataset.unlabelled, most=5)
-        told.append(f"{len(dataset.unlabelled)} images without a mask are left out: {left_out}")
+        told.append(f"{counted(len(dataset.unlabelled), 'image')} without a mask left out: {left_out}")
     return tuple(told)
 
 

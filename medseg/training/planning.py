@@ -216,7 +216,14 @@ def _differences(run: PlannedRun, bundle: str) -> Iterator[str]:
     found = {"bundle": record.get("bundle"), "form": record.get("form"), **overrides}
     for key in sorted((wanted.keys() | found.keys()) - {"epochs"}):
         if wanted.get(key) != found.get(key):
-            yield f"{key} ({found.get(key)!r} there, {wanted.get(key)!r} asked for)"
+            yield f"{key} ({_said(found, key)} there, {_said(wanted, key)} asked for)"
     split = split_of(run.folder)
     if run.options.split and any(getattr(split, part) != getattr(run.options.split, part) for part in PARTS):
         yield "its split"
+
+
+def _said(settings: Mapping[str, Any], key: str) -> str:
+    """A setting's value; a key that nobody set is as the bundle has it."""
+    if settings.get(key) is None:
+        return "no form" if key == "form" else "the bundle's own"
+    return repr(settings[key])

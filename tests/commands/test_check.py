@@ -1,11 +1,16 @@
 """`medseg check` on the command line."""
 
 import json
+import subprocess
+import sys
+import warnings
 
 import numpy as np
+import pydicom
 import pytest
 
 from medseg.cli import main
+from medseg.data.dicom.series import write_ct_series
 from tests.conftest import save_nifti
 
 KEYS = {
@@ -102,3 +107,26 @@ def test_what_cannot_be_checked_has_its_own_exit_code(words, code, tmp_path, mon
         with pytest.raises(SystemExit) as stopped:
             run()
         assert stopped.value.code == code
+
+
+def test_one_of_a_kind_is_told_as_one(ball_data, capsys):
+    (ball_data / "images" / "ball_0.nii.gz").write_bytes(b"no image")
+    run(ball_data, "--quiet")
+    assert capsys.readouterr().out.splitlines()[-1].startswith("1 error, ")
+
+
+def test_no_identifier_of_a_header_reaches_the_terminal(tmp_path):
+    write_ct_series(np.zeros((8, 8, 3), np.int16), np.diag([-1.5, -1.5, 3, 1]), tmp_path / "ct", seed_uid="one")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for path in sorted((tmp_path / "ct").iterdir()):
+            header = pydicom.dcmread(path)
+            header.add_new("PatientBirthDate", "DA", "not-a-date-4711")
+            header.add_new("SeriesInstanceUID", "UI", "1.2.DOE-4711")
+            header.add_new("AccessionNumber", "SH", "DOE-4711-LONGER-THAN-SIXTEEN")
+            header.save_as(path)
+    words = ["check", str(tmp_path / "ct"), "--quiet"]
+    code = f"import sys; from medseg.cli import main; sys.exit(main({words!r}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    assert "1 case" in done.stdout
+    assert done.stderr == ""

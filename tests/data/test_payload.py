@@ -1,6 +1,7 @@
 """Bytes of voxels: inflated once, checked, and never allocated on a header's word alone."""
 
 import gzip
+import io
 import zlib
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from medseg.data.images import read, write
 from medseg.data.payload import (
+    Inflated,
     check_budget,
     check_memory,
     is_inflated,
@@ -159,3 +161,14 @@ class TestMemoryBudget:
                 read(path)
             with memory_budget(100), pytest.raises(ImageError, match="MEMORY_BUDGET"):
                 read(path)
+
+
+@pytest.mark.parametrize("window", [31, 15, -15])
+@pytest.mark.parametrize("size", [0, 1, 1000, 5000, (1 << 22) + 1, (1 << 22) + 100])
+@pytest.mark.parametrize("step", [1 << 13, 1 << 22])
+def test_well_packed_bytes_come_out_whole_to_the_last(window, size, step):
+    """An inflater may take in the whole stream and still hold bytes back."""
+    raw = bytes(size)
+    packer = zlib.compressobj(6, zlib.DEFLATED, window)
+    source = io.BufferedReader(Inflated(io.BytesIO(packer.compress(raw) + packer.flush()), "a", window), step)
+    assert source.read() == raw

@@ -16,7 +16,7 @@ from tests.end_to_end.miniatures import isbi
 COMMANDS = """
 import sys
 from medseg.cli import main
-small = ["--form", "small", "--epochs", "1", "--quiet", "--set", "network_options={filters: 2}"]
+small = ["--form", "small", "--new-split", "--epochs", "1", "--quiet", "--set", "network_options={filters: 2}"]
 train = ["train", "isbi_em_segmentation", "--data", "data", *small, "--output"]
 codes = [main([*train, "run"]), main(["predict", "run", "data", "masks", "--quiet"])]
 print("failing", file=sys.stderr, flush=True)

@@ -41,7 +41,7 @@ def data(request, tmp_path):
 
 @pytest.mark.parametrize(("name", "data"), [(name, name) for name in STUDIES], indirect=["data"])
 def test_a_study_trains_and_is_scored_on_its_published_layout(name, data, tmp_path):
-    run = medseg.train(name, data, tmp_path / "run", options=TrainOptions(form="small", settings=TINY))
+    run = medseg.train(name, data, tmp_path / "run", options=TrainOptions(form="small", settings=TINY, new_split=True))
     assert (run.folder / "models" / "model.pt").is_file()
     evaluation = score_part(run.folder, data, "test" if name != "lung_ct_slices_segmentation" else "validation")
     assert evaluation.errors == ()

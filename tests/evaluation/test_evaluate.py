@@ -346,3 +346,35 @@ def test_the_record_beside_the_masks_names_the_classes_before_the_layout_does(tm
     masks, data = heart(tmp_path / "data", tmp_path / "masks")
     (masks / "predictions.json").write_text(json.dumps({"labels": {"0": "background", "3": "blood"}}))
     assert evaluate(masks, data).labels == {0: "background", 3: "blood"}
+
+
+def test_masks_are_not_compared_with_themselves(folders):
+    masks = folders[0]
+    for same in (masks, masks / ".." / masks.name):
+        with pytest.raises(UsageError, match="SAME_FOLDER"):
+            evaluate(masks, same)
+    with pytest.raises(UsageError, match="SAME_FOLDER"):
+        evaluate(masks / "a.nii.gz", masks / "a.nii.gz")
+
+
+def image_at(path):
+    values = np.linspace(-1000, 400, 96).reshape(6, 4, 4).astype(np.int16)
+    nib.save(nib.Nifti1Image(values, AFFINE), path)
+
+
+def test_references_that_are_all_images_are_called_so(folders):
+    masks, references = folders
+    for name in "ab":
+        image_at(references / f"{name}.nii.gz")
+    evaluation = evaluate(masks, references)
+    assert [finding.code for finding in evaluation.errors] == ["LABEL_NEGATIVE"] * 2
+    assert all("images, not masks" in finding.text for finding in evaluation.errors)
+    assert evaluation.exit_code == 3
+
+
+def test_one_image_among_the_references_is_that_case_s_error(folders):
+    masks, references = folders
+    image_at(references / "a.nii.gz")
+    evaluation = evaluate(masks, references)
+    assert "images, not masks" not in evaluation.errors[0].text
+    assert (dice_of(evaluation), evaluation.exit_code) == (pytest.approx({"b": 2 / 3}), 1)

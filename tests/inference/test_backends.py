@@ -33,6 +33,22 @@ def test_another_runtime_gives_the_logits_of_pytorch(network, name, module, tmp_
             torch.testing.assert_close(backend.run(batch), network(batch), atol=1e-4, rtol=1e-3)
 
 
+def test_what_a_runtime_gave_stays_when_it_runs_again(network):
+    """Averages over mirrorings hold one result while the next is made."""
+    pytest.importorskip("openvino")
+    run = build_backend(network, "openvino", WINDOWING).run
+    first = run(torch.ones(WINDOWING.shape))
+    kept = first.clone()
+    run(torch.randn(WINDOWING.shape))
+    torch.testing.assert_close(first, kept)
+
+
+def test_a_runtime_that_gives_out_its_own_memory_is_left(network, monkeypatch):
+    memory = torch.empty(1, 3, 16, 16, 16)
+    monkeypatch.setitem(backends._BUILDERS, "compile", lambda *_: lambda windows: memory.copy_(network(windows)))
+    assert build_backend(network, "compile", WINDOWING).note.code == "BACKEND_DISAGREES"
+
+
 def test_a_runtime_that_is_missing_is_said_and_pytorch_runs(network):
     if importlib.util.find_spec("torch_tensorrt"):
         pytest.skip("it is installed here")

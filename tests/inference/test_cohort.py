@@ -139,6 +139,49 @@ def test_a_record_that_cannot_be_read_is_not_passed_over(tiny_bundle, scans, tmp
         medseg.predict(tiny_bundle, scans, tmp_path / "out")
 
 
+def scan_in(folder, seed, name):
+    save_nifti(ball(seed)[0], folder / f"{name}.nii.gz")
+    return folder
+
+
+def test_a_second_run_keeps_the_records_of_masks_that_are_still_there(tiny_bundle, tmp_path):
+    first, second, out = scan_in(tmp_path / "one", 1, "a"), scan_in(tmp_path / "two", 2, "b"), tmp_path / "out"
+    scan_in(first, 3, "gone")
+    medseg.predict(tiny_bundle, first, out, options=PredictOptions(overlap=0.5))
+    before = {case["case"]: case for case in record_of(out)["cases"]}
+    (out / "gone.nii.gz").unlink()
+    medseg.predict(tiny_bundle, second, out)
+    record = record_of(out)
+    kept, made = record["cases"]
+    assert (kept.pop("options")["overlap"], record["options"]["overlap"]) == (0.5, None)
+    assert (kept, made["case"]) == (before["a"], "b")
+    medseg.predict(tiny_bundle, first / "a.nii.gz", out)
+    assert [case["case"] for case in record_of(out)["cases"]] == ["b", "a"]
+    assert all("options" not in case and "bundle" not in case for case in record_of(out)["cases"])
+
+
+def test_a_kept_record_names_the_weights_that_made_its_mask(tiny_bundle, tmp_path):
+    first, second, out = scan_in(tmp_path / "one", 1, "a"), scan_in(tmp_path / "two", 2, "b"), tmp_path / "out"
+    medseg.predict(tiny_bundle, first, out)
+    path = out / "predictions.json"
+    record = record_of(out)
+    record["bundle"]["weights_sha256"] = "0" * 64
+    path.write_text(json.dumps(record))
+    medseg.predict(tiny_bundle, second, out)
+    kept, made = record_of(out)["cases"]
+    assert kept["bundle"] == record["bundle"]
+    assert "bundle" not in made
+
+
+def test_masks_of_other_labels_do_not_stay_beside_new_ones(tiny_bundle, tmp_path):
+    first, second, out = scan_in(tmp_path / "one", 1, "a"), scan_in(tmp_path / "two", 2, "b"), tmp_path / "out"
+    medseg.predict(tiny_bundle, first, out)
+    (out / "predictions.json").write_text(json.dumps({**record_of(out), "labels": {"0": "background", "1": "liver"}}))
+    with pytest.raises(OutputError, match="OUTPUT_EXISTS"):
+        medseg.predict(tiny_bundle, second, out)
+    assert medseg.predict(tiny_bundle, first, out).exit_code == 0
+
+
 def test_masks_are_not_put_among_the_images(tiny_bundle, scans):
     with pytest.raises(OutputError, match="OUTPUT_INSIDE_INPUT"):
         medseg.predict(tiny_bundle, scans, scans / "masks")

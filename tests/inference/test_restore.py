@@ -22,6 +22,7 @@ from monai.transforms import (
     SpatialPadd,
 )
 
+from medseg.errors import ImageError
 from medseg.inference.restore import LabelRestorer, discretisation
 from medseg.inference.sliding_window import Slab
 from medseg.inference.way_back import axis_changes
@@ -134,6 +135,11 @@ def test_a_sheared_grid_that_is_straightened_is_left_to_monai():
         [Activationsd("pred", softmax=True), AsDiscreted("pred", argmax=True)],
         [
             Activationsd("pred", softmax=True),
+            Invertd("pred", Compose([]), "image", nearest_interp=False, post_func=torch.sqrt),
+            AsDiscreted("pred", argmax=True),
+        ],
+        [
+            Activationsd("pred", softmax=True),
             Invertd("pred", Compose([]), "image", nearest_interp=True),
             AsDiscreted("pred", argmax=True),
         ],
@@ -154,3 +160,11 @@ def test_slabs_out_of_order_are_refused():
     )
     with pytest.raises(ValueError, match="row 0"):
         restorer.add(Slab(0, 2, torch.zeros(2, 2, 4, 4)))
+
+
+@pytest.mark.parametrize(("classes", "channels"), [(1, 3), (2, 3), (4, 2)])
+def test_channels_that_are_not_one_for_each_label_are_refused(classes, channels):
+    how = discretisation(postprocessing(Compose([]), classes))
+    restorer = LabelRestorer(axis_changes(MetaTensor(torch.zeros(1, 4, 4, 4))), how, max(classes, 2))
+    with pytest.raises(ImageError, match="OUTPUT_NOT_LABELS"):
+        restorer.add(Slab(0, 0, torch.zeros(channels, 4, 4, 4)))

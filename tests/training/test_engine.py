@@ -358,6 +358,34 @@ def test_a_new_split_can_be_asked_for_where_the_bundle_s_own_does_not_fit(tiny_b
     assert len(read_split(tmp_path / "run" / "configs" / "split.json").ids) == 8
 
 
+@pytest.fixture
+def small_form(tiny_bundle):
+    """A form with a split of its own; returns what writes that."""
+    (tiny_bundle / "configs" / "train_small.json").write_text("{}")
+    return lambda *parts: write_split(Split(*parts, None, "by hand"), tiny_bundle / "configs" / "split_small.json")
+
+
+def test_the_split_of_a_form_is_the_one_that_is_trained_on(tiny_bundle, ball_data, tmp_path, small_form):
+    ids = tuple(f"ball_{case}" for case in range(8))
+    small_form(ids[4:], ids[2:4], ids[:2])
+    write_split(Split(ids[:4], ids[4:6], ids[6:], None, "by hand"), tiny_bundle / "configs" / "split.json")
+    for form, test in (("small", ids[:2]), (None, ids[6:])):
+        configs, options = laid_over(tiny_bundle, form), TrainOptions(form=form)
+        split = check_start(tiny_bundle, tmp_path / "run", open_dataset(ball_data), configs, options)
+        assert split.test == test
+
+
+@pytest.mark.parametrize("others", [("more",), ()])
+def test_a_form_s_split_with_some_of_the_cases_is_refused(tiny_bundle, ball_data, tmp_path, small_form, others):
+    small_form(("ball_0", *others), ("ball_1",), ("ball_2",))
+    with pytest.raises(DatasetError, match="SPLIT_PARTIAL.*--new-split"):
+        medseg.train(tiny_bundle, ball_data, tmp_path / "run", options=TrainOptions(epochs=1, form="small"))
+    assert not (tmp_path / "run").exists()
+    options = TrainOptions(form="small", new_split=True)
+    configs = laid_over(tiny_bundle, "small")
+    assert len(check_start(tiny_bundle, tmp_path / "run", open_dataset(ball_data), configs, options).ids) == 8
+
+
 def test_a_run_does_not_boast_with_its_bundle_s_scores(tiny_bundle, ball_data, tmp_path):
     path = tiny_bundle / "configs" / "metadata.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "eval_metrics": {"ball": 0.99}}))

@@ -257,6 +257,24 @@ def test_a_folder_with_other_settings_or_other_cases_is_refused(study, out):
         planned_runs(study(networks=("res-unet",), folds=2), out)
 
 
+def test_a_setting_that_a_row_leaves_to_the_bundle_is_told_as_such(study, out):
+    with pytest.raises(UsageError, match="learning_rate") as refused:
+        planned_runs(study(networks=("unet",), settings={"learning_rate": 0.1}), out)
+    assert "None" not in refused.value.problem
+
+
+def test_the_split_of_the_form_is_that_of_every_row(tiny_bundle, ball_data, tmp_path):
+    (tiny_bundle / "configs" / "train_small.json").write_text("{}")
+    own = tiny_bundle / "configs" / "split_small.json"
+    ids = tuple(f"ball_{case}" for case in range(8))
+    asked = Experiment(tiny_bundle, ball_data, options=TrainOptions(epochs=1, form="small"))
+    write_split(Split(ids[2:6], ids[6:], ids[:2], None, "by hand"), own)
+    assert [run.options.split.test for run in planned_runs(asked, tmp_path / "out")] == [ids[:2]]
+    write_split(Split(("a", *ids[2:6]), ids[6:], ids[:2], None, "by hand"), own)
+    with pytest.raises(DatasetError, match="SPLIT_PARTIAL"):
+        planned_runs(asked, tmp_path / "out")
+
+
 def test_a_published_table_is_set_beside(study, out, tmp_path):
     (tmp_path / "paper.csv").write_text("row,class,metric,value\nunet,1,dice,0.5\n")
     found = compare(study(networks=("unet",)), out, published=tmp_path / "paper.csv")

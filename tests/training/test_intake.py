@@ -36,6 +36,20 @@ def test_all_that_is_wrong_is_named_at_once(tiny_bundle, ball_data):
     assert "ball_3" not in text
 
 
+def flat(configs, inferer):
+    """The bundle as one of a 2D network."""
+    configs["metadata"]["network_data_format"]["inputs"]["image"]["spatial_shape"] = ["16*n", "16*n"]
+    configs["train"]["validate"]["inferer"]["_target_"] = inferer
+    return configs["train"], configs["metadata"]
+
+
+def test_volumes_are_refused_for_a_network_of_pictures_and_taken_slice_by_slice(tiny_bundle, ball_data):
+    configs = laid_over(tiny_bundle, None)
+    assert check_data(open_dataset(ball_data), *flat(configs, "SliceInferer")) == ()
+    with pytest.raises(DatasetError, match="IMAGE_NOT_2D"):
+        check_data(open_dataset(ball_data), *flat(configs, "SlidingWindowInferer"))
+
+
 def test_the_values_of_a_mask_are_those_that_its_reader_takes(tiny_bundle):
     assert mask_values(laid_over(tiny_bundle, None)["train"]) == [0, 1]
     assert mask_values({}) is None

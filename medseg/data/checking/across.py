@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.data.checking.facts import Facts, ImageFacts
+from medseg.data.checking.facts import MOST_COUNTED_LABELS, Facts, ImageFacts
 from medseg.data.checking.findings import WHOLE, Finding, found
 from medseg.data.checking.reading import Expected
 from medseg.data.checking.stored import WHITE, is_white_only
@@ -100,7 +100,16 @@ def _absent_or_rare(facts: Sequence[Facts], expected: Expected) -> Iterator[Find
         if len(masks) >= 2 * FEWEST_CASES and times <= most and len(shown) > 1:
             cases = ", ".join(case for case, voxels in masks if value in voxels)
             what = f"label {_named(value, names)} is in {times} of {len(masks)} masks: {cases}"
-            yield found("LABEL_RARE", WHOLE, what)
+            is_stray = value not in names and times <= RARE_CASES and _is_apart(value, shown, most)
+            yield found("LABEL_STRAY" if is_stray else "LABEL_RARE", WHOLE, what)
+
+
+def _is_apart(value: int, shown: Counter[int], most: int) -> bool:
+    """Whether a number between a label and the next one that is not rare is no label: 7 where masks hold 0 and 1."""
+    common = [0, *(other for other, times in shown.items() if times > most)]
+    nearest = min(common, key=lambda other: abs(other - value))
+    between = range(min(nearest, value) + 1, max(nearest, value))
+    return len(common) <= MOST_COUNTED_LABELS and any(other not in shown for other in between)
 
 
 def _fragmented(facts: Sequence[Facts], expected: Expected) -> Iterator[Finding]:

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medseg.data.case import Case, split_slice
 from medseg.data.checking.naming import true_suffix
 from medseg.data.checking.stored import WHITE, is_white_only, whole_or_one_hot
 from medseg.data.images import as_labels, read, read_stored_mask, write
-from medseg.data.labels import label_values
+from medseg.data.labels import HALF_OF_255, has_soft_edges_only, label_values
 from medseg.data.volume import Volume
 from medseg.data.writing import WRITERS
 from medseg.errors import UsageError
@@ -22,7 +23,7 @@ from medseg.files import write_whole
 from medseg.geometry import Grid, reindex
 
 OF_GRID = frozenset({"GRID_NEAR", "GRID_REINDEXED"})
-OF_VALUES = frozenset({"LABEL_MAPPED", "LABEL_NEARLY_WHOLE", "LABEL_ONE_HOT"})
+OF_VALUES = frozenset({"LABEL_MAPPED", "LABEL_NEARLY_WHOLE", "LABEL_ONE_HOT", "LABEL_THRESHOLDED"})
 ONE_FILE = {".mhd": ".mha", ".nhdr": ".nrrd"}
 """Formats of two files, and the one that holds both."""
 
@@ -58,7 +59,9 @@ def write_images(case: Case, target: Target) -> tuple[str, ...]:
 def write_labels(case: Case, codes: Collection[str], target: Target) -> tuple[str, ...]:
     """Copy a case's masks, corrected as the codes of its findings ask for, and return where they are."""
     paths = case.label_files
-    if not (OF_GRID | OF_VALUES) & set(codes):
+    # An image of one series among several becomes a file of its own, which a DICOM mask would not refer to.
+    is_rewritten = any("#series=" in image for image in case.images)
+    if not is_rewritten and not (OF_GRID | OF_VALUES) & set(codes):
         return tuple(str(_copied(path, target, "labels", n, len(paths))) for n, path in enumerate(paths))
     grid = read(case.images[0]).grid if OF_GRID & set(codes) else None
     written = []
@@ -87,10 +90,17 @@ def corrected(stored: Volume, codes: Collection[str], grid: Grid | None, path: s
     labels = as_labels(whole_or_one_hot(stored)[0], None, path, is_picture=is_picture)
     if "LABEL_MAPPED" in codes and is_white_only(tuple(label_values(labels.array))):
         labels = replace(labels, array=(labels.array == WHITE).astype(np.uint8))
+    if "LABEL_THRESHOLDED" in codes and is_picture and _is_soft_edged(labels.array):
+        labels = replace(labels, array=(labels.array > HALF_OF_255).astype(np.uint8))
     if grid is None:
         return labels
     array = reindex(labels.array, labels.grid, grid, path) if "GRID_REINDEXED" in codes else labels.array
     return replace(labels, array=array, affine=grid.affine)
+
+
+def _is_soft_edged(array: NDArray) -> bool:
+    """Whether a picture is black and white but for its edges; another file of the same case need not be."""
+    return array.dtype == np.uint8 and bool(array.max(initial=0) == WHITE) and has_soft_edges_only(array)
 
 
 def _copied(path: str, target: Target, kind: str, number: int, count: int) -> Path:
@@ -109,9 +119,12 @@ def _copied(path: str, target: Target, kind: str, number: int, count: int) -> Pa
 
 
 def _copied_folder(folder: Path, place: Path) -> Path:
-    for path in sorted(folder.iterdir()):
-        if path.is_file() and not path.name.startswith("."):
-            _copy(path, place / path.name)
+    """All its files, those of its folders as well: a DICOM case may hold its slices below a DICOMDIR."""
+    for path in sorted(folder.rglob("*")):
+        inside = path.relative_to(folder)
+        if path.is_file() and not any(part.startswith(".") for part in inside.parts):
+            (place / inside).parent.mkdir(parents=True, exist_ok=True)
+            _copy(path, place / inside)
     return place
 
 

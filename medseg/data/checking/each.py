@@ -52,7 +52,9 @@ def _duplicate_channels(reading: Reading, facts: Facts, expected: Expected) -> I
     for second in range(1, image.array.shape[0]):
         first = next((n for n in range(second) if np.array_equal(image.array[n], image.array[second])), None)
         if first is not None and image.array[second].min() < image.array[second].max():
-            yield found("CHANNELS_DUPLICATE", facts.case, f"channels {first} and {second} are the same")
+            yield found(
+                "CHANNELS_DUPLICATE", facts.case, f"channels {first} and {second}, counted from 0, are the same"
+            )
 
 
 def _not_hu(reading: Reading, facts: Facts, expected: Expected) -> Iterator[Finding]:

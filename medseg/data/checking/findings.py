@@ -13,6 +13,9 @@ CASES_NAMED = 3
 LONGEST_EXAMPLE = 400
 """Characters; an example is no list."""
 
+FIRST = ("IMAGE_NOT_2D", "IMAGE_NOT_3D")
+"""Where the bundle is for other data, what else is found says little."""
+
 WHOLE = ""
 """Stands for the case where a finding is about the data set as a whole."""
 
@@ -110,12 +113,16 @@ class Group:
 
 
 def grouped(findings: Iterable[Finding]) -> tuple[Group, ...]:
-    """The findings by code, the gravest first, then those with most cases, then by name."""
+    """The findings by code, the gravest first, then what explains others, those with most cases, and by name."""
     by_code: dict[tuple[Severity, str], list[Finding]] = {}
     for finding in findings:
         by_code.setdefault((finding.severity, finding.code), []).append(finding)
     groups = [Group(code, severity, tuple(members)) for (severity, code), members in by_code.items()]
-    return tuple(sorted(groups, key=lambda each: (SEVERITIES.index(each.severity), -len(each.findings), each.code)))
+    return tuple(sorted(groups, key=_rank))
+
+
+def _rank(group: Group) -> tuple[int, bool, int, str]:
+    return SEVERITIES.index(group.severity), group.code not in FIRST, -len(group.findings), group.code
 
 
 def lines_of(groups: Sequence[Group], indent: str = "  ") -> list[str]:
@@ -131,6 +138,15 @@ def lines_of(groups: Sequence[Group], indent: str = "  ") -> list[str]:
             f"{indent}  do   {group.remedy}",
         ]
     return lines
+
+
+def counted(number: int, noun: str, several: str = "") -> str:
+    """A number and what it counts.
+
+    >>> counted(1, "case"), counted(0, "case")
+    ('1 case', '0 cases')
+    """
+    return f"{number} {noun if number == 1 else several or f'{noun}s'}"
 
 
 def _at(where: str, text: str) -> str:

@@ -30,6 +30,7 @@ class _Written:
     record: dict[str, Any]
     case: Case | None = None
     is_changed: bool = field(default=False)
+    has_errors: bool = field(default=False)
 
 
 def write_fixed(examined: Examined, output: Path, on_case: OnCase | None = None) -> FixedCopy:
@@ -67,7 +68,9 @@ def write_fixed(examined: Examined, output: Path, on_case: OnCase | None = None)
         if has_masks and kept:
             write_dataset(replace(dataset, root=output, cases=kept), output)
         write_json(_log(report, written, findings.get(WHOLE, [])), output / LOG_NAME)
-    return FixedCopy(output, len(kept), sum(each.is_changed for each in written), len(written) - len(kept))
+    changed = sum(each.is_changed for each in written)
+    wrong = sum(each.has_errors for each in written)
+    return FixedCopy(output, len(kept), changed, len(written) - len(kept), wrong)
 
 
 def _require_apart(output: Path, root: Path) -> None:
@@ -90,9 +93,11 @@ def _one(case: Case, findings: Sequence[Finding], target: Target) -> _Written:
         return _Written(_record(case, (), findings, why=f"{error.code}: {error.problem}"))
     copied = replace(case, images=images, label=labels[0] if len(labels) == 1 else labels or None)
     fixed = [finding for finding in findings if finding.is_fixable]
-    record = _record(case, fixed, [finding for finding in findings if not finding.is_fixable])
+    left = [finding for finding in findings if not finding.is_fixable]
+    record = _record(case, fixed, left)
     places = [Path(path).relative_to(target.folder).as_posix() for path in (*images, *labels)]
-    return _Written({**record, "files": places}, copied, bool(fixed))
+    has_errors = any(finding.severity == "error" for finding in left)
+    return _Written({**record, "files": places}, copied, bool(fixed), has_errors)
 
 
 def _left_out(case: Case, findings: Sequence[Finding]) -> _Written:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from medseg.data.case import Case, Dataset, Labels
 from medseg.data.cases import open_images, recognised
-from medseg.data.checking.findings import WHOLE, Finding, found, of_error
+from medseg.data.checking.findings import WHOLE, Finding, counted, found, of_error
 from medseg.data.descriptions import DESCRIPTION, read_description
 from medseg.data.listing import Folder, Found, cases_of, names_of
 from medseg.data.tables import TABLE, read_table
@@ -110,7 +110,9 @@ def _left_over(laid: Found, place: Path) -> list[Finding]:
     findings += [found("CHANNELS_MISSING", *_named(text)) for text in laid.lacking]
     findings += [found("CASES_UNPAIRED", *_named(text)) for text in laid.wrong]
     if laid.unlabelled:
-        findings.append(found("UNLABELLED", WHOLE, f"{len(laid.unlabelled)} images have no mask by intention"))
+        findings.append(
+            found("UNLABELLED", WHOLE, f"{counted(len(laid.unlabelled), 'image')} without a mask by intention")
+        )
     return findings
 
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from medseg.data.case import Case, Dataset
-from medseg.data.checking.findings import Finding, Group, grouped, lines_of
+from medseg.data.checking.findings import Finding, Group, counted, grouped, lines_of
 from medseg.data.checking.reading import Expected, read_case
 from medseg.data.volume import Note
 from medseg.errors import DatasetError
@@ -25,6 +25,7 @@ def check_pairs(
     channels: int | None = None,
     on_case: OnCase | None = None,
     segments: Mapping[int, Sequence[str]] | None = None,
+    axes: int | None = None,
 ) -> list[Finding]:
     """Everything that would stop a training at some case: unreadable files, other grids, wrong labels or channels.
 
@@ -36,12 +37,13 @@ def check_pairs(
         channels: How many an image must have; None lets any number pass.
         on_case: Called after each case with its id and the number of cases in all.
         segments: Names and codes by which segments of DICOM objects are recognised as labels.
+        axes: How many axes in space an image must have; None lets any number pass.
 
     Returns:
         All findings that are errors, in the order of the cases; a case may have two, of its image
         and its mask. Empty where all can be used.
     """
-    expected = Expected(values, channels, segments=segments or {})
+    expected = Expected(values, channels, segments=segments or {}, axes=axes)
     return [finding for found in _looked_at(cases, expected, on_case) for finding in found if _is_error(finding)]
 
 
@@ -51,6 +53,7 @@ def require_usable(
     channels: int | None = None,
     on_case: OnCase | None = None,
     segments: Mapping[int, Sequence[str]] | None = None,
+    axes: int | None = None,
 ) -> tuple[Note, ...]:
     """Refuse cases that :func:`check_pairs` finds anything in, all in one error.
 
@@ -60,6 +63,7 @@ def require_usable(
         channels: How many an image must have.
         on_case: Called after each case.
         segments: As for :func:`check_pairs`.
+        axes: How many axes in space an image must have.
 
     Returns:
         What is odd about files that can be used all the same, such as soft edges of masks and
@@ -68,7 +72,7 @@ def require_usable(
     Raises:
         DatasetError: PAIRS_UNUSABLE with all findings by code, or the code of the only one.
     """
-    expected = Expected(values, channels, segments=segments or {})
+    expected = Expected(values, channels, segments=segments or {}, axes=axes)
     findings = [each for found in _looked_at(cases, expected, on_case) for each in found]
     errors = [finding for finding in findings if _is_error(finding)]
     if len(errors) == 1:
@@ -114,11 +118,11 @@ def _unusable(groups: tuple[Group, ...]) -> DatasetError:
     return DatasetError(
         "PAIRS_UNUSABLE",
         next(iter(cases)) if len(cases) == 1 else f"{len(cases)} cases",
-        f"{count} findings before anything is trained:\n{listed}\n",
+        f"{counted(count, 'finding')} before anything is trained:\n{listed}\n",
         "mend or move away these cases; medseg check lists them all, and --fix OUT mends what is certain",
     )
 
 
 def _summed_up(group: Group) -> Note:
     first = group.findings[0]
-    return Note(group.code, f"{len(group.findings)} files, such as {first.case}: {first.what}")
+    return Note(group.code, f"{counted(len(group.findings), 'file')}, such as {first.case}: {first.what}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from medseg.data.case import Case, some_of
-from medseg.data.checking.findings import WHOLE, Finding, found
+from medseg.data.checking.findings import WHOLE, Finding, counted, found
 from medseg.data.splits import PARTS, Split
 
 
@@ -34,6 +34,6 @@ def split_findings(split: Split, cases: Sequence[Case], others: Iterable[str] = 
     unknown = sorted({case.id for case in cases} - set(part_of))
     absent = sorted(set(part_of) - {case.id for case in cases} - set(others))
     if unknown:
-        yield found("SPLIT_PARTIAL", WHOLE, f"{len(unknown)} cases are in no part: {some_of(unknown, 5)}")
+        yield found("SPLIT_PARTIAL", WHOLE, f"{counted(len(unknown), 'case')} in no part: {some_of(unknown, 5)}")
     if absent:
-        yield found("SPLIT_PARTIAL", WHOLE, f"{len(absent)} names are no cases here: {some_of(absent, 5)}")
+        yield found("SPLIT_PARTIAL", WHOLE, f"{counted(len(absent), 'name')} of no case here: {some_of(absent, 5)}")

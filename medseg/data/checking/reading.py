@@ -34,6 +34,7 @@ class Expected:
         names: Name of each label, as far as known.
         modality: Such as CT; empty where nothing says.
         segments: Names and codes by which segments of DICOM objects are recognised as labels.
+        axes: How many axes in space an image must have; None lets pictures and volumes pass.
     """
 
     values: Collection[int] | None = None
@@ -41,6 +42,7 @@ class Expected:
     names: tuple[tuple[int, str], ...] = ()
     modality: str = ""
     segments: Mapping[int, Sequence[str]] = field(default_factory=dict)
+    axes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -120,12 +122,26 @@ def _image(case: Case, volumes: list[Volume], expected: Expected, findings: list
     except GridError as error:
         findings.append(of_error(error, case.id))
         return None
+    findings += _axes_finding(case.id, len(image.spatial_shape), expected.axes)
     counts = channel_counts(image)
     if expected.channels is not None and expected.channels not in counts:
         problem = f"{max(counts)} channel(s), the model takes {expected.channels}"
         unfit = ImageError("CHANNEL_COUNT", case.id, problem, "give images with these channels")
         findings.append(of_error(unfit, case.id))
     return image
+
+
+def _axes_finding(case: str, axes: int, wanted: int | None) -> Iterator[Finding]:
+    """A picture for a bundle that takes volumes, or a volume for one that takes pictures."""
+    if wanted is None or axes == wanted:
+        return
+    told = f"{axes}D, the bundle takes {wanted}D"
+    if axes < wanted:
+        remedy = "give whole volumes, or use a bundle that takes pictures"
+        yield of_error(ImageError("IMAGE_NOT_3D", case, told, remedy), case)
+    else:
+        remedy = "give slices, such as scan.nii.gz#12, or use a bundle that takes volumes"
+        yield of_error(ImageError("IMAGE_NOT_2D", case, told, remedy), case)
 
 
 def _stored(case: Case, expected: Expected, findings: list[Finding]) -> tuple[Stored, ...]:

@@ -51,12 +51,14 @@ class FixedCopy:
         cases: How many it has.
         changed: In how many of them something was corrected.
         left_out: How many cases it lacks, since they cannot be read or have no mask.
+        with_errors: How many of its cases have an error that could not be corrected for certain.
     """
 
     folder: Path
     cases: int
     changed: int
     left_out: int
+    with_errors: int = 0
 
 
 @dataclass(frozen=True)

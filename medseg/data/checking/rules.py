@@ -53,7 +53,12 @@ RULES: dict[str, Rule] = {
     "LABEL_ONE_HOT": Rule("error", "store one label per voxel; --fix does", is_fixable=True),
     "LABEL_OUTSIDE_BODY": Rule("warning", "see whether the mask belongs to this image and lies the same way"),
     "LABEL_RARE": Rule("info", "spread these cases over the parts of the split, or expect no score for it"),
-    "LABEL_THRESHOLDED": Rule("warning", "save masks without lossy compression; half of 255 is the threshold"),
+    "LABEL_STRAY": Rule("warning", "see whether the value was mistyped"),
+    "LABEL_THRESHOLDED": Rule(
+        "warning",
+        "save masks without lossy compression, resized by nearest neighbour; --fix stores them cut at half of 255",
+        is_fixable=True,
+    ),
     "LABEL_TOO_MANY": Rule("warning", "see whether this is the mask, and not an image"),
     "MASK_EMPTY": Rule("warning", "see whether the structure is absent or was never drawn"),
     "MASK_FULL": Rule("warning", "see whether the mask was inverted or never drawn"),

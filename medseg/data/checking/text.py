@@ -5,10 +5,11 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 
-from medseg.data.checking.findings import lines_of
+from medseg.data.checking.findings import counted, lines_of
 from medseg.data.checking.report import CheckReport, SeriesRow, Summary
 
 WIDTH = 100
+ONE = {"error": "error", "warning": "warning", "info": "good to know"}
 HEADINGS = {"error": "errors", "warning": "warnings", "info": "good to know"}
 MOST_LABELS = 12
 MOST_SERIES = 30
@@ -32,23 +33,23 @@ def text_of(report: CheckReport, *, lists_all: bool = False) -> str:
             if lists_all and len(group.findings) > 1:
                 lines += [f"         {finding.case}: {finding.what}" for finding in group.findings]
     counts = report.counts
-    told = ", ".join(f"{counts[severity]} {heading}" for severity, heading in HEADINGS.items() if counts[severity])
+    told = ", ".join(counted(counts[each], ONE[each], HEADINGS[each]) for each in HEADINGS if counts[each])
     return "\n".join([*(_wrapped(line) for line in lines), "", told or "nothing found"])
 
 
 def _about(report: CheckReport) -> Iterator[str]:
     summary = report.summary
-    patients = f" of {summary.patients} patients" if summary.patients != summary.cases else ""
-    yield f"{report.data}: {summary.cases} cases{patients}, {summary.masks} with masks ({summary.layout})"
+    patients = f" of {counted(summary.patients, 'patient')}" if summary.patients != summary.cases else ""
+    yield f"{report.data}: {counted(summary.cases, 'case')}{patients}, {summary.masks} with masks ({summary.layout})"
     for axes in summary.shapes:
         yield f"  {axes}D  {_ranges(summary.shapes[axes])} voxels of {_ranges(summary.spacings_mm[axes])} mm"
     yield from _kinds(summary)
     labels = list(summary.labels.items())
     for value, (masks, share) in labels[:MOST_LABELS]:
         name = f" ({report.label_names[value]})" if value in report.label_names else ""
-        yield f"  label {value}{name}: in {masks} masks, {share:.3%} of the voxels"
+        yield f"  label {value}{name}: in {counted(masks, 'mask')}, {share:.3%} of the voxels"
     if len(labels) > MOST_LABELS:
-        yield f"  and {len(labels) - MOST_LABELS} more labels"
+        yield f"  and {counted(len(labels) - MOST_LABELS, 'more label')}"
 
 
 def _kinds(summary: Summary) -> Iterator[str]:
@@ -75,7 +76,8 @@ def _series_line(row: SeriesRow) -> str:
     size = "×".join(str(n) for n in row.shape) if row.shape else "no volume"
     spacing = f" of {'×'.join(f'{mm:.4g}' for mm in row.spacing_mm)} mm" if row.spacing_mm else ""
     state = "" if row.is_readable else ", cannot be read"
-    return f"  series {row.number}: {row.modality or '?'}, {row.files} files, {size}{spacing}, in {row.folder}{state}"
+    files = counted(row.files, "file")
+    return f"  series {row.number}: {row.modality or '?'}, {files}, {size}{spacing}, in {row.folder}{state}"
 
 
 def _wrapped(line: str) -> str:

@@ -170,7 +170,11 @@ def _polygons(
         inside = points_mm - series.positions_mm[place]
         columns = inside @ frame.along_row / frame.spacing_mm[0]
         rows = inside @ frame.along_column / frame.spacing_mm[1]
-        on_slices.setdefault(place, []).append(np.stack([columns, rows], axis=1))
+        corners = np.stack([columns, rows], axis=1)
+        outlines = on_slices.setdefault(place, [])
+        # An outline stored twice is no hole.
+        if not any(np.array_equal(corners, outline) for outline in outlines):
+            outlines.append(corners)
     return on_slices
 
 

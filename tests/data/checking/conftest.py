@@ -58,7 +58,7 @@ class Scans:
 
     def describe(self, labels=("background", "lower", "upper"), **changes):
         pairs = [{"image": f"images/c{n}.nii.gz", "label": f"labels/c{n}.nii.gz"} for n in range(CASES)]
-        named = {str(value): name for value, name in enumerate(labels)}
+        named = labels if isinstance(labels, dict) else {str(value): name for value, name in enumerate(labels)}
         content = {"labels": named, "modality": {"0": "MR"}, "training": pairs, **changes}
         (self.root / "dataset.json").write_text(json.dumps(content))
 

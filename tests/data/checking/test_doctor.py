@@ -11,7 +11,16 @@ from medseg.data.checking.rules import NOTED, RULES
 from medseg.data.dicom.series import write_ct_series
 from medseg.errors import DatasetError
 from tests.data.checking.conftest import CASES, SHAPE, image_of, mask_of
-from tests.data.checking.triggers import TRIGGERS, halves, moved, nearly_copied, of_one_patient, split, written
+from tests.data.checking.triggers import (
+    TRIGGERS,
+    halves,
+    moved,
+    nearly_copied,
+    of_one_patient,
+    pictures,
+    split,
+    written,
+)
 
 
 def codes(report):
@@ -203,3 +212,20 @@ def test_of_several_copies_the_one_in_another_part_is_told(scans):
         ("c4", "NEAR_DUPLICATE_LEAK"),
     ]
     assert all("as c0;" in each.what for each in report.findings)
+
+
+def test_pictures_are_no_data_for_a_bundle_of_volumes_whatever_their_masks_hold(scans, tiny_bundle):
+    pictures(scans, [np.arange(1200).reshape(40, 30) % 256] * 2)
+    groups = scans.check(bundle=tiny_bundle).groups
+    assert (groups[0].code, groups[0].cases) == ("IMAGE_NOT_3D", ("p0", "p1"))
+    (labels,) = (group for group in groups if group.code == "LABEL_UNEXPECTED")
+    assert "and 242 more" in labels.findings[0].what
+
+
+def test_a_gap_makes_a_rare_label_stray_only_where_nothing_names_it(scans):
+    TRIGGERS["LABEL_STRAY"](scans)
+    assert "LABEL_RARE" not in codes(scans.check())
+    pairs = [{"image": f"images/c{n}.nii.gz", "label": f"labels/c{n}.nii.gz"} for n in range(12)]
+    scans.describe(training=pairs, labels={"0": "background", "1": "organ", "7": "tumour"})
+    assert not {"LABEL_STRAY"} & codes(scans.check())
+    assert "LABEL_RARE" in codes(scans.check())

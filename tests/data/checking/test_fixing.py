@@ -89,7 +89,7 @@ def test_the_log_says_what_was_done_and_what_was_left(fault, tmp_path):
     assert ([each["code"] for each in second["left"]], second["fixed"]) == (["GRID_MISMATCH"], [])
     assert (third["fixed"], third["left"], third["left_out"]) == ([], [], "")
     assert all((tmp_path / "out" / name).is_file() for each in log["cases"] for name in each["files"])
-    assert (report.copy.cases, report.copy.changed) == (3, 1)
+    assert (report.copy.cases, report.copy.changed, report.copy.with_errors) == (3, 1, 1)
 
 
 def test_clean_data_are_copied_byte_by_byte(tmp_path):
@@ -108,12 +108,13 @@ def test_white_masks_become_ones_and_other_pictures_stay(scans, tmp_path):
     pictures(scans, [square(255), square(255, 90), square(1)])
     report = scans.check(fix=tmp_path / "out")
     assert "LABEL_MAPPED" not in {finding.code for finding in report.findings}
-    assert report.copy.changed == 0
+    assert report.copy.changed == 1
     pictures(scans, [square(255), square(255, 90), square(255)[::-1]])
     scans.check(fix=tmp_path / "other")
     cases = open_dataset(tmp_path / "other").cases
     stored = [set(np.unique(read(case.label).array)) for case in cases]
-    assert stored == [{0, 1}, {0, 90, 255}, {0, 1}]
+    assert stored == [{0, 1}, {0, 1}, {0, 1}]
+    assert np.array_equal(read(cases[1].label).array.T, square(1))
     assert np.array_equal(read(cases[0].label).array.T, square(1))
 
 

@@ -189,3 +189,12 @@ def test_each_case_is_told_once_and_few_are_read_at_a_time(pair, monkeypatch):
 
 def test_a_finding_reads_as_a_line():
     assert str(Finding("a", "GRID_MISMATCH", "error", "moved", "resample")) == "a: GRID_MISMATCH: moved"
+
+
+def test_an_image_of_other_axes_than_wanted_is_found(pair, picture):
+    cases = [pair("a"), picture("b", np.eye(4, 5))]
+    assert found(cases, [0, 1], 1) == []
+    for axes, expected in ((3, ("b", "IMAGE_NOT_3D")), (2, ("a", "IMAGE_NOT_2D"))):
+        assert [(each.case, each.code) for each in check_pairs(cases, [0, 1], 1, axes=axes)] == [expected]
+    with pytest.raises(DatasetError, match="IMAGE_NOT_3D"):
+        require_usable(cases, [0, 1], 1, axes=3)

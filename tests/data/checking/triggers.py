@@ -197,6 +197,12 @@ def rare(scans):
     scans.undescribe()
 
 
+def stray(scans):
+    """Twelve cases of labels 0 and 1, a 7 in one of them."""
+    rare(scans)
+    scans.set_label(3, (mask_of(3) > 0).astype(np.uint8) * 7)
+
+
 TRIGGERS = {
     "CASES_UNPAIRED": xrays("CHNCXR_0002_0.png", "more/CHNCXR_0002_0.png"),
     "CHANNELS_DUPLICATE": undescribed(image(np.stack([image_of(1)] * 2, axis=-1))),
@@ -224,6 +230,7 @@ TRIGGERS = {
     "LABEL_ONE_HOT": label(one_hot(mask_of(1))),
     "LABEL_OUTSIDE_BODY": ground,
     "LABEL_RARE": rare,
+    "LABEL_STRAY": stray,
     "LABEL_THRESHOLDED": lambda scans: pictures(scans, [square(255, 90), square(255, 90)[::-1]]),
     "LABEL_TOO_MANY": of_many_labels,
     "MASK_EMPTY": label(np.zeros(SHAPE, np.uint8)),
