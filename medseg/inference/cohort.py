@@ -151,7 +151,9 @@ def _of_series(cases: Sequence[Case], series: str | None) -> tuple[Case, ...]:
 def _one(predictor: Predictor, case: Case, target: Path, folder: Path) -> CaseRecord:
     started = time.perf_counter()
     try:
-        target.unlink(missing_ok=True)  # An earlier run's mask must not stand for a case that now fails.
+        # What an earlier run made must not stand for a case that now fails, nor beside a mask of other weights.
+        for stale in (target, _beside(target, "probabilities")):
+            stale.unlink(missing_ok=True)
         prediction = _written(predictor, case, target)
     except MedsegError as error:
         return CaseRecord(case.id, case.images, error=error.to_record())
@@ -211,10 +213,11 @@ def _targets(cases: Sequence[Case], folder: Path, mask_format: str) -> dict[str,
             raise OutputError(
                 "OUTPUT_COLLISION", target, "would overwrite an image or another mask", "give another output folder"
             )
-        if target.exists() and _below(target, folder) not in earlier:
-            raise OutputError(
-                "OUTPUT_EXISTS", target, "was not made by an earlier prediction", "give another output folder"
-            )
+        for file in (target, _beside(target, "probabilities")):
+            if file.exists() and _below(target, folder) not in earlier:
+                raise OutputError(
+                    "OUTPUT_EXISTS", file, "was not made by an earlier prediction", "give another output folder"
+                )
         taken |= names
         targets[case.id] = target
     return targets

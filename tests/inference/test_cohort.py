@@ -125,6 +125,22 @@ def test_a_case_that_fails_leaves_no_mask_of_an_earlier_run(tiny_bundle, scans, 
     assert (tmp_path / "out" / "deep" / "er" / "b.nii").exists()
 
 
+def test_probabilities_of_an_earlier_run_go_with_its_mask(tiny_bundle, scans, tmp_path):
+    for is_asked_for in (True, False):
+        options = PredictOptions(probabilities=is_asked_for)
+        medseg.predict(tiny_bundle, scans / "a.nii.gz", tmp_path / "out", options=options)
+        assert (tmp_path / "out" / "a_probabilities.nii.gz").exists() == is_asked_for
+
+
+def test_probabilities_that_are_none_of_ours_are_not_overwritten(tiny_bundle, scans, tmp_path):
+    foreign = tmp_path / "out" / "a_probabilities.nii.gz"
+    foreign.parent.mkdir()
+    foreign.write_text("someone's")
+    with pytest.raises(OutputError, match="OUTPUT_EXISTS"):
+        medseg.predict(tiny_bundle, scans / "a.nii.gz", tmp_path / "out", options=PredictOptions(probabilities=True))
+    assert foreign.read_text() == "someone's"
+
+
 def test_probabilities_never_share_a_file_with_a_mask(tiny_bundle, tmp_path):
     for name in ("a", "a_probabilities"):
         save_nifti(ball(1)[0], tmp_path / "scans" / f"{name}.nii.gz")
