@@ -20,9 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from medseg.data.volume import Note
-from medseg.errors import UsageError, first_line
-
-BACKENDS = ("auto", "torch", "compile", "openvino", "onnx", "tensorrt")
+from medseg.errors import first_line
+from medseg.inference.options import check_backend
 
 WORTH_CONVERTING = 5e13
 """Parameters × voxels of all windows of a case from which ``auto`` converts a network: some seconds of PyTorch.
@@ -72,16 +71,6 @@ class Windowing:
     def shape(self) -> tuple[int, ...]:
         """(N, channels, …) of a full batch."""
         return (self.batch, self.channels, *self.roi)
-
-
-def check_backend(name: str) -> None:
-    """Refuse a name that is none of BACKENDS.
-
-    Raises:
-        UsageError: BACKEND_UNKNOWN.
-    """
-    if name not in BACKENDS:
-        raise UsageError("BACKEND_UNKNOWN", name, "no such backend", f"choose one of {', '.join(BACKENDS)}")
 
 
 def chosen_backend(name: str, network: nn.Module, voxels: int) -> str:

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from medseg.bundle.load import open_bundle
-from medseg.data.case import split_slice
 from medseg.data.cases import Case, open_images
 from medseg.data.channels import are_modalities
 from medseg.data.images import write
-from medseg.errors import ImageError, MedsegError, OutputError, coded_cause, first_line
+from medseg.errors import ImageError, MedsegError, coded_cause, first_line
 from medseg.files import held
 from medseg.inference.options import DICOM_SEG, PredictOptions
-from medseg.inference.predict import Prediction, Predictor, mask_volumes_ml
+from medseg.inference.overlapping import in_turn, overlapped
+from medseg.inference.prediction import Prediction, Segmenter, mask_volumes_ml
 from medseg.inference.recording import check_labels, earlier_masks, heading, write_record
-from medseg.inference.segmentations import SUFFIX as SEG_SUFFIX
 from medseg.inference.segmentations import check_dicom, source_of, write_dicom_seg
+from medseg.inference.targets import below, beside, check_outside, targets_of
 
-KEPT_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".png", ".tif", ".tiff")
-"""Formats in which a mask is written as its image came; any other image gets a NIfTI or PNG mask."""
+if TYPE_CHECKING:
+    from medseg.data.dicom.reference import SourceSeries
 
 _UNFORESEEN = (
     OSError,
@@ -118,26 +118,44 @@ def predict(
     """
     started = time.perf_counter()
     options = options or PredictOptions()
-    opened = open_bundle(bundle, allow)
-    predictor = Predictor(opened, options, on_window)
-    cases = open_images(images, opened.channels if are_modalities(opened.channels) else len(opened.channels))
+    segmenter = _opened(bundle, allow, options, on_window)
+    channels = segmenter.model.channels
+    cases = open_images(images, channels if are_modalities(channels) else len(channels))
     cases = _of_series(cases, options.series)
     folder = Path(output)
-    _check_outside(folder, Path(images))
+    check_outside(folder, Path(images))
     if options.mask_format == DICOM_SEG:
         check_dicom(cases)
-    targets = _targets(cases, folder, options.mask_format)
-    head, records = heading(opened, options), list[CaseRecord]()
+    targets = targets_of(cases, folder, options.mask_format)
+    head, records = heading(segmenter.model, options), list[CaseRecord]()
     with held(folder):
         earlier = earlier_masks(folder)
-        check_labels(earlier, folder, {_below(target, folder) for target in targets.values()}, head["labels"])
-        for case in cases:
-            records.append(_one(predictor, case, targets[case.id], folder))
-            earlier.pop(_below(targets[case.id], folder), None)
-            write_record(folder, head, [asdict(record) for record in records], list(earlier.values()))
+        check_labels(earlier, folder, {below(target, folder) for target in targets.values()}, head["labels"])
+
+        def done(record: CaseRecord) -> None:
+            records.append(record)
+            earlier.pop(below(targets[record.case], folder), None)
+            write_record(folder, head, [asdict(each) for each in records], list(earlier.values()))
             if on_case:
-                on_case(records[-1], len(cases))
+                on_case(record, len(cases))
+
+        steps = _Steps(segmenter, targets, folder)
+        in_steps = overlapped if options.max_ram is None else in_turn
+        in_steps(cases, steps.read, steps.run, steps.write, done)
     return Predictions(folder, tuple(records), time.perf_counter() - started)
+
+
+def _opened(
+    bundle: str | Path,
+    allow: Collection[str],
+    options: PredictOptions,
+    on_window: Callable[[str, int], None] | None,
+) -> Segmenter:
+    """A bundle, ready to segment; PyTorch and MONAI are imported for it."""
+    from medseg.bundle.load import open_bundle
+    from medseg.inference.predict import Predictor
+
+    return Predictor(open_bundle(bundle, allow), options, on_window)
 
 
 def _of_series(cases: Sequence[Case], series: str | None) -> tuple[Case, ...]:
@@ -148,102 +166,90 @@ def _of_series(cases: Sequence[Case], series: str | None) -> tuple[Case, ...]:
     return tuple(replace(case, images=tuple(images)) for case, images in zip(cases, named, strict=True))
 
 
-def _one(predictor: Predictor, case: Case, target: Path, folder: Path) -> CaseRecord:
-    started = time.perf_counter()
-    try:
-        # What an earlier run made must not stand for a case that now fails, nor beside a mask of other weights.
-        for stale in (target, _beside(target, "probabilities")):
-            stale.unlink(missing_ok=True)
-        prediction = _written(predictor, case, target)
-    except MedsegError as error:
-        return CaseRecord(case.id, case.images, error=error.to_record())
-    except _UNFORESEEN as error:
-        return CaseRecord(case.id, case.images, error=_coded(error, case).to_record())
-    return CaseRecord(
-        case.id,
-        case.images,
-        mask=_below(target, folder),
-        seconds=round(time.perf_counter() - started, 3),
-        volumes_ml=dict(mask_volumes_ml(prediction, predictor.bundle.labels)),
-        notes=prediction.notes,
-    )
+@dataclass(frozen=True)
+class _Attempt:
+    """A case on its way.
+
+    Args:
+        case: The case.
+        value: What the last step made of it.
+        seconds: Spent on it so far.
+        error: How a step failed, or None; no step follows then.
+    """
+
+    case: Case
+    value: Any = None
+    seconds: float = 0.0
+    error: MedsegError | None = None
+
+    def then(self, step: Callable[[Any], Any]) -> _Attempt:
+        """What ``step`` makes of the value."""
+        if self.error:
+            return self
+        started = time.perf_counter()
+        value, error = None, None
+        try:
+            value = step(self.value)
+        except MedsegError as known:
+            error = known
+        except _UNFORESEEN as unforeseen:
+            error = _coded(unforeseen, self.case)
+        return _Attempt(self.case, value, self.seconds + time.perf_counter() - started, error)
 
 
-def _written(predictor: Predictor, case: Case, target: Path) -> Prediction:
-    """Segment a case and write its mask in the format asked for; returns what was written."""
-    options = predictor.options
-    # A series that no DICOM SEG can refer to is found before the work.
-    source = source_of(case) if options.mask_format == DICOM_SEG else None
-    prediction = predictor(case)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if prediction.probabilities is not None:
-        write(prediction.probabilities, prediction.affine, _beside(target, "probabilities"), has_channels=True)
-    if source is None:
-        write(prediction.labels, prediction.affine, target)
-        return prediction
-    notes = write_dicom_seg(prediction, source, target, predictor.bundle, options.seg_type)
-    return replace(prediction, notes="; ".join(text for text in (prediction.notes, notes) if text))
+class _Steps:
+    """The three steps of a case; each passes a failure on."""
+
+    def __init__(self, segmenter: Segmenter, targets: Mapping[str, Path], folder: Path) -> None:
+        self.segmenter, self.targets, self.folder = segmenter, targets, folder
+        self.writes_seg = segmenter.options.mask_format == DICOM_SEG
+
+    def read(self, case: Case) -> _Attempt:
+        """The image as the network takes it, and the series that a DICOM SEG will refer to."""
+        # A series that no DICOM SEG can refer to is found before the work.
+        return _Attempt(case).then(
+            lambda _: (source_of(case) if self.writes_seg else None, self.segmenter.prepare(case))
+        )
+
+    def run(self, case: Case, ready: _Attempt) -> _Attempt:
+        """The mask."""
+        return ready.then(lambda value: (value[0], self.segmenter.segment(case, value[1])))
+
+    def write(self, case: Case, made: _Attempt) -> CaseRecord:
+        """The mask's file, and how the case went."""
+        target = self.targets[case.id]
+        removed = _Attempt(case).then(lambda _: _remove_stale(target))
+        done = made.then(lambda value: self._written(target, *value)) if not removed.error else removed
+        if done.error:
+            return CaseRecord(case.id, case.images, error=done.error.to_record())
+        return CaseRecord(
+            case.id,
+            case.images,
+            mask=below(target, self.folder),
+            seconds=round(done.seconds, 3),
+            volumes_ml=dict(mask_volumes_ml(done.value, self.segmenter.model.labels)),
+            notes=done.value.notes,
+        )
+
+    def _written(self, target: Path, source: SourceSeries | None, prediction: Prediction) -> Prediction:
+        """Write a mask in the format asked for; returns what was written."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if prediction.probabilities is not None:
+            write(prediction.probabilities, prediction.affine, beside(target, "probabilities"), has_channels=True)
+        if source is None:
+            write(prediction.labels, prediction.affine, target)
+            return prediction
+        options = self.segmenter.options
+        notes = write_dicom_seg(prediction, source, target, self.segmenter.model, options.seg_type)
+        return replace(prediction, notes="; ".join(text for text in (prediction.notes, notes) if text))
+
+
+def _remove_stale(target: Path) -> None:
+    """What an earlier run made must not stand for a case that now fails, nor beside a mask of other weights."""
+    for stale in (target, beside(target, "probabilities")):
+        stale.unlink(missing_ok=True)
 
 
 def _coded(error: Exception, case: Case) -> MedsegError:
     unknown = ImageError("CASE_FAILED", case.id, first_line(error), "see whether the bundle fits the image")
     return coded_cause(error) or unknown
-
-
-def _beside(target: Path, what: str) -> Path:
-    """The file beside a mask that holds its class probabilities, channel first."""
-    ending = ".npz" if target.suffix.lower() in {".png", ".tif", ".tiff"} else ".nii.gz"
-    return target.with_name(f"{target.name.removesuffix(_suffix(target) or SEG_SUFFIX)}_{what}{ending}")
-
-
-def _targets(cases: Sequence[Case], folder: Path, mask_format: str) -> dict[str, Path]:
-    """Each case's mask file: the case's id with the ending of the mask's format.
-
-    Raises:
-        OutputError: Two cases would share a file, or a mask would overwrite a file that is none of ours.
-    """
-    images = {Path(image).resolve() for case in cases for image in case.images}
-    earlier = earlier_masks(folder)
-    targets: dict[str, Path] = {}
-    taken: set[str] = set()
-    for case in cases:
-        target = folder / f"{case.id}{SEG_SUFFIX if mask_format == DICOM_SEG else _mask_suffix(case)}"
-        names = {str(target).lower(), str(_beside(target, "probabilities")).lower()}
-        if target.resolve() in images or names & taken:
-            raise OutputError(
-                "OUTPUT_COLLISION", target, "would overwrite an image or another mask", "give another output folder"
-            )
-        for file in (target, _beside(target, "probabilities")):
-            if file.exists() and _below(target, folder) not in earlier:
-                raise OutputError(
-                    "OUTPUT_EXISTS", file, "was not made by an earlier prediction", "give another output folder"
-                )
-        taken |= names
-        targets[case.id] = target
-    return targets
-
-
-def _below(target: Path, folder: Path) -> str:
-    return target.relative_to(folder).as_posix()
-
-
-def _check_outside(folder: Path, images: Path) -> None:
-    if images.is_dir() and images.resolve() in folder.resolve().parents:
-        raise OutputError(
-            "OUTPUT_INSIDE_INPUT",
-            folder,
-            f"lies inside {images}, where its masks would be the next run's images",
-            "give a folder beside the images",
-        )
-
-
-def _mask_suffix(case: Case) -> str:
-    file, part = split_slice(case.images[0])
-    first = Path(file)
-    if _suffix(first):
-        return ".png" if part and not part.startswith("#t") else _suffix(first)
-    return ".png" if first.suffix.lower() in {".jpg", ".jpeg", ".bmp"} else ".nii.gz"
-
-
-def _suffix(path: Path) -> str:
-    return next((suffix for suffix in KEPT_SUFFIXES if path.name.lower().endswith(suffix)), "")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-
-import torch
+from typing import TYPE_CHECKING
 
 from medseg.data.dicom.write_segmentation import SEG_TYPES
 from medseg.errors import UsageError, check_known
-from medseg.inference.backends import check_backend
 
+if TYPE_CHECKING:
+    import torch
+
+BACKENDS = ("auto", "torch", "compile", "openvino", "onnx", "tensorrt")
 DEVICES = ("auto", "cpu", "cuda")
 DICOM_SEG = "dicom-seg"
 MASK_FORMATS = ("image", DICOM_SEG)
@@ -26,7 +28,7 @@ class PredictOptions:
         tta: Average over the mirrorings that the bundle was trained with.
         overlap: Share of a window that its neighbour covers again; None leaves the bundle's.
         probabilities: Give the class probabilities on the image's grid as well.
-        backend: What runs the network, one of ``medseg.inference.backends.BACKENDS``.
+        backend: What runs the network, one of BACKENDS.
         series: Which DICOM series of a folder that holds several: its number, or an ending of its UID.
         max_ram: Bytes that one image, or what the network makes of it, may take; None leaves what is free.
         mask_format: One of MASK_FORMATS: the format of the image, or DICOM SEG for DICOM series.
@@ -48,8 +50,6 @@ class PredictOptions:
         check_backend(self.backend)
         if self.device not in DEVICES:
             raise UsageError("DEVICE_UNKNOWN", self.device, "not a device", f"choose one of {', '.join(DEVICES)}")
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise UsageError("DEVICE_MISSING", "cuda", "PyTorch finds no CUDA device", "use --device cpu")
         if self.overlap is not None and not 0 <= self.overlap < 1:
             raise UsageError("OVERLAP_INVALID", self.overlap, "not from 0 to below 1", "give a share such as 0.5")
         if self.series is not None and not re.fullmatch(r"[0-9.]+", self.series):
@@ -64,6 +64,24 @@ class PredictOptions:
 
     @property
     def torch_device(self) -> torch.device:
-        """The device that ``device`` stands for on this machine."""
-        chosen = "cuda" if self.device == "auto" and torch.cuda.is_available() else self.device
-        return torch.device("cpu" if chosen == "auto" else chosen)
+        """The device that ``device`` stands for on this machine.
+
+        Raises:
+            UsageError: ``DEVICE_MISSING``.
+        """
+        import torch
+
+        has_cuda = torch.cuda.is_available()
+        if self.device == "cuda" and not has_cuda:
+            raise UsageError("DEVICE_MISSING", "cuda", "PyTorch finds no CUDA device", "use --device cpu")
+        return torch.device("cuda" if has_cuda and self.device != "cpu" else "cpu")
+
+
+def check_backend(name: str) -> None:
+    """Refuse a name that is none of BACKENDS.
+
+    Raises:
+        UsageError: BACKEND_UNKNOWN.
+    """
+    if name not in BACKENDS:
+        raise UsageError("BACKEND_UNKNOWN", name, "no such backend", f"choose one of {', '.join(BACKENDS)}")

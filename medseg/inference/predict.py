@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain, combinations
 from typing import Any
 
@@ -14,44 +14,21 @@ import torch
 from monai.data import MetaTensor
 from monai.inferers import SliceInferer, SlidingWindowInferer
 from monai.transforms import AsDiscrete, AsDiscreted, Compose
-from numpy.typing import NDArray
 from torch import Tensor
 
 from medseg.bundle.load import Bundle
 from medseg.data.cases import Case
 from medseg.data.payload import memory_budget
 from medseg.errors import ImageError, UsageError
-from medseg.geometry import Grid
 from medseg.inference.allocator import keep_freed_memory
 from medseg.inference.backends import Backend, Windowing, build_backend, chosen_backend, default_cache
 from medseg.inference.budget import check_resampled, check_scores
 from medseg.inference.masks import as_labels, check_on_grid
 from medseg.inference.options import PredictOptions
+from medseg.inference.prediction import Prediction
 from medseg.inference.restore import LabelRestorer, discretisation
 from medseg.inference.sliding_window import SlidingWindow
 from medseg.inference.way_back import axis_changes
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """A mask and where it lies.
-
-    Args:
-        labels: (X, Y[, Z]) integers, on the image's own grid.
-        affine: 4 by 4, voxel index to RAS+ mm; the image's own.
-        probabilities: (C, X, Y[, Z]) float32 from 0 to 1, or None.
-        notes: What is odd about the image without being wrong, with codes.
-    """
-
-    labels: NDArray[np.integer]
-    affine: NDArray[np.float64]
-    probabilities: NDArray[np.float32] | None
-    notes: str = ""
-
-    @property
-    def grid(self) -> Grid:
-        """The mask's lattice."""
-        return Grid(self.labels.shape, self.affine)
 
 
 class Predictor:
@@ -85,18 +62,39 @@ class Predictor:
         if self.device.type == "cpu":
             keep_freed_memory()
 
+    @property
+    def model(self) -> Bundle:
+        """The bundle."""
+        return self.bundle
+
     def __call__(self, case: Case) -> Prediction:
         """Segment one case.
 
         Raises:
             ImageError: The images cannot be read, are not what the bundle takes, or give non-finite values.
         """
-        with memory_budget(self.options.max_ram):
-            return self._segmented(case)
+        return self.segment(case, self.prepare(case))
 
-    def _segmented(self, case: Case) -> Prediction:
+    def prepare(self, case: Case) -> dict[str, Any]:
+        """The case as the bundle's preprocessing leaves it, checked on the way.
+
+        Raises:
+            ImageError: The images cannot be read, or are not what the bundle takes.
+        """
+        with memory_budget(self.options.max_ram):
+            return self._prepared(case)
+
+    def segment(self, case: Case, prepared: dict[str, Any]) -> Prediction:
+        """The mask of a case, from what ``prepare`` gave.
+
+        Raises:
+            ImageError: ``OUTPUT_NONFINITE`` and others of what the network gives; ``MEMORY_BUDGET``.
+        """
+        with memory_budget(self.options.max_ram):
+            return self._segmented(case, prepared)
+
+    def _segmented(self, case: Case, data: dict[str, Any]) -> Prediction:
         self._case_id, self._windows_done = case.id, 0
-        data = self._prepared(case)
         self._choose_backend(data["image"])
         how = None if self.options.probabilities else discretisation(self.bundle.postprocessing)
         changes = axis_changes(data["image"]) if how and self._window else None
@@ -144,7 +142,6 @@ class Predictor:
             )
 
     def _prepared(self, case: Case) -> dict[str, Any]:
-        """The case as the bundle's preprocessing leaves it, checked on the way."""
         images = case.images[0] if len(case.images) == 1 else list(case.images)
         chain_ = self.bundle.preprocessing
         data = chain_({"image": images, "case_id": case.id}, end=1)
@@ -250,11 +247,3 @@ def _check_finite(image: Tensor, case: Case) -> None:
             f"{broken} of {image.numel()} voxels are NaN or Inf",
             "replace them by a value that means 'no signal', or export the image again",
         )
-
-
-def mask_volumes_ml(prediction: Prediction, names: Mapping[int, str]) -> Iterator[tuple[str, float]]:
-    """Each structure's volume in millilitres, background left out."""
-    counts = np.bincount(prediction.labels.ravel(), minlength=len(names))
-    for value, name in names.items():
-        if value:
-            yield name, round(float(counts[value] * prediction.grid.voxel_volume_ml), 4)

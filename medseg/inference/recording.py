@@ -9,22 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import medseg
-from medseg.bundle.load import Bundle
 from medseg.errors import OutputError, first_line
 from medseg.files import write_json
 from medseg.inference.options import PredictOptions
+from medseg.inference.prediction import Model
 
 RECORD_NAME = "predictions.json"
 _OF_A_RUN = ("medseg", "bundle", "labels", "options")
 """What is said once of all cases; a case of an earlier run in which it differed says it itself."""
 
 
-def heading(bundle: Bundle, options: PredictOptions) -> dict[str, Any]:
+def heading(model: Model, options: PredictOptions) -> dict[str, Any]:
     """What a run's record says of all its cases."""
     return {
         "medseg": medseg.__version__,
-        "bundle": {"name": bundle.name, "version": bundle.version, "weights_sha256": bundle.weights_sha256},
-        "labels": {str(value): name for value, name in bundle.labels.items()},
+        "bundle": {"name": model.name, "version": model.version, "weights_sha256": model.weights_sha256},
+        "labels": {str(value): name for value, name in model.labels.items()},
         "options": asdict(options),
     }
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import medseg
-from medseg.bundle.load import Bundle
 from medseg.data.case import split_slice
 from medseg.data.cases import Case
 from medseg.data.dicom.files import is_dicom_file
@@ -14,7 +13,7 @@ from medseg.data.dicom.reference import SourceSeries, source_series
 from medseg.data.dicom.write_segmentation import Author, Meaning, write_segmentation
 from medseg.data.volume import Volume
 from medseg.errors import UsageError
-from medseg.inference.predict import Prediction
+from medseg.inference.prediction import Model, Prediction
 
 SUFFIX = ".dcm"
 SERIES_PART = "#series="
@@ -45,23 +44,23 @@ def source_of(case: Case) -> SourceSeries:
     return source_series(Path(file), part.removeprefix(SERIES_PART) or None)
 
 
-def write_dicom_seg(prediction: Prediction, source: SourceSeries, target: Path, bundle: Bundle, kind: str) -> str:
+def write_dicom_seg(prediction: Prediction, source: SourceSeries, target: Path, model: Model, kind: str) -> str:
     """Write a mask as DICOM SEG; returns what is odd about it, with codes.
 
     Args:
         prediction: The mask.
         source: The series that it was made from.
         target: The file.
-        bundle: What made it.
+        model: What made it.
         kind: One of ``medseg.data.dicom.write_segmentation.SEG_TYPES``.
 
     Raises:
         GridError: It does not lie on the series.
         OutputError: It cannot be written, or reads back otherwise.
     """
-    author = Author(bundle.name, bundle.version, bundle.weights_sha256[:SERIAL_CHARACTERS], medseg.__version__)
+    author = Author(model.name, model.version, model.weights_sha256[:SERIAL_CHARACTERS], medseg.__version__)
     mask = Volume(prediction.labels, prediction.affine)
-    notes = write_segmentation(mask, source, target, Meaning(bundle.labels, bundle.terms), author, kind)
+    notes = write_segmentation(mask, source, target, Meaning(model.labels, model.terms), author, kind)
     return "; ".join(str(note) for note in notes)
 
 

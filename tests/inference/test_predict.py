@@ -13,7 +13,9 @@ from medseg.bundle.load import open_bundle
 from medseg.data.case import Case
 from medseg.errors import ImageError, UsageError
 from medseg.inference.masks import as_labels
-from medseg.inference.predict import Prediction, PredictOptions, Predictor, mask_volumes_ml
+from medseg.inference.options import PredictOptions
+from medseg.inference.predict import Predictor
+from medseg.inference.prediction import Prediction, mask_volumes_ml
 from medseg.networks import build_network
 from tests.conftest import ball, save_nifti
 
