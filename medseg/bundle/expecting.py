@@ -8,20 +8,28 @@ from pathlib import Path
 
 from medseg.bundle.forms import Config, at, read_config, read_forms, resolved
 from medseg.bundle.load import find_bundle
-from medseg.data.case import Dataset
+from medseg.data.case import SERIES_NAME, Dataset
 from medseg.data.channels import with_channels
-from medseg.data.checking.doctor import examine
+from medseg.data.checking.doctor import Examined, examine
 from medseg.data.checking.findings import WHOLE, Finding, of_error
 from medseg.data.checking.fixing import write_fixed
+from medseg.data.checking.hushing import pydicom_hushed
 from medseg.data.checking.pairs import OnCase
 from medseg.data.checking.reading import Expected
 from medseg.data.checking.report import CheckReport
 from medseg.data.mask_steps import mask_reading
+from medseg.data.payload import memory_budget
 from medseg.data.splits import read_split
-from medseg.errors import DatasetError
+from medseg.errors import DatasetError, UsageError
 
 SLICE_INFERER = "SliceInferer"
 """Cuts the slices of a 2D network from volumes."""
+
+UNFIT = ("IMAGE_NOT_2D", "IMAGE_NOT_3D", "CHANNEL_COUNT", "CHANNELS_DIFFER", "LABEL_UNEXPECTED")
+"""What data of another bundle show."""
+
+OF_MASKS = ("LABEL_UNEXPECTED",)
+FEWEST_ALIKE = 2
 
 MODALITIES = ("CT",)
 """Modalities whose values have a unit that can be checked."""
@@ -32,7 +40,10 @@ def check(
     *,
     bundle: str | Path | None = None,
     split: str | Path | None = None,
+    series: str | None = None,
+    max_ram: int | None = None,
     fix: str | Path | None = None,
+    straighten: bool = False,
     on_case: OnCase | None = None,
     on_copied: OnCase | None = None,
 ) -> CheckReport:
@@ -43,7 +54,12 @@ def check(
             images alone, or of DICOM series.
         bundle: A bundle whose labels and channels the data set should have.
         split: A ``split.json`` whose parts should not share patients or images.
+        series: Which series of DICOM folders: its SeriesNumber, or the end of its SeriesInstanceUID; ``:N`` behind
+            it, or alone, names stack N of several in it.
+        max_ram: Bytes that one image may take; an image that needs more is a finding. None leaves what is free.
         fix: A folder, empty or not there, for a copy with all corrected that is certain.
+        straighten: Whether volumes on sheared grids are resampled onto perpendicular axes in the copy,
+            their masks with them.
         on_case: Called after each case with its id and the number of cases in all.
         on_copied: Called likewise while the copy is written.
 
@@ -51,17 +67,57 @@ def check(
         Every finding, and the data set in a few numbers.
 
     Raises:
+        UsageError: ``series`` or ``max_ram`` cannot be meant, or ``straighten`` without ``fix``.
         InputError: There is no case, or the split cannot be read.
         BundleError: There is no such bundle.
         OutputError: The copy cannot be written, or its folder is not empty.
     """
+    _require_sense(series, max_ram, straightens_alone=straighten and fix is None)
     configs = _configs(bundle) if bundle is not None else None
     parts = read_split(split) if split is not None else None
-    examined = examine(data, lambda dataset: expectations(dataset, configs), parts, on_case)
-    if fix is None:
-        return examined.report
-    copy = write_fixed(examined, Path(fix).absolute(), on_copied)
-    return replace(examined.report, copy=copy)
+    with memory_budget(max_ram), pydicom_hushed():
+        examined = examine(data, lambda dataset: expectations(dataset, configs), parts, on_case, series)
+        report = all_alike_told_once(examined) if configs else examined.report
+        if fix is None:
+            return report
+        copy = write_fixed(examined, Path(fix).absolute(), on_copied, straightens=straighten)
+    return replace(report, copy=copy)
+
+
+def _require_sense(series: str | None, max_ram: int | None, *, straightens_alone: bool) -> None:
+    if series is not None and not SERIES_NAME.fullmatch(series):
+        remedy = "give digits and dots, and :N for a stack"
+        raise UsageError("SERIES_INVALID", series, "no number and no end of a UID", remedy)
+    if max_ram is not None and max_ram < 1:
+        raise UsageError("SIZE_INVALID", max_ram, "no number of bytes above 0", "give a size such as 4G")
+    if straightens_alone:
+        problem = "straightening resamples, so it is done in a copy only, and none is asked for"
+        raise UsageError("FIX_MISSING", "straighten", problem, "say where the copy goes: --fix OUT")
+
+
+def all_alike_told_once(examined: Examined) -> CheckReport:
+    """The report, with one finding in place of those by which every case fails to be data for the bundle.
+
+    Cases with a file that cannot be read do not count, and a single case shows nothing.
+    """
+    report = examined.report
+    readable = [case for case in examined.opened.dataset.cases if case.id not in examined.unreadable]
+    findings, most = [finding for finding in report.findings if finding.code not in UNFIT], 0
+    for code in UNFIT:
+        own = [finding for finding in report.findings if finding.code == code]
+        concerned = {finding.case for finding in own}
+        all_of = {case.id for case in readable if case.label_files or code not in OF_MASKS}
+        if len(all_of) >= FEWEST_ALIKE and (concerned == {WHOLE} or concerned >= all_of):
+            count = max(len(all_of), len(concerned))
+            own, most = [_of_all(own[0], count)], max(most, count)
+        findings += own
+    return replace(report, findings=tuple(findings), all_alike=most)
+
+
+def _of_all(first: Finding, count: int) -> Finding:
+    such_as = f", such as {first.case}" if first.case else ""
+    remedy = f"is it another bundle's data? If not: {first.remedy}"
+    return replace(first, case=WHOLE, what=f"all {count} cases fail alike{such_as}: {first.what}", remedy=remedy)
 
 
 def expectations(dataset: Dataset, configs: Mapping[str, Config] | None) -> tuple[Dataset, Expected, list[Finding]]:

@@ -96,7 +96,8 @@ def names_in_list(path: str, root: Path, called: str | None = None) -> tuple[str
         names_of(Path(file), root) if Path(file).is_relative_to(root) else (names_of(Path(file), Path(file).parent)[0],)
     )
     if page.startswith("#series="):
-        return tuple(f"{name}_series{page.removeprefix('#series=')}" for name in names)
+        series = page.removeprefix("#series=").replace(":", "_stack")
+        return tuple(f"{name}_series{series}" for name in names)
     kind, number = ("t", page[2:]) if page.startswith("#t") else ("", page[1:])
     return tuple(f"{name}_{kind}{int(number):03d}" if page else name for name in names)
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import affine_transform
 
+from medseg.data.payload import check_memory
 from medseg.data.volume import LEAST_SHEAR, Note, Volume
-
-AIR_HU = -1024
-"""What a CT shows outside the patient; the background of rectified CT volumes."""
+from medseg.geometry import Grid
 
 SHEAR_CODES = ("GANTRY_TILT", "SHEARED_GRID")
+"""Of the notes by which readers tell of sheared grids."""
+
 ROUNDING_VOXELS = 1e-6
 
 
@@ -23,52 +25,70 @@ def is_sheared(affine: NDArray[np.float64]) -> bool:
     return float(np.abs(directions.T @ directions - np.eye(3)).max()) > LEAST_SHEAR
 
 
-def rectified(volume: Volume, background: float | None = None, *, is_mask: bool = False) -> Volume:
-    """The volume on the perpendicular grid that keeps its first axis, its planes and every voxel's volume.
+def perpendicular(grid: Grid) -> Grid:
+    """The grid that keeps the first axis, the planes and every voxel's volume, large enough for all stored voxels.
 
-    Values are interpolated linearly between neighbours (of masks, the nearest is taken);
-    of a gantry tilt, whose planes are only shifted, no two slices are mixed. The grid is
-    as large as it takes to hold the whole volume.
+    Its axes are those of Gram and Schmidt; a grid whose axes are perpendicular is its own.
 
     Args:
-        volume: 3D; returned as it is where its axes are perpendicular, or it is 2D.
-        background: Value outside the volume, such as ``AIR_HU``; None takes the smallest there is.
-        is_mask: Whether the values are labels; the background is then 0.
+        grid: 3D.
     """
-    if len(volume.spatial_shape) != 3 or not is_sheared(volume.affine):
-        return volume
-    affine, shape = _perpendicular(volume.affine, volume.spatial_shape)
-    to_stored = np.linalg.inv(volume.affine) @ affine
-    outside = 0 if is_mask else volume.array.min() if background is None else background
-    channels = volume.array if volume.has_channels else volume.array[None]
-    moved = np.stack([_moved(channel, to_stored, shape, float(outside), is_mask) for channel in channels])
-    notes = tuple(note for note in volume.notes if note.code not in SHEAR_CODES)
-    note = Note("GRID_RECTIFIED", "the voxels were resampled from a sheared grid onto perpendicular axes")
-    return replace(volume, array=moved if volume.has_channels else moved[0], affine=affine, notes=(*notes, note))
-
-
-def _perpendicular(
-    affine: NDArray[np.float64], shape: tuple[int, ...]
-) -> tuple[NDArray[np.float64], tuple[int, int, int]]:
-    """Gram and Schmidt's axes, and the shape in which they hold every stored voxel."""
-    axes = affine[:3, :3].copy()
+    if not is_sheared(grid.affine):
+        return grid
+    stored = grid.affine[:3, :3]
+    axes = stored.copy()
     for column in (1, 2):
         for before in range(column):
             share = axes[:, before] @ axes[:, column] / (axes[:, before] @ axes[:, before])
             axes[:, column] -= share * axes[:, before]
-    corners = np.array(np.meshgrid(*[(0, size - 1) for size in shape])).reshape(3, -1)
-    places = np.linalg.solve(axes, affine[:3, :3] @ corners)
+    corners = np.array(np.meshgrid(*[(0, size - 1) for size in grid.shape])).reshape(3, -1)
+    places = np.linalg.solve(axes, stored @ corners)
     first = np.floor(places.min(axis=1) + ROUNDING_VOXELS)
     last = np.ceil(places.max(axis=1) - ROUNDING_VOXELS)
-    result = np.eye(4)
-    result[:3, :3], result[:3, 3] = axes, affine[:3, 3] + axes @ first
-    x, y, z = (last - first + 1).astype(int)
-    return result, (int(x), int(y), int(z))
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = axes, grid.affine[:3, 3] + axes @ first
+    return Grid(tuple(int(n) for n in last - first + 1), affine)
 
 
-def _moved(
-    array: NDArray, to_stored: NDArray[np.float64], shape: tuple[int, int, int], outside: float, is_mask: bool
-) -> NDArray:
+def rectified(volume: Volume, case: object = "the volume", *, is_mask: bool = False) -> Volume:
+    """The volume on the :func:`perpendicular` grid of its own.
+
+    Values are interpolated linearly between neighbours (of masks, the nearest is taken);
+    of a gantry tilt, whose planes are only shifted, no two slices are mixed. Outside the
+    stored voxels stands the smallest value of each channel, of masks 0.
+
+    Args:
+        volume: Returned as it is where its axes are perpendicular, or it is 2D.
+        case: Named in the error.
+        is_mask: Whether the values are labels.
+
+    Raises:
+        ImageError: ``MEMORY_BUDGET``: of axes that are nearly parallel the perpendicular grid is far larger.
+    """
+    if len(volume.spatial_shape) != 3 or not is_sheared(volume.affine):
+        return volume
+    grid = perpendicular(volume.grid)
+    growth = prod(grid.shape) / prod(volume.spatial_shape)
+    check_memory(int(volume.array.nbytes * growth), case, "its voxels on perpendicular axes")
+    to_stored = np.linalg.inv(volume.affine) @ grid.affine
+    is_inside = _moved(np.ones(volume.spatial_shape, dtype=bool), to_stored, grid.shape, is_mask=True)
+    channels = volume.array if volume.has_channels else volume.array[None]
+    moved = np.stack([_moved(channel, to_stored, grid.shape, is_mask=is_mask) for channel in channels])
+    for channel, stored in zip(moved, channels, strict=True):
+        channel[~is_inside] = 0 if is_mask else _smallest(stored)
+    notes = tuple(note for note in volume.notes if note.code not in SHEAR_CODES)
+    note = Note("GRID_RECTIFIED", "the voxels were resampled from a sheared grid onto perpendicular axes")
+    array = moved if volume.has_channels else moved[0]
+    return replace(volume, array=array, affine=grid.affine, notes=(*notes, note))
+
+
+def _smallest(channel: NDArray) -> float:
+    finite = channel[np.isfinite(channel)] if channel.dtype.kind == "f" else channel
+    return finite.min() if finite.size else 0
+
+
+def _moved(array: NDArray, to_stored: NDArray[np.float64], shape: tuple[int, ...], *, is_mask: bool) -> NDArray:
+    """The values at another grid's voxels; beyond the edge those of the edge, or nothing of masks."""
     dtype = array.dtype
     exact = np.float32 if dtype.itemsize <= 2 or dtype == np.float32 else np.float64
     moved = affine_transform(
@@ -78,8 +98,8 @@ def _moved(
         output_shape=shape,
         output=dtype if is_mask else exact,
         order=0 if is_mask else 1,
-        mode="constant",
-        cval=outside,
+        # With "constant" rounding alone would put a voxel on the edge outside.
+        mode="grid-constant" if is_mask else "nearest",
     )
     if moved.dtype == dtype:
         return moved

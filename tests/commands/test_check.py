@@ -5,6 +5,7 @@ import subprocess
 import sys
 import warnings
 
+import nibabel
 import numpy as np
 import pydicom
 import pytest
@@ -14,7 +15,7 @@ from medseg.data.dicom.series import write_ct_series
 from tests.conftest import save_nifti
 
 KEYS = {
-    "": {"schema", "medseg", "data", "summary", "counts", "series", "findings"},
+    "": {"schema", "medseg", "data", "summary", "counts", "all_alike", "series", "findings"},
     "summary": {
         *("layout", "cases", "patients", "masks", "shapes", "spacings_mm", "orientations", "channels", "labels"),
     },
@@ -109,6 +110,73 @@ def test_what_cannot_be_checked_has_its_own_exit_code(words, code, tmp_path, mon
         assert stopped.value.code == code
 
 
+def test_the_last_line_says_that_all_cases_fail_alike_and_whose_data_they_may_be(ball_data, tiny_bundle, capsys):
+    for number in range(8):
+        save_nifti(np.full((20, 18, 16), 3, np.uint8), ball_data / "labels" / f"ball_{number}.nii.gz")
+    assert run(ball_data, "--bundle", tiny_bundle, "--quiet") == 1
+    told = capsys.readouterr().out
+    assert "all 8 cases fail alike" in told.splitlines()[-1]
+    assert run(ball_data, "--quiet") == 0
+    assert "alike" not in capsys.readouterr().out
+
+
+def test_a_budget_turns_larger_files_into_findings(ball_data, capsys):
+    assert run(ball_data, "--max-ram", "1K", "--quiet") == 1
+    assert "MEMORY_BUDGET  8 cases" in capsys.readouterr().out
+    assert run(ball_data, "--max-ram", "1M", "--quiet") == 0
+    assert run(ball_data, "--max-ram", "much") == 2
+
+
+@pytest.fixture
+def two_series(tmp_path):
+    """One folder with two series, numbered 3 and 4, of 5 and 6 slices; the second lacks a slice."""
+    for number, slices in ((3, 5), (4, 6)):
+        array = np.random.default_rng(number).integers(-1000, 900, (16, 16, slices)).astype(np.int16)
+        paths = write_ct_series(array, np.diag([-1.5, -1.5, 3, 1]), tmp_path / "made", seed_uid=str(number))
+        (tmp_path / "ct").mkdir(exist_ok=True)
+        for path in paths:
+            header = pydicom.dcmread(path)
+            header.SeriesNumber = number
+            header.save_as(tmp_path / "ct" / f"{number}_{path.name}")
+            path.unlink()
+    (tmp_path / "ct" / "4_slice0003.dcm").unlink()
+    return tmp_path / "ct"
+
+
+def test_one_of_several_series_is_chosen_by_what_the_inventory_says(two_series, tmp_path, capsys):
+    assert run(two_series, "--quiet") == 1
+    told = capsys.readouterr().out
+    assert "DICOM_SEVERAL_SERIES" in told
+    assert "(--series 3)" in told
+    assert run(two_series, "--series", "3", "--quiet", "--json", tmp_path / "three.json") == 0
+    capsys.readouterr()
+    record = json.loads((tmp_path / "three.json").read_text())
+    assert [(row["pick"], row["files"]) for row in record["series"]] == [("3", 5)]
+    assert record["summary"]["shapes"][0]["most"] == [16, 16, 5]
+    assert run(two_series, "--series", "4", "--quiet") == 1
+    told = capsys.readouterr().out
+    assert "DICOM_MISSING_SLICE" in told
+    assert "(--series 3)" not in told
+    assert run(two_series, "--series", "7", "--quiet") == 1
+    assert "DICOM_SERIES_NOT_FOUND" in capsys.readouterr().out
+    assert run(two_series, "--series", "three") == 2
+
+
+def test_straightening_needs_a_copy_and_is_counted(ball_data, tmp_path, capsys):
+    assert run(ball_data, "--straighten", "--quiet") == 2
+    assert "--fix" in capsys.readouterr().err
+    sheared = np.array([[1.0, 0, 0.2, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    for kind in ("images", "labels"):
+        path = ball_data / kind / "ball_2.nii.gz"
+        save_nifti(np.asarray(nibabel.load(path).dataobj), path, sheared)
+    assert run(ball_data, "--fix", tmp_path / "kept", "--quiet") == 0
+    assert "perpendicular" not in capsys.readouterr().out.splitlines()[-1]
+    assert run(ball_data, "--fix", tmp_path / "out", "--straighten", "--quiet") == 0
+    assert "1 resampled onto perpendicular axes" in capsys.readouterr().out
+    assert run(tmp_path / "out", "--quiet") == 0
+    assert "SHEARED_GRID" not in capsys.readouterr().out
+
+
 def test_one_of_a_kind_is_told_as_one(ball_data, capsys):
     (ball_data / "images" / "ball_0.nii.gz").write_bytes(b"no image")
     run(ball_data, "--quiet")
@@ -130,3 +198,24 @@ def test_no_identifier_of_a_header_reaches_the_terminal(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
     assert "1 case" in done.stdout
     assert done.stderr == ""
+
+
+def test_one_of_several_stacks_of_a_series_is_chosen(tmp_path, capsys):
+    for number in (1, 2):
+        array = np.random.default_rng(number).integers(-1000, 900, (16, 16, 5)).astype(np.int16)
+        for path in write_ct_series(array, np.diag([-1.5, -1.5, 3, 1]), tmp_path / "made", seed_uid="same"):
+            header = pydicom.dcmread(path)
+            header.EchoTime = number
+            header.SOPInstanceUID = f"{header.SOPInstanceUID[:50]}.{number}"
+            header.file_meta.MediaStorageSOPInstanceUID = header.SOPInstanceUID
+            (tmp_path / "ct").mkdir(exist_ok=True)
+            header.save_as(tmp_path / "ct" / f"{number}_{path.name}")
+    assert run(tmp_path / "ct", "--quiet") == 1
+    assert "DICOM_SEVERAL_PHASES" in capsys.readouterr().out
+    assert run(tmp_path / "ct", "--series", ":2", "--quiet") == 0
+    told = capsys.readouterr().out
+    assert "16 × 16 × 5" in told
+    assert "DICOM_SEVERAL_PHASES" not in told
+    assert "cannot be read" not in told
+    assert run(tmp_path / "ct", "--series", ":3", "--quiet") == 1
+    assert "DICOM_SERIES_NOT_FOUND" in capsys.readouterr().out

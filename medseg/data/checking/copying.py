@@ -16,13 +16,18 @@ from medseg.data.checking.naming import true_suffix
 from medseg.data.checking.stored import WHITE, is_white_only, whole_or_one_hot
 from medseg.data.images import as_labels, read, read_stored_mask, write
 from medseg.data.labels import HALF_OF_255, has_soft_edges_only, label_values
+from medseg.data.placing import on_grid
+from medseg.data.rectifying import SHEAR_CODES, is_sheared, rectified
 from medseg.data.volume import Volume
 from medseg.data.writing import WRITERS
 from medseg.errors import UsageError
 from medseg.files import write_whole
-from medseg.geometry import Grid, reindex
+from medseg.geometry import NEAR_GRID_VOXELS, Grid, corner_distance_voxels, reindex
 
 OF_GRID = frozenset({"GRID_NEAR", "GRID_REINDEXED"})
+APART = frozenset({"AXES_AMBIGUOUS", "GRID_MISMATCH", "SHAPE_MISMATCH", "SLICES_DIFFER"})
+"""Image and mask, or two channels, do not hold the same voxels: no straightening could keep them together."""
+
 OF_VALUES = frozenset({"LABEL_MAPPED", "LABEL_NEARLY_WHOLE", "LABEL_ONE_HOT", "LABEL_THRESHOLDED"})
 ONE_FILE = {".mhd": ".mha", ".nhdr": ".nrrd"}
 """Formats of two files, and the one that holds both."""
@@ -50,24 +55,53 @@ class Target:
         return self.folder / kind / f"{self.name}{ending}{suffix}"
 
 
-def write_images(case: Case, target: Target) -> tuple[str, ...]:
-    """Copy a case's images, and return where they are."""
-    count = len(case.images)
-    return tuple(str(_copied(path, target, "images", number, count)) for number, path in enumerate(case.images))
+def sheared_grid(case: Case, codes: Collection[str]) -> Grid | None:
+    """The grid of a case's images where it is to be straightened; None where it is not sheared, or the mask elsewhere.
+
+    Args:
+        case: Whose images can be read.
+        codes: Of its findings.
+    """
+    if not set(SHEAR_CODES) & set(codes) or APART & set(codes):
+        return None
+    grid = read(case.images[0]).grid
+    return grid if len(grid.shape) == 3 and is_sheared(grid.affine) else None
 
 
-def write_labels(case: Case, codes: Collection[str], target: Target) -> tuple[str, ...]:
-    """Copy a case's masks, corrected as the codes of its findings ask for, and return where they are."""
+def write_images(case: Case, target: Target, sheared: Grid | None = None) -> tuple[str, ...]:
+    """Copy a case's images, straightened where they lie on a sheared grid, and return where they are."""
+    numbers = [(number, len(case.images)) for number in range(len(case.images))]
+    if sheared is None:
+        return tuple(str(_copied(path, target, "images", *n)) for n, path in zip(numbers, case.images, strict=True))
+    written = []
+    for number, path in zip(numbers, case.images, strict=True):
+        straight = rectified(_placed(read(path), sheared, path), path)
+        written.append(str(_written(straight, target, "images", number, (_rewritten_suffix(path), ".nii.gz", ".npz"))))
+    return tuple(written)
+
+
+def write_labels(case: Case, codes: Collection[str], target: Target, sheared: Grid | None = None) -> tuple[str, ...]:
+    """Copy a case's masks, corrected as the codes of its findings ask for, and return where they are.
+
+    Args:
+        case: The case.
+        codes: Of what is to be corrected.
+        target: Where the copy goes.
+        sheared: The images' grid where they are straightened, and the masks with them.
+    """
     paths = case.label_files
     # An image of one series among several becomes a file of its own, which a DICOM mask would not refer to.
-    is_rewritten = any("#series=" in image for image in case.images)
+    is_rewritten = sheared is not None or any("#series=" in image for image in case.images)
     if not is_rewritten and not (OF_GRID | OF_VALUES) & set(codes):
         return tuple(str(_copied(path, target, "labels", n, len(paths))) for n, path in enumerate(paths))
-    grid = read(case.images[0]).grid if OF_GRID & set(codes) else None
+    grid = (sheared or read(case.images[0]).grid) if OF_GRID & set(codes) else None
     written = []
     for number, path in enumerate(paths):
         stored, is_picture = read_stored_mask(path, target.segments)
-        labels = corrected(stored, codes, grid, path, is_picture=is_picture)
+        is_corrected = sheared is None or (OF_GRID | OF_VALUES) & set(codes)
+        labels = corrected(stored, codes, grid, path, is_picture=is_picture) if is_corrected else stored
+        if sheared is not None:
+            labels = rectified(_placed(on_grid(labels, sheared, path), sheared, path), path, is_mask=True)
         suffixes = (_rewritten_suffix(path), ".nii.gz", ".npz")
         written.append(str(_written(labels, target, "labels", (number, len(paths)), suffixes)))
     return tuple(written)
@@ -96,6 +130,15 @@ def corrected(stored: Volume, codes: Collection[str], grid: Grid | None, path: s
         return labels
     array = reindex(labels.array, labels.grid, grid, path) if "GRID_REINDEXED" in codes else labels.array
     return replace(labels, array=array, affine=grid.affine)
+
+
+def _placed(volume: Volume, grid: Grid, path: str) -> Volume:
+    """The same voxels in the order of ``grid``, and said to lie exactly there, however their own header is rounded."""
+    if corner_distance_voxels(volume.grid, grid) <= NEAR_GRID_VOXELS:
+        return replace(volume, affine=grid.affine)
+    channels = volume.array if volume.has_channels else volume.array[None]
+    turned = np.stack([reindex(channel, volume.grid, grid, path) for channel in channels])
+    return replace(volume, array=turned if volume.has_channels else turned[0], affine=grid.affine)
 
 
 def _is_soft_edged(array: NDArray) -> bool:
@@ -149,6 +192,8 @@ def _written(volume: Volume, target: Target, kind: str, number: tuple[int, int],
 
 
 def _rewritten_suffix(path: str) -> str:
+    if Path(path).is_dir():
+        return ".nii.gz"
     suffix = true_suffix(path)
     if split_slice(path)[1] or suffix in (".jpg", ".jpeg", ".bmp"):
         return ".png" if suffix in PICTURES else ".nii.gz"

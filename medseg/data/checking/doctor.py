@@ -8,16 +8,16 @@ from pathlib import Path
 
 from medseg.data.case import Case, Dataset
 from medseg.data.checking.across import data_set_findings, with_white_as_one
-from medseg.data.checking.copies import copy_findings
+from medseg.data.checking.dividing import copy_findings, parts_of, split_findings
 from medseg.data.checking.each import case_findings
 from medseg.data.checking.facts import Facts, facts_of
 from medseg.data.checking.findings import Finding
+from medseg.data.checking.mistaken import without_mistaken
 from medseg.data.checking.opening import Opened, open_leniently
 from medseg.data.checking.pairs import OnCase, each_looked_at
-from medseg.data.checking.parts import parts_of, split_findings
 from medseg.data.checking.reading import Expected, read_case
 from medseg.data.checking.report import CheckReport, summarised
-from medseg.data.checking.series import series_below
+from medseg.data.checking.series import of_series, series_below
 from medseg.data.splits import Split
 
 
@@ -43,6 +43,7 @@ def examine(
     expected_of: Callable[[Dataset], tuple[Dataset, Expected, Sequence[Finding]]],
     split: Split | None = None,
     on_case: OnCase | None = None,
+    series: str | None = None,
 ) -> Examined:
     """Look at every case of a data set once, two at a time in memory.
 
@@ -52,12 +53,14 @@ def examine(
             them, and what is wrong already.
         split: To be held against the cases.
         on_case: Called after each case with its id and the number of cases in all.
+        series: To which DICOM folders are narrowed: its number, or the end of its UID.
 
     Raises:
         DatasetError: There is no case.
     """
     opened = open_leniently(data)
     dataset, expected, findings = expected_of(opened.dataset)
+    dataset = replace(dataset, cases=of_series(dataset.cases, series))
     opened = replace(opened, dataset=dataset)
     facts: list[Facts] = []
     found = [*opened.findings, *findings]
@@ -65,14 +68,15 @@ def examine(
     for _, (own, told) in looks:
         facts.append(own)
         found += told
-    series, of_series = series_below(opened.root, dataset.cases, found)
-    facts = list(with_white_as_one(facts, expected))
-    found += [*of_series, *data_set_findings(facts, expected), *copy_findings(facts, parts_of(split))]
+    unreadable = frozenset(each.case for each in facts if not each.is_readable)
+    rows, of_headers = series_below(opened.root, dataset.cases, found, series)
+    facts, found = without_mistaken(dataset.cases, with_white_as_one(facts, expected), found)
+    found += [*of_headers, *data_set_findings(facts, expected), *copy_findings(facts, parts_of(split))]
     found += split_findings(split, dataset.cases, dataset.unlabelled) if split else ()
     told_from_root = tuple(_from_root(finding, opened.root) for finding in found)
     summary = summarised(dataset.layout, facts)
-    report = CheckReport(Path(data).absolute().name, summary, told_from_root, dict(expected.names), series)
-    return Examined(opened, report, expected, frozenset(each.case for each in facts if not each.is_readable))
+    report = CheckReport(Path(data).absolute().name, summary, told_from_root, dict(expected.names), rows)
+    return Examined(opened, report, expected, unreadable)
 
 
 def _look(case: Case, expected: Expected, needs_mask: bool) -> tuple[Facts, tuple[Finding, ...]]:

@@ -9,7 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.data.checking.reading import Reading, channel_counts
+from medseg.data.labels import label_values
+from medseg.data.pictures import is_grey
 from medseg.data.volume import Volume
+from medseg.geometry import Grid
 
 THUMBNAIL = {2: (32, 32), 3: (16, 16, 16)}
 """Voxels of the small copy by which images are compared."""
@@ -19,6 +22,11 @@ CUT = "LABEL_THRESHOLDED"
 LEVELS_COUNTED = 64
 SAMPLED_VOXELS = 1 << 18
 """Percentiles and levels are told from about so many voxels, evenly spread."""
+
+FEW_VALUES = 32
+MOST_LABEL_VALUES = 256
+PATCHY_SHARE = 0.6
+"""A whole-numbered image of up to FEW_VALUES values may be a label map; of more, where so many neighbours are equal."""
 
 MOST_COUNTED_LABELS = 16
 """Where there are more labels, their components are not counted."""
@@ -32,9 +40,7 @@ class ImageFacts:
     """An image in a few numbers.
 
     Args:
-        shape: Voxels along each spatial axis.
-        spacing_mm: Along each axis.
-        orientation: Such as RAS.
+        grid: Where its voxels lie.
         channels: The numbers of channels that it may be taken to have.
         has_grid: Whether its file says where its voxels lie.
         levels: How many different values it has, counted up to LEVELS_COUNTED.
@@ -42,11 +48,10 @@ class ImageFacts:
         high: The 99th percentile.
         digest: Of voxels and shape; equal images have the same.
         thumbnail: A small copy, zero mean and unit length; None where there is nothing to see.
+        label_values: How many different values it has, where these could be labels; else 0.
     """
 
-    shape: tuple[int, ...]
-    spacing_mm: tuple[float, ...]
-    orientation: str
+    grid: Grid
     channels: frozenset[int]
     has_grid: bool
     levels: int
@@ -54,6 +59,22 @@ class ImageFacts:
     high: float
     digest: str
     thumbnail: NDArray[np.float32] | None
+    label_values: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Voxels along each spatial axis."""
+        return self.grid.shape
+
+    @property
+    def spacing_mm(self) -> tuple[float, ...]:
+        """Along each axis."""
+        return self.grid.spacing_mm
+
+    @property
+    def orientation(self) -> str:
+        """The directions in which the axes point, such as RAS."""
+        return self.grid.orientation
 
     @property
     def looks_like_hu(self) -> bool:
@@ -152,9 +173,7 @@ def _of_image(image: Volume) -> ImageFacts:
     low, high = (float(value) for value in np.percentile(some, (1, 99))) if some.size else (0.0, 0.0)
     levels = len(np.unique(some))
     return ImageFacts(
-        shape=image.spatial_shape,
-        spacing_mm=image.grid.spacing_mm,
-        orientation=image.grid.orientation,
+        grid=image.grid,
         channels=channel_counts(image),
         has_grid=image.has_grid,
         levels=min(levels, LEVELS_COUNTED),
@@ -162,7 +181,35 @@ def _of_image(image: Volume) -> ImageFacts:
         high=high,
         digest=_digest(image.array),
         thumbnail=thumbnail(image),
+        label_values=_values_like_labels(image, some),
     )
+
+
+def _values_like_labels(image: Volume, some: NDArray) -> int:
+    """How many values an image has, where they are whole, begin at 0, and are few or lie in patches of one value."""
+    array = image.array[0] if image.has_channels else image.array
+    if (image.has_channels and not is_grey(image.array)) or some.size == 0 or array.min() != 0:
+        return 0
+    if len(np.unique(some)) > MOST_LABEL_VALUES or not _is_whole(some) or not _is_whole(array):
+        return 0
+    count = len(label_values(array))
+    is_label_map = 1 < count <= FEW_VALUES or (FEW_VALUES < count <= MOST_LABEL_VALUES and _lies_in_patches(array))
+    return count if is_label_map else 0
+
+
+def _is_whole(array: NDArray) -> bool:
+    return array.dtype.kind in "biu" or bool((np.isfinite(array) & (array == np.rint(array))).all())
+
+
+def _lies_in_patches(array: NDArray) -> bool:
+    """Whether neighbours along the first axis are mostly equal, of those that are not both 0."""
+    drawn = equal = 0
+    for index in range(array.shape[-1]):
+        one, next_one = array[:-1, ..., index], array[1:, ..., index]
+        is_drawn = (one != 0) | (next_one != 0)
+        drawn += int(np.count_nonzero(is_drawn))
+        equal += int(np.count_nonzero(is_drawn & (one == next_one)))
+    return equal > PATCHY_SHARE * drawn
 
 
 def _of_mask(reading: Reading) -> MaskFacts | None:

@@ -9,15 +9,17 @@ from typing import Any
 
 import medseg
 from medseg.data.case import Case
-from medseg.data.checking.copying import Target, write_images, write_labels
+from medseg.data.checking.copying import Target, sheared_grid, write_images, write_labels
 from medseg.data.checking.doctor import Examined
-from medseg.data.checking.findings import WHOLE, Finding
+from medseg.data.checking.findings import Finding
 from medseg.data.checking.naming import file_names
 from medseg.data.checking.pairs import OnCase
 from medseg.data.checking.report import CheckReport, FixedCopy
 from medseg.data.descriptions import write_dataset
+from medseg.data.rectifying import SHEAR_CODES, perpendicular
 from medseg.errors import MedsegError, OutputError
 from medseg.files import LOCK_NAME, held, write_json
+from medseg.geometry import Grid
 
 LOG_NAME = "fix_log.json"
 LOG_SCHEMA = 1
@@ -30,10 +32,13 @@ class _Written:
     record: dict[str, Any]
     case: Case | None = None
     is_changed: bool = field(default=False)
+    is_straightened: bool = field(default=False)
     has_errors: bool = field(default=False)
 
 
-def write_fixed(examined: Examined, output: Path, on_case: OnCase | None = None) -> FixedCopy:
+def write_fixed(
+    examined: Examined, output: Path, on_case: OnCase | None = None, *, straightens: bool = False
+) -> FixedCopy:
     """Write images and masks of all cases to ``output``, corrected where the report says that this is certain.
 
     All else is copied byte by byte. Cases whose files cannot be read, and images without the mask
@@ -43,6 +48,7 @@ def write_fixed(examined: Examined, output: Path, on_case: OnCase | None = None)
         examined: The data set, and what was found.
         output: An empty folder, or none.
         on_case: Called after each case with its id and the number of cases in all.
+        straightens: Whether volumes on sheared grids are resampled onto perpendicular axes, masks with them.
 
     Raises:
         OutputError: OUTPUT_EXISTS, the folder is not empty; OUTPUT_INSIDE_INPUT; it cannot be written.
@@ -61,16 +67,19 @@ def write_fixed(examined: Examined, output: Path, on_case: OnCase | None = None)
             own = findings.get(case.id, [])
             is_left_out = case.id in examined.unreadable or (has_masks and case.label is None)
             target = Target(output, names[case.id], examined.expected.segments)
-            written.append(_left_out(case, own) if is_left_out else _one(case, own, target))
+            written.append(_left_out(case, own) if is_left_out else _one(case, own, target, straightens))
             if on_case:
                 on_case(case.id, len(dataset.cases))
         kept = tuple(each.case for each in written if each.case is not None)
         if has_masks and kept:
             write_dataset(replace(dataset, root=output, cases=kept), output)
-        write_json(_log(report, written, findings.get(WHOLE, [])), output / LOG_NAME)
+        ids = {case.id for case in dataset.cases}
+        of_no_case = [finding for finding in report.findings if finding.case not in ids]
+        write_json(_log(report, written, of_no_case), output / LOG_NAME)
     changed = sum(each.is_changed for each in written)
     wrong = sum(each.has_errors for each in written)
-    return FixedCopy(output, len(kept), changed, len(written) - len(kept), wrong)
+    straightened = sum(each.is_straightened for each in written)
+    return FixedCopy(output, len(kept), changed, len(written) - len(kept), wrong, straightened)
 
 
 def _require_apart(output: Path, root: Path) -> None:
@@ -82,22 +91,24 @@ def _require_apart(output: Path, root: Path) -> None:
         raise OutputError("OUTPUT_EXISTS", output, "is not empty", "give a folder that is empty or not there")
 
 
-def _one(case: Case, findings: Sequence[Finding], target: Target) -> _Written:
+def _one(case: Case, findings: Sequence[Finding], target: Target, straightens: bool) -> _Written:
     codes = {finding.code for finding in findings if finding.is_fixable}
     try:
-        images = write_images(case, target)
-        labels = write_labels(case, codes, target)
+        sheared = sheared_grid(case, {finding.code for finding in findings}) if straightens else None
+        images = write_images(case, target, sheared)
+        labels = write_labels(case, codes, target, sheared)
     except OutputError:
         raise
     except MedsegError as error:
         return _Written(_record(case, (), findings, why=f"{error.code}: {error.problem}"))
     copied = replace(case, images=images, label=labels[0] if len(labels) == 1 else labels or None)
-    fixed = [finding for finding in findings if finding.is_fixable]
-    left = [finding for finding in findings if not finding.is_fixable]
-    record = _record(case, fixed, left)
+    done = {*codes, *(SHEAR_CODES if sheared else ())}
+    fixed = [finding for finding in findings if finding.code in done]
+    left = [finding for finding in findings if finding.code not in done]
+    record = {**_record(case, fixed, left), "straightened": _straightened(sheared) if sheared else None}
     places = [Path(path).relative_to(target.folder).as_posix() for path in (*images, *labels)]
     has_errors = any(finding.severity == "error" for finding in left)
-    return _Written({**record, "files": places}, copied, bool(fixed), has_errors)
+    return _Written({**record, "files": places}, copied, bool(fixed), sheared is not None, has_errors)
 
 
 def _left_out(case: Case, findings: Sequence[Finding]) -> _Written:
@@ -112,18 +123,25 @@ def _record(case: Case, fixed: Sequence[Finding], left: Sequence[Finding], why: 
         "fixed": [_told(finding) for finding in fixed],
         "left": [_told(finding) for finding in left],
         "left_out": why,
+        "straightened": None,
     }
+
+
+def _straightened(sheared: Grid) -> dict[str, Any]:
+    """The grid that the images had, and the one that they have in the copy."""
+    grids = {"old": sheared, "new": perpendicular(sheared)}
+    return {name: {"shape": list(grid.shape), "affine": grid.affine.tolist()} for name, grid in grids.items()}
 
 
 def _told(finding: Finding) -> dict[str, str]:
     return {"code": finding.code, "severity": finding.severity, "what": finding.what}
 
 
-def _log(report: CheckReport, written: Sequence[_Written], of_all: Sequence[Finding]) -> dict[str, Any]:
+def _log(report: CheckReport, written: Sequence[_Written], of_no_case: Sequence[Finding]) -> dict[str, Any]:
     return {
         "schema": LOG_SCHEMA,
         "medseg": medseg.__version__,
         "data": report.data,
         "cases": [each.record for each in written],
-        "left_of_the_data_set": [_told(finding) for finding in of_all],
+        "left_of_the_data_set": [{**_told(finding), "case": finding.case} for finding in of_no_case],
     }

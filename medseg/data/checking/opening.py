@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medseg.data.case import Case, Dataset, Labels
+from medseg.data.case import Case, Dataset, Labels, case_ids, is_present
 from medseg.data.cases import open_images, recognised
 from medseg.data.checking.findings import WHOLE, Finding, counted, found, of_error
 from medseg.data.descriptions import DESCRIPTION, read_description
-from medseg.data.listing import Folder, Found, cases_of, names_of
+from medseg.data.listing import Folder, Found, Pair, cases_of, names_in_list, names_of
 from medseg.data.tables import TABLE, read_table
 from medseg.errors import DatasetError
 
@@ -46,8 +47,11 @@ class Opened:
 def open_leniently(path: str | Path) -> Opened:
     """The cases of a folder, a ``dataset.json``, a table, or of images alone.
 
+    Where a description is wrong, the folder's layout is read instead; where that is wrong too, each image by itself.
+
     Raises:
-        DatasetError: NOT_FOUND or NO_CASES, or what is wrong with a description beside which no layout is recognised.
+        DatasetError: There is nothing to look at: NOT_FOUND or NO_CASES, or what is wrong with a list or a
+            description that is all there is, or with a folder that holds no image.
     """
     place = Path(os.path.abspath(path))  # noqa: PTH100  (links are not followed)
     if not place.exists():
@@ -59,8 +63,14 @@ def open_leniently(path: str | Path) -> Opened:
         return _beside(place, error)
     if described is not None:
         return Opened(root, described)
-    opened = _laid_out(place)
-    return opened or Opened(root, Dataset(root, open_images(place), Labels(), (), IMAGES_ALONE))
+    try:
+        return _laid_out(place) or Opened(root, Dataset(root, open_images(place), Labels(), (), IMAGES_ALONE))
+    except DatasetError as error:
+        if error.code == "LIST_INVALID":
+            return _list_in_part(place, error)
+        if not place.is_dir():
+            raise
+        return _each_alone(place, (error,))
 
 
 def _described(place: Path) -> Dataset | None:
@@ -73,11 +83,57 @@ def _described(place: Path) -> Dataset | None:
 
 
 def _beside(place: Path, error: DatasetError) -> Opened:
-    """What the folder's layout says, where its description is wrong."""
-    opened = _laid_out(place if place.is_dir() else place.parent)
-    if opened is None:
+    """What the folder's layout says, where its description is wrong, else its images alone."""
+    errors = [error]
+    try:
+        opened = _laid_out(place if place.is_dir() else place.parent)
+    except DatasetError as second:
+        opened = None
+        errors.append(second)
+    if opened is not None:
+        return Opened(opened.root, opened.dataset, (_at_its_place(error, opened.root), *opened.findings))
+    if not place.is_dir():
+        raise error  # What else lies beside a file that was named is not what was asked for.
+    return _each_alone(place, errors)
+
+
+def _each_alone(place: Path, errors: Sequence[DatasetError]) -> Opened:
+    """Every image of a folder as a case of its own, and what kept the folder from being more."""
+    findings = [_at_its_place(error, place) for error in errors]
+    pairs = []
+    for path in Folder(place).images:
+        names = (place.name,) if path == place else names_of(path, place)[1:]
+        try:
+            case_ids([names])
+        except DatasetError as error:
+            findings.append(_at_its_place(error, place))
+        else:
+            pairs.append(Pair(names, (str(path),), None))
+    if not pairs:
+        raise errors[0]
+    return Opened(place, Dataset(place, cases_of(pairs), Labels(), (), IMAGES_ALONE), tuple(findings))
+
+
+def _list_in_part(place: Path, error: DatasetError) -> Opened:
+    """Those images of a list that are there."""
+    try:
+        lines = [line.strip() for line in place.read_text(encoding="utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError):
+        raise error from None
+    named = [os.path.normpath(place.parent / line) for line in lines if line and not line.startswith("#")]
+    pairs = [Pair(names_in_list(path, place.parent), (path,), None) for path in named if is_present(path)]
+    if not pairs:
         raise error
-    return Opened(opened.root, opened.dataset, (of_error(error, WHOLE), *opened.findings))
+    dataset = Dataset(place.parent, cases_of(pairs), Labels(), (), IMAGES_ALONE)
+    return Opened(place.parent, dataset, (_at_its_place(error, place.parent),))
+
+
+def _at_its_place(error: DatasetError, place: Path) -> Finding:
+    """A refusal as a finding about what it names below ``place``, or about all where that is ``place``."""
+    named = Path(error.case)
+    where = named.relative_to(place).as_posix() if named.is_relative_to(place) and named != place else WHOLE
+    told = of_error(error, where)
+    return replace(told, what=error.problem) if named.is_relative_to(place) else told
 
 
 def _laid_out(place: Path) -> Opened | None:

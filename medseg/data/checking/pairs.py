@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TypeVar
 
 from medseg.data.case import Case, Dataset
@@ -93,8 +94,11 @@ def each_looked_at(
         on_case: Called after each case with its id and the number of cases in all.
     """
     listed = tuple(cases)
+    # A memory budget holds in the thread that states it, and so in these by copies of its context.
+    contexts = [copy_context() for _ in listed]
     with ThreadPoolExecutor(CASES_AT_ONCE) as pool:
-        for case, seen in zip(listed, pool.map(look, listed), strict=True):
+        looks = pool.map(lambda context, case: context.run(look, case), contexts, listed)
+        for case, seen in zip(listed, looks, strict=True):
             yield case, seen
             if on_case:
                 on_case(case.id, len(listed))

@@ -31,6 +31,7 @@ class SeriesRow:
         shape: Voxels; None where it is no volume.
         spacing_mm: Along each axis; None where it is no volume.
         is_readable: Whether nothing keeps it from being read.
+        pick: What ``--series`` takes to choose it among several of its folder; empty where it is the only one.
     """
 
     number: int
@@ -40,6 +41,7 @@ class SeriesRow:
     shape: tuple[int, ...] | None
     spacing_mm: tuple[float, ...] | None
     is_readable: bool
+    pick: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class FixedCopy:
         changed: In how many of them something was corrected.
         left_out: How many cases it lacks, since they cannot be read or have no mask.
         with_errors: How many of its cases have an error that could not be corrected for certain.
+        straightened: How many were resampled from a sheared grid onto perpendicular axes.
     """
 
     folder: Path
@@ -59,6 +62,7 @@ class FixedCopy:
     changed: int
     left_out: int
     with_errors: int = 0
+    straightened: int = 0
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,7 @@ class CheckReport:
         label_names: Name of each label, as far as known.
         series: The DICOM series of the folder, if it is one.
         copy: The corrected copy; None where none was asked for.
+        all_alike: How many cases there are where all of them fail alike against a bundle; else 0.
     """
 
     data: str
@@ -107,6 +112,7 @@ class CheckReport:
     label_names: dict[int, str]
     series: tuple[SeriesRow, ...] = ()
     copy: FixedCopy | None = None
+    all_alike: int = 0
 
     @property
     def groups(self) -> tuple[Group, ...]:
@@ -146,6 +152,7 @@ class CheckReport:
                 ],
             },
             "counts": self.counts,
+            "all_alike": self.all_alike,
             "series": [_series_record(row) for row in self.series],
             "findings": [finding.to_record() for finding in self.findings],
         }
@@ -195,4 +202,5 @@ def _series_record(row: SeriesRow) -> dict[str, Any]:
         "shape": list(row.shape) if row.shape else None,
         "spacing_mm": list(row.spacing_mm) if row.spacing_mm else None,
         "readable": row.is_readable,
+        "pick": row.pick,
     }

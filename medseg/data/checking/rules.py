@@ -60,6 +60,10 @@ RULES: dict[str, Rule] = {
         is_fixable=True,
     ),
     "LABEL_TOO_MANY": Rule("warning", "see whether this is the mask, and not an image"),
+    "LOOKS_LIKE_MASK": Rule(
+        "warning",
+        "name it like its image with _mask, _seg, _gt or _label added, or list image and label in a dataset.csv",
+    ),
     "MASK_EMPTY": Rule("warning", "see whether the structure is absent or was never drawn"),
     "MASK_FULL": Rule("warning", "see whether the mask was inverted or never drawn"),
     "MASK_MISSING": Rule("error", "add the mask, or move the image away"),
@@ -79,6 +83,8 @@ RULES: dict[str, Rule] = {
 }
 """What the doctor itself looks for; errors of readers keep their own code and remedy."""
 
+STRAIGHTEN = Rule("warning", "see that your other tools keep the shear, or resample: --fix OUT --straighten")
+
 NOTED: dict[str, Rule] = {
     "ALPHA_IGNORED": Rule("info", "nothing, unless the mask was drawn in the transparency"),
     "BITPIX_DIFFERS": Rule("info", "write the file again with a correct tool"),
@@ -89,11 +95,12 @@ NOTED: dict[str, Rule] = {
     "DICOM_NO_POSITION": Rule("info", "nothing for X-rays"),
     "EXIF_ORIENTATION": Rule("warning", "see that image and mask lie the same way"),
     "FORMS_DIFFER": Rule("warning", "see which of qform and sform is true"),
+    "GANTRY_TILT": STRAIGHTEN,
     "HUGE_VALUES": Rule("warning", "see whether it is a marker for 'no signal'"),
     "INTEGER_BEYOND_FLOAT32": Rule("info", "nothing for images; renumber such labels"),
     "NO_ORIENTATION": Rule("warning", "check left and right"),
     "QFORM_INVALID": Rule("info", "nothing; the sform is used"),
-    "SHEARED_GRID": Rule("warning", "see that your other tools keep the shear"),
+    "SHEARED_GRID": STRAIGHTEN,
     "TRAILING_DATA": Rule("info", "nothing, unless the file was damaged"),
     "UNITS_NOT_MM": Rule("warning", "check the spacing"),
 }
@@ -104,6 +111,5 @@ OTHER_NOTE = Rule("warning", "look it up among the notes in docs/reference/error
 
 def rule_of_note(code: str) -> Rule:
     """How a reader's note is taken."""
-    if code in REMEDIES:
-        return Rule("warning", REMEDIES[code])
-    return RULES.get(code) or NOTED.get(code) or OTHER_NOTE
+    known = RULES.get(code) or NOTED.get(code)
+    return known or (Rule("warning", REMEDIES[code]) if code in REMEDIES else OTHER_NOTE)

@@ -11,6 +11,7 @@ from medseg.data.checking.report import CheckReport, SeriesRow, Summary
 WIDTH = 100
 ONE = {"error": "error", "warning": "warning", "info": "good to know"}
 HEADINGS = {"error": "errors", "warning": "warnings", "info": "good to know"}
+ALL_ALIKE = "all {} cases fail alike: is it another bundle's data?"
 MOST_LABELS = 12
 MOST_SERIES = 30
 
@@ -31,10 +32,11 @@ def text_of(report: CheckReport, *, lists_all: bool = False) -> str:
         for group in groups:
             lines += lines_of([group])
             if lists_all and len(group.findings) > 1:
-                lines += [f"         {finding.case}: {finding.what}" for finding in group.findings]
+                lines += [f"         {finding.case or 'the data set'}: {finding.what}" for finding in group.findings]
     counts = report.counts
     told = ", ".join(counted(counts[each], ONE[each], HEADINGS[each]) for each in HEADINGS if counts[each])
-    return "\n".join([*(_wrapped(line) for line in lines), "", told or "nothing found"])
+    alike = [ALL_ALIKE.format(report.all_alike)] if report.all_alike else []
+    return "\n".join([*(_wrapped(line) for line in lines), "", told or "nothing found", *alike])
 
 
 def _about(report: CheckReport) -> Iterator[str]:
@@ -73,11 +75,12 @@ def _series_lines(report: CheckReport) -> Iterator[str]:
 
 
 def _series_line(row: SeriesRow) -> str:
-    size = "×".join(str(n) for n in row.shape) if row.shape else "no volume"
+    size = "×".join(map(str, row.shape or ())) or ("several volumes" if row.is_readable else "no volume")
     spacing = f" of {'×'.join(f'{mm:.4g}' for mm in row.spacing_mm)} mm" if row.spacing_mm else ""
     state = "" if row.is_readable else ", cannot be read"
     files = counted(row.files, "file")
-    return f"  series {row.number}: {row.modality or '?'}, {files}, {size}{spacing}, in {row.folder}{state}"
+    pick = f" (--series {row.pick})" if row.pick else ""
+    return f"  series {row.number}: {row.modality or '?'}, {files}, {size}{spacing}, in {row.folder}{state}{pick}"
 
 
 def _wrapped(line: str) -> str:

@@ -9,10 +9,11 @@ import pytest
 import medseg
 from medseg.data.checking.rules import NOTED, RULES
 from medseg.data.dicom.series import write_ct_series
-from medseg.errors import DatasetError
+from medseg.errors import DatasetError, UsageError
 from tests.data.checking.conftest import CASES, SHAPE, image_of, mask_of
 from tests.data.checking.triggers import (
     TRIGGERS,
+    brats,
     halves,
     moved,
     nearly_copied,
@@ -121,13 +122,34 @@ def test_a_training_accepts_and_refuses_the_same_pairs(scans):
 def test_a_bundle_says_which_labels_and_channels_are_expected(scans, tiny_bundle):
     scans.describe(labels=("background", "ball"))
     report = scans.check(bundle=tiny_bundle)
-    assert codes(report) == {"LABEL_UNEXPECTED"}
-    assert len(report.findings) == CASES
+    assert [(each.case, each.code, each.severity) for each in report.findings] == [("", "LABEL_UNEXPECTED", "error")]
+    assert (report.all_alike, report.exit_code) == (CASES, 1)
     for number in range(CASES):
         scans.set_label(number, (mask_of(number) > 0).astype(np.uint8))
     assert scans.check(bundle=tiny_bundle).findings == ()
     scans.set_image(1, np.stack([image_of(1), image_of(8)], axis=-1))
     assert "CHANNEL_COUNT" in codes(scans.check(bundle=tiny_bundle))
+
+
+def test_a_case_that_fits_the_bundle_leaves_the_others_named(scans, tiny_bundle):
+    scans.describe(labels=("background", "ball"))
+    scans.set_label(3, (mask_of(3) > 0).astype(np.uint8))
+    report = scans.check(bundle=tiny_bundle)
+    assert [each.case for each in report.findings] == [f"c{n}" for n in range(CASES) if n != 3]
+    assert report.all_alike == 0
+
+
+def test_unreadable_cases_and_cases_without_a_mask_do_not_speak_for_the_bundle(scans, tiny_bundle):
+    scans.undescribe()
+    scans.image(0).write_bytes(b"no image")
+    scans.label(1).unlink()
+    report = scans.check(bundle=tiny_bundle)
+    assert {(each.case, each.code) for each in report.findings} == {
+        ("c0", "IMAGE_HEADER"),
+        ("c1", "MASK_MISSING"),
+        ("", "LABEL_UNEXPECTED"),
+    }
+    assert report.all_alike == CASES - 1  # The mask of the image that cannot be read is none of the bundle's either.
 
 
 def test_masks_that_are_mostly_empty_are_no_warning(scans):
@@ -182,6 +204,29 @@ def test_nothing_to_check_is_an_error(tmp_path):
             medseg.check(place)
 
 
+def test_an_image_beyond_the_budget_is_a_finding_for_its_case(scans):
+    scans.set_image(1, np.tile(image_of(1), (1, 1, 40)))
+    scans.set_label(1, np.tile(mask_of(1), (1, 1, 40)))
+    report = scans.check(max_ram=3 * image_of(0).nbytes)
+    assert {(each.case, each.code) for each in report.findings} == {("c1", "MEMORY_BUDGET")}
+    assert (report.exit_code, report.summary.cases, report.summary.masks) == (1, CASES, CASES - 1)
+    assert "MEMORY_BUDGET" not in codes(scans.check())
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({"max_ram": 0}, "SIZE_INVALID"),
+        ({"series": "CT"}, "SERIES_INVALID"),
+        ({"straighten": True}, "FIX_MISSING"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options, code, scans):
+    with pytest.raises(UsageError) as refused:
+        scans.check(**options)
+    assert refused.value.code == code
+
+
 def test_each_case_is_told_once(scans):
     told = []
     scans.check(on_case=lambda case, total: told.append((case, total)))
@@ -217,7 +262,7 @@ def test_of_several_copies_the_one_in_another_part_is_told(scans):
 def test_pictures_are_no_data_for_a_bundle_of_volumes_whatever_their_masks_hold(scans, tiny_bundle):
     pictures(scans, [np.arange(1200).reshape(40, 30) % 256] * 2)
     groups = scans.check(bundle=tiny_bundle).groups
-    assert (groups[0].code, groups[0].cases) == ("IMAGE_NOT_3D", ("p0", "p1"))
+    assert (groups[0].code, groups[0].cases) == ("IMAGE_NOT_3D", ())
     (labels,) = (group for group in groups if group.code == "LABEL_UNEXPECTED")
     assert "and 242 more" in labels.findings[0].what
 
@@ -229,3 +274,11 @@ def test_a_gap_makes_a_rare_label_stray_only_where_nothing_names_it(scans):
     scans.describe(training=pairs, labels={"0": "background", "1": "organ", "7": "tumour"})
     assert not {"LABEL_STRAY"} & codes(scans.check())
     assert "LABEL_RARE" in codes(scans.check())
+
+
+def test_other_channels_than_the_bundle_takes_are_those_of_all_cases(scans, tiny_bundle):
+    brats(lambda folder: None)(scans)
+    report = scans.check(bundle=tiny_bundle)
+    (finding,) = (each for each in report.findings if each.code in ("CHANNELS_DIFFER", "CHANNEL_COUNT"))
+    assert finding.case == ""
+    assert report.all_alike == 2

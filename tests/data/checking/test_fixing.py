@@ -3,8 +3,10 @@
 import gzip
 import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -13,8 +15,12 @@ from PIL import Image
 import medseg
 from medseg.data.cases import open_dataset
 from medseg.data.checking.rules import RULES
+from medseg.data.dicom.series import write_ct_series
 from medseg.data.images import read, read_mask
+from medseg.data.rectifying import is_sheared, rectified
+from medseg.data.volume import Volume
 from medseg.errors import OutputError
+from medseg.geometry import is_same_grid
 from tests.data.checking.conftest import AFFINE, SHAPE, Scans, image_of, mask_of, save
 from tests.data.checking.triggers import flipped, moved, one_hot, pictures, square
 
@@ -168,3 +174,124 @@ def test_each_case_of_the_copy_is_told(scans, tmp_path):
     told = []
     scans.check(fix=tmp_path / "out", on_copied=lambda case, total: told.append((case, total)))
     assert told == [(f"c{n}", 6) for n in range(6)]
+
+
+SHEARED = AFFINE @ np.array([[1, 0, 0, 0], [0, 1, 0.3, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
+
+
+def shear(scans, number, rounding_mm=0.0):
+    """Give a case's image and mask a sheared grid, the mask's rounded a little differently."""
+    rounded = SHEARED.copy()
+    rounded[:3, :3] += rounding_mm * np.array([[1, -1, 1], [-1, 1, 1], [1, 1, -1]]) / 10
+    scans.set_image(number, image_of(number), SHEARED)
+    scans.set_label(number, mask_of(number), rounded)
+
+
+def log_of(folder):
+    return json.loads((folder / "fix_log.json").read_text())["cases"]
+
+
+@pytest.mark.parametrize("rounding_mm", [0.0, 1e-5, 0.004])
+def test_a_sheared_case_is_straightened_with_its_mask_and_the_log_says_from_what_to_what(rounding_mm, tmp_path):
+    scans = clean(tmp_path / "data")
+    shear(scans, 1, rounding_mm)
+    report = scans.check(fix=tmp_path / "out", straighten=True)
+    assert ("GRID_NEAR" in {each.code for each in report.findings}) == (rounding_mm > 0.001)
+    assert (report.copy.straightened, report.copy.changed, report.copy.left_out) == (1, 1, 0)
+    case = open_dataset(tmp_path / "out").cases[1]
+    image, mask = read(case.images[0]), read_mask(case.label)
+    expected = rectified(Volume(image_of(1), read(scans.image(1)).affine))
+    assert np.array_equal(image.array, expected.array)
+    assert image.array.shape == mask.array.shape
+    assert np.array_equal(image.affine, mask.affine)
+    assert not is_sheared(image.affine)
+    assert set(np.unique(mask.array)) == {0, 1, 2}
+    of_first, of_second, _ = log_of(tmp_path / "out")
+    assert of_first["straightened"] is None
+    assert "SHEARED_GRID" in {each["code"] for each in of_second["fixed"]}
+    assert of_second["left"] == []
+    told = of_second["straightened"]
+    assert (told["old"]["shape"], told["new"]["shape"]) == (list(SHAPE), list(image.array.shape))
+    assert np.allclose(told["old"]["affine"], SHEARED, atol=1e-5)
+    assert np.allclose(told["new"]["affine"], image.affine, atol=1e-5)
+    assert {each.code for each in medseg.check(tmp_path / "out").findings} <= {"SHAPE_OUTLIER"}
+
+
+def test_without_being_asked_nothing_is_resampled(tmp_path):
+    scans = clean(tmp_path / "data")
+    shear(scans, 1)
+    assert scans.check(fix=tmp_path / "out").copy.straightened == 0
+    assert digests(tmp_path / "out")[Path("images/c1.nii.gz")] == digests(scans.root)[Path("images/c1.nii.gz")]
+    assert [each["straightened"] for each in log_of(tmp_path / "out")] == [None] * 3
+
+
+@pytest.mark.parametrize("fault", ["GRID_REINDEXED", "LABEL_NEARLY_WHOLE", "LABEL_ONE_HOT", "half"])
+def test_what_else_is_wrong_with_the_mask_is_corrected_before_it_is_moved(fault, tmp_path):
+    scans = clean(tmp_path / "data")
+    shear(scans, 0)
+    stored = {
+        "GRID_REINDEXED": (mask_of(0)[::-1], SHEARED @ (np.linalg.inv(AFFINE) @ flipped(0))),
+        "LABEL_NEARLY_WHOLE": (mask_of(0) * np.float32(0.9998), SHEARED),
+        "LABEL_ONE_HOT": (one_hot(mask_of(0)), SHEARED),
+        "half": (mask_of(0) + np.float32(0.5), SHEARED),
+    }
+    scans.set_label(0, *stored[fault])
+    scans.check(fix=tmp_path / "out", straighten=True)
+    case = open_dataset(tmp_path / "out").cases[0]
+    mask = read(case.label)
+    assert is_same_grid(mask.grid, read(case.images[0]).grid)
+    expected = rectified(Volume(mask_of(0), SHEARED), is_mask=True).array
+    if fault == "half":
+        inside = rectified(Volume(np.ones(SHAPE, np.uint8), SHEARED), is_mask=True).array == 1
+        assert np.array_equal(mask.array[inside], expected[inside] + np.float32(0.5))
+    else:
+        assert np.array_equal(mask.array, expected)
+
+
+def test_image_and_mask_that_lie_apart_stay_as_they_are(tmp_path):
+    scans = clean(tmp_path / "data")
+    shear(scans, 0)
+    apart = SHEARED.copy()
+    apart[:3, 3] += 3 * AFFINE[:3, 1]
+    scans.set_label(0, mask_of(0), apart)
+    report = scans.check(fix=tmp_path / "out", straighten=True)
+    assert (report.copy.straightened, report.copy.with_errors) == (0, 1)
+    assert {"SHEARED_GRID", "GRID_MISMATCH"} <= {each["code"] for each in log_of(tmp_path / "out")[0]["left"]}
+
+
+def test_channels_in_files_of_their_own_come_out_on_one_grid(tmp_path):
+    root = tmp_path / "data"
+    turn = np.linalg.inv(AFFINE) @ flipped(0)
+    save(image_of(0), root / "imagesTr" / "c_0000.nii.gz", SHEARED)
+    save(image_of(1)[::-1], root / "imagesTr" / "c_0001.nii.gz", SHEARED @ turn)
+    save(mask_of(0), root / "labelsTr" / "c.nii.gz", SHEARED)
+    medseg.check(root, fix=tmp_path / "out", straighten=True)
+    (case,) = open_dataset(tmp_path / "out").cases
+    first, second = (read(path) for path in case.images)
+    assert np.array_equal(first.affine, second.affine)
+    assert np.array_equal(second.array, rectified(Volume(image_of(1), SHEARED)).array)
+
+
+def test_a_series_of_a_tilted_gantry_becomes_a_nifti_file(tmp_path):
+    array = np.random.default_rng(0).integers(-1000, 900, (12, 12, 5)).astype(np.int16)
+    for path in write_ct_series(array, np.diag([-1.5, -1.5, 3, 1]), tmp_path / "data" / "ct", seed_uid="one"):
+        header = pydicom.dcmread(path)
+        place = [float(value) for value in header.ImagePositionPatient]
+        header.ImagePositionPatient = [place[0], place[1] + 0.5 * place[2], place[2]]
+        header.save_as(path)
+    report = medseg.check(tmp_path / "data", fix=tmp_path / "out", straighten=True)
+    assert "GANTRY_TILT" in {each.code for each in report.findings}
+    assert [path.name for path in (tmp_path / "out" / "images").iterdir()] == ["ct.nii.gz"]
+    straight = read(tmp_path / "out" / "images" / "ct.nii.gz")
+    assert np.array_equal(straight.array[:, :12, 0], array[:, :, 0])
+    assert np.array_equal(straight.array[:, 4:, 4], array[:, :, 4])
+
+
+def test_findings_of_no_case_stand_in_the_log_with_their_place(scans, tmp_path):
+    scans.undescribe()
+    scans.image(2).unlink()
+    scans.check(fix=tmp_path / "out")
+    log = json.loads((tmp_path / "out" / "fix_log.json").read_text())
+    assert [(each["case"], each["code"]) for each in log["left_of_the_data_set"]] == [
+        ("labels/c2.nii.gz", "IMAGE_MISSING")
+    ]

@@ -233,6 +233,7 @@ TRIGGERS = {
     "LABEL_STRAY": stray,
     "LABEL_THRESHOLDED": lambda scans: pictures(scans, [square(255, 90), square(255, 90)[::-1]]),
     "LABEL_TOO_MANY": of_many_labels,
+    "LOOKS_LIKE_MASK": undescribed(lambda scans: save(mask_of(1), scans.root / "images" / "c1_lungs.nii.gz")),
     "MASK_EMPTY": label(np.zeros(SHAPE, np.uint8)),
     "MASK_FULL": label(np.ones(SHAPE, np.uint8)),
     "MASK_MISSING": undescribed(lambda scans: scans.label(2).unlink()),
