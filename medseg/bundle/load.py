@@ -42,6 +42,7 @@ class Bundle:
         mirror_axes: Axes along which the training mirrored images.
         weights_sha256: Of the weights file.
         terms: Codes of the labels, where the metadata give them.
+        is_hounsfield: Whether the metadata say that images hold Hounsfield units.
     """
 
     root: Path
@@ -56,6 +57,7 @@ class Bundle:
     mirror_axes: tuple[int, ...]
     weights_sha256: str
     terms: Mapping[int, Term] = field(default_factory=dict)
+    is_hounsfield: bool = False
 
     @property
     def name(self) -> str:
@@ -115,6 +117,7 @@ def open_bundle(name: str | Path, allow: Collection[str] = ()) -> Bundle:
         mirror_axes=_mirror_axes(config, len(image["spatial_shape"]), source),
         weights_sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
         terms=_terms(meta, root),
+        is_hounsfield=image.get("format") == "hounsfield",
     )
 
 

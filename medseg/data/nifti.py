@@ -67,6 +67,21 @@ def read_nifti(path: Path) -> Volume:
     return Volume(array, affine, has_channels, notes + value_notes(array))
 
 
+def nifti_extent(path: Path) -> tuple[tuple[int, ...], np.dtype, NDArray[np.float64]]:
+    """Sizes along all axes, type as stored, and affine, held against the rules; no voxel is read.
+
+    Raises:
+        ImageError: As ``read_nifti``, for what the header shows.
+    """
+    with open_source(path) as source:
+        header = _read_header(source, path)
+        stored_shape = _stored_shape(header, path)
+        dtype, _ = _dtype(header, path)
+        claimed = _voxel_offset(header, path) + dtype.itemsize * int(np.prod(stored_shape, dtype=object))
+        check_budget(claimed, path.stat().st_size, is_inflated(source), path)
+        return stored_shape, dtype, _affine(header, stored_shape, path)[0]
+
+
 def refuse_pair(path: Path) -> Volume:
     """Refuse the two-file form of NIfTI and Analyze, whose orientation tools disagree on.
 

@@ -152,14 +152,19 @@ def memory_budget(most_bytes: int | None) -> Iterator[None]:
         _budget_bytes.reset(token)
 
 
+def memory_limit() -> int | None:
+    """Bytes that may be taken: ``memory_budget``'s, or what the system has to give; None where it does not say."""
+    stated = _budget_bytes.get()
+    return _available_bytes() if stated is None else stated
+
+
 def check_memory(needed_bytes: int, case: object, what: str = "its voxels") -> None:
     """Refuse what does not fit the memory budget: that of ``memory_budget``, or what the system has to give.
 
     Raises:
         ImageError: ``MEMORY_BUDGET``.
     """
-    stated = _budget_bytes.get()
-    most = _available_bytes() if stated is None else stated
+    most, stated = memory_limit(), _budget_bytes.get()
     if most is not None and needed_bytes > most:
         owner = "the memory that is free" if stated is None else "the budget"
         problem = f"{what} take {needed_bytes / 1e9:.3g} GB, {owner} is {most / 1e9:.3g} GB"

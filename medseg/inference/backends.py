@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from medseg.data.volume import Note
 from medseg.errors import first_line
 from medseg.inference.options import check_backend
+from medseg.inference.windows import Windowing
 
 WORTH_CONVERTING = 5e13
 """Parameters × voxels of all windows of a case from which ``auto`` converts a network: some seconds of PyTorch.
@@ -35,7 +36,8 @@ TOLERANCE = 1e-3
 Run = Callable[[Tensor], Tensor]
 
 _MODULES = {"openvino": "openvino", "onnx": "onnxruntime", "tensorrt": "torch_tensorrt"}
-_FAILURES = (RuntimeError, ValueError, TypeError, OSError, LookupError, AttributeError, ImportError, ArithmeticError)
+FAILURES = (RuntimeError, ValueError, TypeError, OSError, LookupError, AttributeError, ImportError, ArithmeticError)
+"""What converting or running a network is known to raise."""
 
 
 @dataclass(frozen=True)
@@ -51,26 +53,6 @@ class Backend:
     name: str
     run: Run
     note: Note | None = None
-
-
-@dataclass(frozen=True)
-class Windowing:
-    """The batches a backend is made for.
-
-    Args:
-        batch: Windows per forward pass.
-        channels: Of the images.
-        roi: Voxels of a window.
-    """
-
-    batch: int
-    channels: int
-    roi: tuple[int, ...]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(N, channels, …) of a full batch."""
-        return (self.batch, self.channels, *self.roi)
 
 
 def chosen_backend(name: str, network: nn.Module, voxels: int) -> str:
@@ -108,8 +90,8 @@ def build_backend(network: nn.Module, name: str, windowing: Windowing, cache: Pa
         return Backend("torch", network, Note("BACKEND_MISSING", f"{_MODULES[name]} is not installed; PyTorch is used"))
     try:
         run = _BUILDERS[name](network, windowing, cache)
-        apart = _largest_difference(network, run, windowing)
-    except _FAILURES as error:
+        apart = largest_difference(network, run, windowing)
+    except FAILURES as error:
         return Backend("torch", network, Note("BACKEND_FAILED", f"{name}: {first_line(error)}; PyTorch is used"))
     if not apart <= TOLERANCE:
         text = f"{name}: logits differ by {apart:.2g} of the largest; PyTorch is used"
@@ -135,7 +117,8 @@ def _is_installed(name: str) -> bool:
     return name not in _MODULES or importlib.util.find_spec(_MODULES[name]) is not None
 
 
-def _largest_difference(network: nn.Module, run: Run, windowing: Windowing) -> float:
+def largest_difference(network: nn.Module, run: Run, windowing: Windowing) -> float:
+    """How far a runtime's logits of a window of noise are from PyTorch's, as a share of their largest."""
     device = next(network.parameters()).device
     generator = torch.Generator().manual_seed(0)
     windows = torch.randn(1, *windowing.shape[1:], generator=generator).to(device)
@@ -160,7 +143,7 @@ def _openvino(network: nn.Module, windowing: Windowing, cache: Path | None) -> R
     if kept and kept.is_file():
         model = core.read_model(kept)
     else:
-        model = _openvino_model(network, windowing)
+        model = openvino_model(network, windowing)
         if kept:
             _keep(openvino, model, kept)
     settings = {
@@ -176,7 +159,7 @@ def _openvino(network: nn.Module, windowing: Windowing, cache: Path | None) -> R
     return _in_full_batches(run, windowing.batch)
 
 
-def _openvino_model(network: nn.Module, windowing: Windowing) -> Any:
+def openvino_model(network: nn.Module, windowing: Windowing) -> Any:
     """The network as OpenVINO holds it; `openvino.convert_model`, which sends usage statistics, is not called."""
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
@@ -201,13 +184,19 @@ def _keep(openvino: Any, model: Any, path: Path) -> None:
 def _onnx(network: nn.Module, windowing: Windowing, cache: Path | None) -> Run:
     import onnxruntime
 
-    buffer = io.BytesIO()
-    with torch.no_grad():
-        torch.onnx.export(network, (torch.zeros(windowing.shape),), buffer, input_names=["image"], dynamo=False)  # type: ignore[arg-type]
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(buffer.getvalue(), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(onnx_model(network, windowing), options, providers=["CPUExecutionProvider"])
     return _in_full_batches(lambda windows: session.run(None, {"image": windows})[0], windowing.batch)
+
+
+def onnx_model(network: nn.Module, windowing: Windowing) -> bytes:
+    """The network as ONNX, for any number of windows at once."""
+    buffer, axes = io.BytesIO(), {"image": {0: "windows"}, "logits": {0: "windows"}}
+    names: dict[str, Any] = {"input_names": ["image"], "output_names": ["logits"], "dynamic_axes": axes}
+    with torch.no_grad():
+        torch.onnx.export(network, (torch.zeros(windowing.shape),), buffer, dynamo=False, **names)  # type: ignore[arg-type]
+    return buffer.getvalue()
 
 
 def _tensorrt(network: nn.Module, windowing: Windowing, cache: Path | None) -> Run:

@@ -13,6 +13,7 @@ from medseg.data.channels import are_modalities
 from medseg.data.images import write
 from medseg.errors import ImageError, MedsegError, coded_cause, first_line
 from medseg.files import held
+from medseg.inference.exported.description import is_exported
 from medseg.inference.options import DICOM_SEG, PredictOptions
 from medseg.inference.overlapping import in_turn, overlapped
 from medseg.inference.prediction import Prediction, Segmenter, mask_volumes_ml
@@ -151,7 +152,11 @@ def _opened(
     options: PredictOptions,
     on_window: Callable[[str, int], None] | None,
 ) -> Segmenter:
-    """A bundle, ready to segment; PyTorch and MONAI are imported for it."""
+    """A bundle, ready to segment; PyTorch and MONAI are imported for it unless it is an exported one."""
+    if is_exported(bundle):
+        from medseg.inference.exported.predictor import ExportedPredictor
+
+        return ExportedPredictor(Path(bundle), options, on_window, allow)
     from medseg.bundle.load import open_bundle
     from medseg.inference.predict import Predictor
 

@@ -2,39 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from monai.data import MetaTensor
 from numpy.typing import NDArray
 
-from medseg.bundle.load import Bundle
 from medseg.data.cases import Case
 from medseg.errors import ImageError
 from medseg.geometry import Grid, is_same_grid
+from medseg.inference.prediction import Model
+
+if TYPE_CHECKING:
+    from monai.data import MetaTensor
 
 
-def as_labels(pred: NDArray, bundle: Bundle, case: Case) -> NDArray[np.integer]:
+def as_labels(pred: NDArray, model: Model, case: Case) -> NDArray[np.integer]:
     """A postprocessed result (1, …) of labels or (C, …) of one-hot classes as one label array; nothing is guessed.
 
     Raises:
         ImageError: ``OUTPUT_NOT_LABELS``.
     """
-    kind: type[np.integer] = np.uint8 if len(bundle.labels) <= 256 else np.uint16
+    kind: type[np.integer] = np.uint8 if len(model.labels) <= 256 else np.uint16
     if pred.shape[0] == 1:
         labels = pred[0].astype(kind)
         is_exact = bool((labels == pred[0]).all())
         found = np.flatnonzero(np.bincount(labels.ravel())) if is_exact else np.unique(pred)
-        unknown = sorted(set(found.tolist()) - set(bundle.labels))
+        unknown = sorted(set(found.tolist()) - set(model.labels))
         if not unknown:
             return labels
-        problem = f"the mask holds {unknown[:3]}, the bundle's labels are {', '.join(map(str, bundle.labels))}"
-    elif pred.shape[0] == len(bundle.labels):
+        problem = f"the mask holds {unknown[:3]}, the bundle's labels are {', '.join(map(str, model.labels))}"
+    elif pred.shape[0] == len(model.labels):
         if np.isin(pred, (0, 1)).all() and (pred.sum(axis=0) == 1).all():
             return pred.argmax(axis=0).astype(kind)
         problem = "its classes overlap or leave voxels without a class"
     else:
-        problem = f"it gives {pred.shape[0]} channels for {len(bundle.labels)} classes"
+        problem = f"it gives {pred.shape[0]} channels for {len(model.labels)} classes"
     raise ImageError(
         "OUTPUT_NOT_LABELS",
         case.id,
@@ -55,6 +57,8 @@ def check_on_grid(labels: NDArray, pred: Any, image: MetaTensor, case: Case) -> 
     Raises:
         ImageError: ``OUTPUT_OFF_GRID``.
     """
+    from monai.data import MetaTensor
+
     original = Grid(tuple(int(n) for n in image.meta["spatial_shape"]), np.asarray(image.meta["original_affine"]))
     is_known = isinstance(pred, MetaTensor)
     affine = np.asarray(pred.affine, dtype=float) if is_known else original.affine

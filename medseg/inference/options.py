@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from medseg.data.case import SERIES_NAME
 from medseg.data.dicom.write_segmentation import SEG_TYPES
 from medseg.errors import UsageError, check_known
 
@@ -29,10 +29,12 @@ class PredictOptions:
         overlap: Share of a window that its neighbour covers again; None leaves the bundle's.
         probabilities: Give the class probabilities on the image's grid as well.
         backend: What runs the network, one of BACKENDS.
-        series: Which DICOM series of a folder that holds several: its number, or an ending of its UID.
+        series: Which DICOM series of a folder that holds several: its number, or an ending of its UID; ``:N`` behind
+            it names stack N in a series.
         max_ram: Bytes that one image, or what the network makes of it, may take; None leaves what is free.
         mask_format: One of MASK_FORMATS: the format of the image, or DICOM SEG for DICOM series.
         seg_type: How a DICOM SEG holds the mask, one of ``medseg.data.dicom.write_segmentation.SEG_TYPES``.
+        crop: Run the box around what is neither air nor padding only, where the network finds nothing in these.
     """
 
     device: str = "auto"
@@ -45,6 +47,7 @@ class PredictOptions:
     max_ram: int | None = None
     mask_format: str = "image"
     seg_type: str = "binary"
+    crop: bool = True
 
     def __post_init__(self) -> None:
         check_backend(self.backend)
@@ -52,8 +55,9 @@ class PredictOptions:
             raise UsageError("DEVICE_UNKNOWN", self.device, "not a device", f"choose one of {', '.join(DEVICES)}")
         if self.overlap is not None and not 0 <= self.overlap < 1:
             raise UsageError("OVERLAP_INVALID", self.overlap, "not from 0 to below 1", "give a share such as 0.5")
-        if self.series is not None and not re.fullmatch(r"[0-9.]+", self.series):
-            raise UsageError("SERIES_INVALID", self.series, "no number and no end of a UID", "give digits and dots")
+        if self.series is not None and not SERIES_NAME.fullmatch(self.series):
+            remedy = "give digits and dots, and :N for a stack"
+            raise UsageError("SERIES_INVALID", self.series, "no number and no end of a UID", remedy)
         if self.max_ram is not None and self.max_ram < 1:
             raise UsageError("SIZE_INVALID", self.max_ram, "no number of bytes above 0", "give a size such as 4G")
         check_known("SETTING_INVALID", [self.mask_format], MASK_FORMATS, "mask_format")

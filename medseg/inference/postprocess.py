@@ -10,10 +10,10 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
-from numpy.typing import NDArray
-from scipy import ndimage
 
-BACKGROUND = 0
+from medseg.inference.pieces import largest_pieces
+
+__all__ = ["KeepLargestd", "largest_pieces"]
 
 
 class KeepLargestd(MapTransform):
@@ -40,15 +40,3 @@ class KeepLargestd(MapTransform):
             kept = torch.as_tensor(largest_pieces(np.asarray(mask)[0], self.labels))[None]
             cleaned[key] = MetaTensor(kept, meta=mask.meta) if isinstance(mask, MetaTensor) else kept
         return cleaned
-
-
-def largest_pieces(mask: NDArray, labels: Collection[int]) -> NDArray:
-    """A copy of ``mask`` (X, Y[, Z]) in which each of ``labels`` is one connected piece at most."""
-    kept = mask.copy()
-    for label in labels:
-        pieces, count = ndimage.label(mask == label, structure=np.ones((3,) * mask.ndim))
-        if count > 1:
-            sizes = np.bincount(pieces.ravel())
-            sizes[0] = 0
-            kept[(mask == label) & (pieces != sizes.argmax())] = BACKGROUND
-    return kept

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
+import copy
+import tempfile
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from itertools import chain, combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,21 +14,27 @@ import torch
 from monai.data import MetaTensor
 from monai.inferers import SliceInferer, SlidingWindowInferer
 from monai.transforms import AsDiscrete, AsDiscreted, Compose
+from numpy.typing import NDArray
 from torch import Tensor
 
 from medseg.bundle.load import Bundle
 from medseg.data.cases import Case
 from medseg.data.payload import memory_budget
+from medseg.data.volume import Note
 from medseg.errors import ImageError, UsageError
-from medseg.inference.allocator import keep_freed_memory
-from medseg.inference.backends import Backend, Windowing, build_backend, chosen_backend, default_cache
+from medseg.inference.admission import check_axes, check_channels, check_finite, check_output
 from medseg.inference.budget import check_resampled, check_scores
 from medseg.inference.masks import as_labels, check_on_grid
 from medseg.inference.options import PredictOptions
+from medseg.inference.passes import Passes
+from medseg.inference.plan import CasePlan, plan_within_memory
 from medseg.inference.prediction import Prediction
-from medseg.inference.restore import LabelRestorer, discretisation
+from medseg.inference.region import Box, air_value, box_to_run, outside_value, within
+from medseg.inference.resampling import quicken
+from medseg.inference.restore import Discretisation, LabelRestorer, discretisation
+from medseg.inference.shapes import shapes_of
 from medseg.inference.sliding_window import SlidingWindow
-from medseg.inference.way_back import axis_changes
+from medseg.inference.way_back import AxisChange, axis_changes
 
 
 class Predictor:
@@ -46,21 +52,16 @@ class Predictor:
     def __init__(
         self, bundle: Bundle, options: PredictOptions, on_window: Callable[[str, int], None] | None = None
     ) -> None:
-        self.bundle = bundle
-        self.options = options
-        self.on_window = on_window
+        self.bundle, self.options, self.on_window = bundle, options, on_window
         self._case_id, self._windows_done = "", 0
-        self.device = options.torch_device
-        layout = torch.channels_last_3d if bundle.spatial_dims == 3 else torch.channels_last
-        self.network = bundle.network.to(self.device).to(memory_format=layout)  # type: ignore[call-overload]
-        self._mirrorings = self._mirrorings_asked_for()
+        self.passes = Passes(bundle, options, self._count)
         if options.overlap is not None:
-            self._set_overlap(options.overlap)
+            _set_overlap(bundle, options.overlap)
+        quicken(bundle.preprocessing)
         self._window = SlidingWindow.of(bundle.inferer) if isinstance(bundle.inferer, SlidingWindowInferer) else None
-        self._backend = Backend("torch", self.network)
-        self._backends: dict[tuple[str, Windowing], Backend] = {}
-        if self.device.type == "cpu":
-            keep_freed_memory()
+        self._how = discretisation(bundle.postprocessing)
+        self._found_nothing: dict[tuple[float, ...], bool] = {}
+        self._air = air_value(bundle.preprocessing) if bundle.is_hounsfield else None
 
     @property
     def model(self) -> Bundle:
@@ -82,7 +83,15 @@ class Predictor:
             ImageError: The images cannot be read, or are not what the bundle takes.
         """
         with memory_budget(self.options.max_ram):
-            return self._prepared(case)
+            images = case.images[0] if len(case.images) == 1 else list(case.images)
+            steps = self.bundle.preprocessing
+            data = steps({"image": images, "case_id": case.id}, end=1)
+            self._check_axes(data["image"], case)
+            check_finite(int((~torch.isfinite(data["image"])).sum()), data["image"].numel(), case)
+            check_resampled(data["image"], steps.transforms, case.id)
+            data = steps(data, start=1)
+            check_channels(data["image"].shape[0], self.bundle.channels, case)
+            return data
 
     def segment(self, case: Case, prepared: dict[str, Any]) -> Prediction:
         """The mask of a case, from what ``prepare`` gave.
@@ -90,160 +99,114 @@ class Predictor:
         Raises:
             ImageError: ``OUTPUT_NONFINITE`` and others of what the network gives; ``MEMORY_BUDGET``.
         """
-        with memory_budget(self.options.max_ram):
-            return self._segmented(case, prepared)
-
-    def _segmented(self, case: Case, data: dict[str, Any]) -> Prediction:
         self._case_id, self._windows_done = case.id, 0
-        self._choose_backend(data["image"])
-        how = None if self.options.probabilities else discretisation(self.bundle.postprocessing)
-        changes = axis_changes(data["image"]) if how and self._window else None
-        with torch.inference_mode(), self._precision():
-            if self._window and how and changes:
-                restorer = LabelRestorer(changes, how, len(self.bundle.labels))
-                return self._streamed(data, self._window, restorer, case)
-            check_scores(data["image"], len(self.bundle.labels), case.id)
-            inferer = self._window or self.bundle.inferer
-            logits = inferer(data["image"][None].to(self.device), self._mirrored_mean)
-        self._check_finite_output(logits)
-        return self._restored(data, logits[0], case)
+        image = prepared["image"]
+        with memory_budget(self.options.max_ram):
+            plan = plan_within_memory(case.id, shapes_of(image), self.bundle, self.options)
+            window = self._window and _planned_window(self._window, plan)
+            changes = axis_changes(image) if self._how and window else None
+            with torch.inference_mode(), self.passes.precision():
+                if window and self._how and changes:
+                    made = self._streamed(prepared, window, self._how, changes, case)
+                else:
+                    made = self._whole(prepared, window, case)
+        notes = (image.meta.get("notes", ""), self.passes.note, plan.note, made.notes)
+        return replace(made, notes="; ".join(str(note) for note in notes if note))
 
-    def _streamed(self, data: dict[str, Any], window: SlidingWindow, restorer: LabelRestorer, case: Case) -> Prediction:
+    def _streamed(
+        self,
+        data: dict[str, Any],
+        window: SlidingWindow,
+        how: Discretisation,
+        changes: tuple[AxisChange, ...],
+        case: Case,
+    ) -> Prediction:
         """Labels made slab by slab; the array of all classes never exists."""
-        image, how = data["image"], restorer.how
-        for slab in window.slabs(image.to(self.device), self._mirrored_mean):
-            self._check_finite_output(slab.logits)
-            restorer.add(replace(slab, logits=slab.logits.cpu()))
+        image, keeps = data["image"], self.options.probabilities
+        self.passes.choose(window, image, splits=True)
+        box = self._box(image.as_tensor(), window)
+        restorer = LabelRestorer(within(changes, box) if box else changes, how, len(self.bundle.labels), keeps)
+        if box is not None:
+            part = image.as_tensor()[(slice(None), *box)].to(self.passes.device)
+            for closed in window.slabs(part, self.passes):
+                for slab in self.passes.finish(closed):
+                    check_output(bool(torch.isfinite(slab.logits).all()), case.id)
+                    restorer.add(replace(slab, logits=slab.logits.float().cpu()))
         pred: Any = MetaTensor(torch.from_numpy(restorer.labels)[None], affine=image.meta["original_affine"])
         pred = Compose(list(how.later))({**data, "pred": pred})["pred"] if how.later else pred
-        labels = as_labels(np.asarray(pred), self.bundle, case)
-        check_on_grid(labels, pred, image, case)
-        affine = np.asarray(image.meta["original_affine"], dtype=float)
-        return Prediction(labels, affine, None, self._notes(image))
+        made = self._checked(pred, image, restorer.probabilities, case)
+        return made if box else replace(made, notes=str(Note("IMAGE_ALL_AIR", "it holds nothing but air or padding")))
 
-    def _choose_backend(self, image: MetaTensor) -> None:
-        """The runtime for this case's windows; a network is converted once for each size of window."""
-        self._backend = Backend("torch", self.network)
-        is_module = isinstance(self.network, torch.nn.Module)
-        if self._window is None or self.options.amp or self.options.backend == "torch" or not is_module:
-            return
-        windows = self._window.windows(image.shape[1:])
-        name = chosen_backend(self.options.backend, self.network, len(windows) * math.prod(windows.roi))
-        roi = tuple(n for axis, n in enumerate(windows.roi) if axis != self._window.slice_axis)
-        key = (name, Windowing(self._window.sw_batch_size, image.shape[0], roi))
-        if key not in self._backends:
-            self._backends[key] = build_backend(self.network, *key, default_cache())
-        self._backend = self._backends[key]
+    def _box(self, image: Tensor, window: SlidingWindow) -> Box | None:
+        """What of an image (channels, …) is run; None: nothing, for it is all air."""
+        array, whole = image.numpy(), tuple(slice(0, int(n)) for n in image.shape[1:])
+        if not self.options.crop:
+            return whole
+        windows = window.windows(image.shape[1:])
+        box = box_to_run(array, windows.roi, self._air)
+        saves = box is None or len(window.windows([part.stop - part.start for part in box])) < len(windows)
+        return box if saves and self._is_background(outside_value(array, self._air), window, array.shape) else whole
 
-    def _check_finite_output(self, logits: Tensor) -> None:
-        if not torch.isfinite(logits).all():
-            raise ImageError(
-                "OUTPUT_NONFINITE", self._case_id, "the network gives NaN or Inf", "leave --amp out; see the image"
-            )
+    def _is_background(self, outside: NDArray[np.floating], window: SlidingWindow, shape: tuple[int, ...]) -> bool:
+        """Whether the network finds nothing in a window of what lies outside the box."""
+        key = tuple(np.ravel(outside).tolist())
+        if key not in self._found_nothing:
+            windowing = window.windowing(shape)
+            values = torch.from_numpy(np.ascontiguousarray(outside)).reshape(1, -1, *[1] * len(windowing.roi))
+            logits = self.passes.finished(values.expand(1, -1, *windowing.roi).to(self.passes.device))
+            self._windows_done = 0
+            threshold = self._how.threshold if self._how else None
+            found = logits.argmax(1) if threshold is None else torch.sigmoid(logits) >= threshold
+            self._found_nothing[key] = not bool(found.any())
+        return self._found_nothing[key]
 
-    def _prepared(self, case: Case) -> dict[str, Any]:
-        images = case.images[0] if len(case.images) == 1 else list(case.images)
-        chain_ = self.bundle.preprocessing
-        data = chain_({"image": images, "case_id": case.id}, end=1)
-        self._check_dimensions(data["image"], case)
-        _check_finite(data["image"], case)
-        check_resampled(data["image"], chain_.transforms, case.id)
-        data = chain_(data, start=1)
-        channels = data["image"].shape[0]
-        if channels != len(self.bundle.channels):
-            wanted = ", ".join(self.bundle.channels)
-            raise ImageError(
-                "CHANNEL_COUNT",
-                case.id,
-                f"{channels} channel(s), the bundle takes {len(self.bundle.channels)} ({wanted})",
-                "give one image per channel, in that order",
-            )
-        return data
-
-    def _check_dimensions(self, image: MetaTensor, case: Case) -> None:
-        if not isinstance(image, MetaTensor):
-            raise ImageError(
-                "PREPROCESSING_NOT_LOADING", case.id, "preprocessing does not start by loading", "put LoadImaged first"
-            )
-        spatial = len(image.meta["spatial_shape"])
-        wanted = 3 if isinstance(self.bundle.inferer, SliceInferer) else self.bundle.spatial_dims
-        if spatial < wanted:
-            raise ImageError("IMAGE_NOT_3D", case.id, f"{spatial}D, the bundle takes {wanted}D", "give whole volumes")
-        if spatial > wanted:
-            raise ImageError(
-                "IMAGE_NOT_2D",
-                case.id,
-                f"{spatial}D, the bundle takes {wanted}D",
-                "give slices, such as scan.nii.gz#12",
-            )
-
-    def _precision(self) -> AbstractContextManager[Any]:
-        if not self.options.amp:
-            return nullcontext()
-        half = torch.float16 if self.device.type == "cuda" else torch.bfloat16
-        return torch.autocast(self.device.type, dtype=half)
-
-    def _mirrorings_asked_for(self) -> list[tuple[int, ...]]:
-        axes = self.bundle.mirror_axes
-        if not self.options.tta:
-            return [()]
-        if not axes:
-            raise UsageError(
-                "TTA_NOT_OFFERED",
-                self.bundle.name,
-                "its training mirrored along no axis",
-                "leave --tta out, or train a bundle with mirror_axes",
-            )
-        subsets = chain.from_iterable(combinations(axes, size) for size in range(len(axes) + 1))
-        return [tuple(axis + 2 for axis in subset) for subset in subsets]
-
-    def _mirrored_mean(self, window: Tensor) -> Tensor:
-        """Mean logits over the mirrorings of a batch of windows (N, C, X, Y[, Z])."""
-        mean = self._logits(window)
-        for axes in self._mirrorings[1:]:
-            mean = mean + self._logits(window.flip(axes)).flip(axes)
-        self._windows_done += len(window)
-        if self.on_window:
-            self.on_window(self._case_id, self._windows_done)
-        return mean / len(self._mirrorings) if len(self._mirrorings) > 1 else mean
-
-    def _logits(self, window: Tensor) -> Tensor:
-        logits = self._backend.run(window)
-        if not isinstance(logits, Tensor):
-            kind = type(logits).__name__
-            raise ImageError("OUTPUT_NOT_ONE_TENSOR", self._case_id, f"the network gives a {kind}", "export one output")
-        return logits.float()
-
-    def _set_overlap(self, overlap: float) -> None:
-        if not hasattr(self.bundle.inferer, "overlap"):
-            kind = type(self.bundle.inferer).__name__
-            raise UsageError("OVERLAP_NOT_OFFERED", self.bundle.name, f"{kind} has none", "leave --overlap out")
-        self.bundle.inferer.overlap = overlap
-
-    def _restored(self, data: dict[str, Any], logits: Tensor, case: Case) -> Prediction:
-        """Logits as labels on the image's own grid, by the bundle's postprocessing."""
+    def _whole(self, data: dict[str, Any], window: SlidingWindow | None, case: Case) -> Prediction:
+        """Labels by the bundle's own postprocessing, from the logits of the whole image."""
         image = data["image"]
+        check_scores(image, len(self.bundle.labels), case.id)
+        self.passes.choose(window, image)
+        logits = (window or self.bundle.inferer)(image[None].to(self.passes.device), self.passes)[0]
+        check_output(bool(torch.isfinite(logits).all()), case.id)
         pred = MetaTensor(logits.cpu().float(), meta=image.meta, applied_operations=image.applied_operations)
         state, probabilities = {**data, "pred": pred}, None
         for transform in self.bundle.postprocessing.transforms:
             if self.options.probabilities and isinstance(transform, AsDiscrete | AsDiscreted):
                 probabilities = np.asarray(state["pred"], dtype=np.float32)
             state = Compose([transform])(state)
-        labels = as_labels(np.asarray(state["pred"]), self.bundle, case)
-        affine = np.asarray(image.meta["original_affine"], dtype=float)
-        check_on_grid(labels, state["pred"], image, case)
-        return Prediction(labels, affine, probabilities, self._notes(image))
+        return self._checked(state["pred"], image, probabilities, case)
 
-    def _notes(self, image: MetaTensor) -> str:
-        return "; ".join(filter(None, [str(image.meta.get("notes", "")), str(self._backend.note or "")]))
+    def _checked(
+        self, pred: Any, image: MetaTensor, probabilities: NDArray[np.float32] | None, case: Case
+    ) -> Prediction:
+        labels = as_labels(np.asarray(pred), self.bundle, case)
+        check_on_grid(labels, pred, image, case)
+        return Prediction(labels, np.asarray(image.meta["original_affine"], dtype=float), probabilities)
+
+    def _check_axes(self, image: MetaTensor, case: Case) -> None:
+        if not isinstance(image, MetaTensor):
+            raise ImageError(
+                "PREPROCESSING_NOT_LOADING", case.id, "preprocessing does not start by loading", "put LoadImaged first"
+            )
+        wanted = 3 if isinstance(self.bundle.inferer, SliceInferer) else self.bundle.spatial_dims
+        check_axes(len(image.meta["spatial_shape"]), wanted, case)
+
+    def _count(self, windows: int) -> None:
+        self._windows_done += windows
+        if self.on_window:
+            self.on_window(self._case_id, self._windows_done)
 
 
-def _check_finite(image: Tensor, case: Case) -> None:
-    broken = int((~torch.isfinite(image)).sum())
-    if broken:
-        raise ImageError(
-            "NONFINITE_VOXELS",
-            case.id,
-            f"{broken} of {image.numel()} voxels are NaN or Inf",
-            "replace them by a value that means 'no signal', or export the image again",
-        )
+def _planned_window(window: SlidingWindow, plan: CasePlan) -> SlidingWindow:
+    """The window as a case's plan has it run."""
+    planned = copy.copy(window)
+    planned.sw_batch_size = plan.batch
+    planned.storage = torch.bfloat16 if plan.storage == "bfloat16" else None
+    planned.spill = Path(tempfile.gettempdir()) if plan.storage == "disk" else None
+    return planned
+
+
+def _set_overlap(bundle: Bundle, overlap: float) -> None:
+    if not hasattr(bundle.inferer, "overlap"):
+        kind = type(bundle.inferer).__name__
+        raise UsageError("OVERLAP_NOT_OFFERED", bundle.name, f"{kind} has none", "leave --overlap out")
+    bundle.inferer.overlap = overlap

@@ -8,8 +8,10 @@ thickness across the image, not the whole image for every class.
 from __future__ import annotations
 
 import itertools
+import math
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,29 +22,13 @@ from monai.utils import BlendMode, convert_to_dst_type
 from torch import Tensor
 
 from medseg.errors import ImageError
-from medseg.inference.windows import Windows
+from medseg.inference.windows import Slab, Windowing, Windows
 
 Network = Callable[..., Tensor]
 
 
-@dataclass(frozen=True)
-class Slab:
-    """Rows of an image that no later window changes.
-
-    Args:
-        axis: The spatial axis of the rows, from 0.
-        start: The first row's index in the image.
-        logits: (C, …) with the rows along ``axis``; valid until the next slab is asked for.
-    """
-
-    axis: int
-    start: int
-    logits: Tensor
-
-    @property
-    def stop(self) -> int:
-        """One more than the last row's index."""
-        return self.start + self.logits.shape[self.axis + 1]
+CLOSED_BYTES = 1 << 26
+"""So much of the rows that closed is handed on at once."""
 
 
 class SlidingWindow(Inferer):
@@ -60,6 +46,7 @@ class SlidingWindow(Inferer):
         cval: Value of constant padding.
         slice_axis: The axis across which a 2D network takes slices of a volume; None: windows have the image's axes.
         storage: Type in which sums are kept; bfloat16 halves the memory and costs about 1 % of a logit.
+        spill: Folder of a file that holds the sums in place of memory, gone when the image is done; None: memory.
     """
 
     def __init__(
@@ -73,6 +60,7 @@ class SlidingWindow(Inferer):
         cval: float = 0.0,
         slice_axis: int | None = None,
         storage: torch.dtype | None = None,
+        spill: Path | None = None,
     ) -> None:
         super().__init__()
         self.roi_size = roi_size
@@ -84,6 +72,7 @@ class SlidingWindow(Inferer):
         self.cval = cval
         self.slice_axis = slice_axis
         self.storage = storage
+        self.spill = spill
 
     @classmethod
     def of(cls, inferer: SlidingWindowInferer) -> SlidingWindow:
@@ -106,6 +95,12 @@ class SlidingWindow(Inferer):
         roi, overlap = _per_axis(self.roi_size, len(size), self.slice_axis, 1), self.overlap
         shares = _per_axis(overlap, len(size), None if isinstance(overlap, float | int) else self.slice_axis, 0.0)
         return Windows(size, tuple(int(r) if r and r > 0 else s for r, s in zip(roi, size, strict=True)), shares)
+
+    def windowing(self, image: Sequence[int]) -> Windowing:
+        """The batches that a network gets for images (channels, …) of that shape."""
+        roi = self.windows(image[1:]).roi
+        taken = tuple(n for axis, n in enumerate(roi) if axis != self.slice_axis)
+        return Windowing(max(1, self.sw_batch_size), int(image[0]), taken)
 
     def __call__(self, inputs: Tensor, network: Network, *args: Any, **kwargs: Any) -> Tensor:
         """All logits, (N, C, …), for images (N, channels, …).
@@ -135,7 +130,7 @@ class SlidingWindow(Inferer):
         for corners in _batches(windows.in_slab_order(), max(1, self.sw_batch_size)):
             batch = torch.stack([image[(slice(None), *_box(corner, windows.roi))] for corner in corners])
             outputs = self._run(batch, network, *args, **kwargs)
-            sums = sums or _Sums(windows, outputs, weights, self.storage)
+            sums = sums or _Sums(windows, weights, self._empty_sums(windows, outputs))
             for corner, output in zip(corners, outputs, strict=True):
                 yield from sums.closed_before(corner[windows.slab_axis])
                 sums.add(corner, output)
@@ -149,6 +144,17 @@ class SlidingWindow(Inferer):
         for slab in itertools.chain([first], slabs):
             whole.narrow(slab.axis + 1, slab.start, slab.stop - slab.start).copy_(slab.logits)
         return whole
+
+    def _empty_sums(self, windows: Windows, outputs: Tensor) -> Tensor:
+        """Zeros for the open slab, (C, …)."""
+        shape = [outputs.shape[1], *windows.padded]
+        shape[windows.slab_axis + 1] = windows.roi[windows.slab_axis]
+        kind = self.storage or torch.float32
+        if self.spill is None or outputs.device.type != "cpu":
+            return torch.zeros(shape, dtype=kind, device=outputs.device)
+        with tempfile.NamedTemporaryFile(dir=self.spill, prefix="medseg-sums-") as file:
+            # The mapping outlives the file's name, and the file ends with the mapping.
+            return torch.from_file(file.name, shared=True, size=math.prod(shape), dtype=kind).reshape(shape)
 
     def _run(self, batch: Tensor, network: Network, *args: Any, **kwargs: Any) -> Tensor:
         axis = None if self.slice_axis is None else self.slice_axis + 2
@@ -173,14 +179,10 @@ class SlidingWindow(Inferer):
 class _Sums:
     """Weighted sums of the open slab, and of the weights; rows leave at the front as they close."""
 
-    def __init__(self, windows: Windows, outputs: Tensor, weights: Tensor, storage: torch.dtype | None) -> None:
-        self.windows, self.weights = windows, weights
+    def __init__(self, windows: Windows, weights: Tensor, sums: Tensor) -> None:
+        self.windows, self.weights, self.sums = windows, weights, sums
         self.axis = windows.slab_axis
-        shape = [*windows.padded]
-        shape[self.axis] = windows.roi[self.axis]
-        kind = storage or torch.float32
-        self.sums = torch.zeros((outputs.shape[1], *shape), dtype=kind, device=outputs.device)
-        self.totals = torch.zeros((1, *shape), dtype=torch.float32, device=outputs.device)
+        self.totals = torch.zeros((1, *sums.shape[1:]), dtype=torch.float32, device=sums.device)
         self.first = 0
 
     def add(self, corner: tuple[int, ...], output: Tensor) -> None:
@@ -196,23 +198,23 @@ class _Sums:
 
     def closed_before(self, row: int) -> Iterator[Slab]:
         """The rows before ``row`` of the padded image, clipped to the image; then room is made behind them."""
-        count = row - self.first
+        count, dim = row - self.first, self.axis + 1
         if count <= 0:
             return
-        dim = self.axis + 1
-        logits = self.sums.narrow(dim, 0, count)
-        totals = self.totals.narrow(dim, 0, count)
-        logits = logits.div_(totals) if logits.dtype == torch.float32 else logits.float().div_(totals)
-        slab = self._clipped(logits)
-        if slab:
-            yield slab
+        step = max(1, CLOSED_BYTES * self.sums.shape[dim] // (4 * self.sums.numel()))
+        for start in range(0, count, step):
+            size = min(step, count - start)
+            logits, totals = self.sums.narrow(dim, start, size), self.totals.narrow(dim, start, size)
+            logits = logits.div_(totals) if logits.dtype == torch.float32 else logits.float().div_(totals)
+            slab = self._clipped(logits, self.first + start)
+            if slab:
+                yield slab
         for rows in (self.sums, self.totals):
             _shift(rows, dim, count)
         self.first = row
 
-    def _clipped(self, logits: Tensor) -> Slab | None:
-        """Without the padding."""
-        start = self.first
+    def _clipped(self, logits: Tensor, start: int) -> Slab | None:
+        """Without the padding; ``start`` is the first row's index in the padded image."""
         for axis, ((before, _), size) in enumerate(zip(self.windows.padding, self.windows.image, strict=True)):
             if axis != self.axis:
                 logits = logits.narrow(axis + 1, before, size)

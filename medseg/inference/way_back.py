@@ -6,12 +6,11 @@ matrix per axis, and so is their product.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-from monai.data import MetaTensor
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from numpy.typing import NDArray
 from scipy import sparse
@@ -35,7 +34,23 @@ class AxisChange:
     weights: sparse.csr_array
 
 
-def axis_changes(image: MetaTensor) -> tuple[AxisChange, ...] | None:
+class Prepared(Protocol):
+    """An image with what was done to it: MONAI's ``MetaTensor`` is one."""
+
+    @property
+    def shape(self) -> Sequence[int]:
+        """(channels, …)."""
+
+    @property
+    def affine(self) -> Any:
+        """4 by 4, voxel index to RAS+ mm."""
+
+    @property
+    def applied_operations(self) -> list[Any]:
+        """Records of the operations, as MONAI writes them, in their order."""
+
+
+def axis_changes(image: Prepared) -> tuple[AxisChange, ...] | None:
     """The way back from a preprocessed image's grid to its own, axis by axis.
 
     Args:
@@ -77,7 +92,7 @@ def _undo_crop(changes: list[AxisChange], operation: Mapping[str, Any], affine: 
         size = change.weights.shape[1]
         empty = [sparse.csr_array((int(count), size)) for count in (before, after)]
         undone.append(AxisChange(change.source, sparse.vstack([empty[0], change.weights, empty[1]], format="csr")))
-    return undone, _moved(affine, -cropped[:, 0])
+    return undone, moved(affine, -cropped[:, 0])
 
 
 def _undo_pad(changes: list[AxisChange], operation: Mapping[str, Any], affine: NDArray[np.float64]) -> Undone:
@@ -88,7 +103,7 @@ def _undo_pad(changes: list[AxisChange], operation: Mapping[str, Any], affine: N
         AxisChange(change.source, change.weights[int(before) : change.weights.shape[0] - int(after)])
         for change, (before, after) in zip(changes, padded[1:], strict=True)
     ]
-    return undone, _moved(affine, padded[1:, 0])
+    return undone, moved(affine, padded[1:, 0])
 
 
 def _undo_turn(changes: list[AxisChange], operation: Mapping[str, Any], affine: NDArray[np.float64]) -> Undone:
@@ -105,9 +120,8 @@ def _undo_turn(changes: list[AxisChange], operation: Mapping[str, Any], affine: 
 
 def _undo_resampling(changes: list[AxisChange], operation: Mapping[str, Any], affine: NDArray[np.float64]) -> Undone:
     extra, sizes = operation["extra_info"], operation["orig_size"]
-    before = np.asarray(extra["src_affine"], dtype=float)
-    step = np.linalg.solve(affine[: len(before), : len(before)] if len(before) < 4 else affine, before)
-    axes = len(changes)
+    before, axes = np.asarray(extra["src_affine"], dtype=float), len(changes)
+    step = np.linalg.solve(of_axes(affine, axes), of_axes(before, axes))
     linear = step[:axes, :axes]
     is_plain = extra["mode"] == "bilinear" and extra["padding_mode"] == "border"
     if not is_plain or np.abs(linear - np.diag(np.diag(linear))).max() > OFF_AXIS:
@@ -132,32 +146,50 @@ def _undo_resize(changes: list[AxisChange], operation: Mapping[str, Any], affine
 
 
 def _resampled(change: AxisChange, places: NDArray[np.float64]) -> AxisChange:
-    """Linear interpolation at ``places``, in voxels; beyond the ends the last voxel counts."""
-    rows, last = len(places), change.weights.shape[0] - 1
+    """Linear interpolation at ``places``, in voxels of the grid that has been reached."""
+    return AxisChange(change.source, sparse.csr_array(linear_weights(places, change.weights.shape[0]) @ change.weights))
+
+
+def linear_weights(places: NDArray[np.floating], size: int) -> sparse.csr_array:
+    """Linear interpolation as a matrix, (places, size); beyond the ends the last voxel counts.
+
+    Args:
+        places: In voxels, from 0 at the first one's centre.
+        size: Voxels of the axis.
+    """
+    rows, last = len(places), size - 1
     places = np.clip(places, 0, last)
     low = np.minimum(places.astype(int), max(last - 1, 0))
     share = places - low
     high = np.minimum(low + 1, last)
     number = np.arange(rows)
     weights = sparse.csr_array(
-        (np.concatenate([1 - share, share]), (np.tile(number, 2), np.concatenate([low, high]))),
-        shape=(rows, last + 1),
+        (np.concatenate([1 - share, share]), (np.tile(number, 2), np.concatenate([low, high]))), shape=(rows, size)
     )
     weights.eliminate_zeros()
-    return AxisChange(change.source, sparse.csr_array(weights @ change.weights))
+    return weights
 
 
-def _moved(affine: NDArray[np.float64], voxels: NDArray[np.integer]) -> NDArray[np.float64]:
+def of_axes(affine: NDArray[np.float64], axes: int) -> NDArray[np.float64]:
+    """The part of a matrix from voxels to the world that concerns the first axes, with where they begin."""
+    part = np.eye(axes + 1)
+    part[:axes, :axes], part[:axes, -1] = affine[:axes, :axes], affine[:axes, -1]
+    return part
+
+
+def moved(affine: NDArray[np.float64], voxels: NDArray[np.integer]) -> NDArray[np.float64]:
     """The affine whose first voxel is ``voxels`` further along the axes."""
-    moved = affine.copy()
+    shifted = affine.copy()
     axes = len(voxels)
-    moved[:-1, -1] += affine[:-1, :axes] @ voxels
-    return moved
+    shifted[:-1, -1] += affine[:-1, :axes] @ voxels
+    return shifted
 
 
 _UNDO: dict[str, Callable[[list[AxisChange], Mapping[str, Any], NDArray[np.float64]], Undone]] = {
+    "BorderPad": _undo_pad,
     "CenterSpatialCrop": _undo_crop,
     "CropForeground": _undo_crop,
+    "DivisiblePad": _undo_pad,
     "Orientation": _undo_turn,
     "Pad": _undo_pad,
     "Resize": _undo_resize,

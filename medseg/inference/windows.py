@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,46 @@ class Windows:
     def slab_voxels(self) -> int:
         """Voxels of a slab: one window's thickness across the padded image."""
         return math.prod(self.padded) // self.padded[self.slab_axis] * self.roi[self.slab_axis]
+
+
+@dataclass(frozen=True)
+class Windowing:
+    """The batches of windows that a network gets.
+
+    Args:
+        batch: Windows per forward pass.
+        channels: Of the images.
+        roi: Voxels of a window.
+    """
+
+    batch: int
+    channels: int
+    roi: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, channels, …) of a full batch."""
+        return (self.batch, self.channels, *self.roi)
+
+
+@dataclass(frozen=True)
+class Slab:
+    """Rows of an image that no later window changes.
+
+    Args:
+        axis: The spatial axis of the rows, from 0.
+        start: The first row's index in the image.
+        logits: (C, …) with the rows along ``axis``; valid until the next slab is asked for.
+    """
+
+    axis: int
+    start: int
+    logits: Any
+
+    @property
+    def stop(self) -> int:
+        """One more than the last row's index."""
+        return self.start + int(self.logits.shape[self.axis + 1])
 
 
 def _starts(size: int, window: int, overlap: float) -> tuple[int, ...]:

@@ -77,7 +77,7 @@ def test_a_converted_network_is_kept_and_used_again(network, tmp_path, monkeypat
     build_backend(network, "openvino", WINDOWING, tmp_path)
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".bin", ".xml"]
 
-    monkeypatch.setattr(backends, "_openvino_model", lambda *_: pytest.fail("converted again"))
+    monkeypatch.setattr(backends, "openvino_model", lambda *_: pytest.fail("converted again"))
     assert build_backend(network, "openvino", WINDOWING, tmp_path).name == "openvino"
 
 

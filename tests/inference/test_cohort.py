@@ -241,9 +241,9 @@ class TestSeveralSeries:
 class TestMemory:
     def test_an_image_beyond_the_budget_is_refused_and_the_others_go_on(self, tiny_bundle, tmp_path):
         save_nifti(ball(1)[0], tmp_path / "scans" / "a.nii.gz")
-        save_nifti(np.zeros((60, 60, 60), np.float32), tmp_path / "scans" / "b.nii.gz")
+        save_nifti(np.zeros((300, 300, 300), np.uint8), tmp_path / "scans" / "b.nii.gz")
         made = medseg.predict(
-            tiny_bundle, tmp_path / "scans", tmp_path / "out", options=PredictOptions(max_ram=400_000)
+            tiny_bundle, tmp_path / "scans", tmp_path / "out", options=PredictOptions(max_ram=60_000_000)
         )
         assert [(record.case, record.error["code"]) for record in made.failed] == [("b", "MEMORY_BUDGET")]
 

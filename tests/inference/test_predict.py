@@ -157,7 +157,7 @@ def test_a_network_that_gives_nan_makes_no_mask(tiny_bundle, tmp_path):
     image, _ = ball(8)
     run = predictor(tiny_bundle)
     with torch.no_grad():
-        next(run.network.parameters()).fill_(1e38)
+        next(run.passes.network.parameters()).fill_(1e38)
     with pytest.raises(ImageError, match="OUTPUT_NONFINITE"):
         run(case_of(save_nifti(image, tmp_path / "a.nii.gz")))
 
@@ -212,15 +212,16 @@ def change_inference(bundle, change):
 
 def test_a_result_of_unknown_place_is_refused(tiny_bundle, tmp_path):
     """Without its affine, a mask that is mirrored cannot be told from one that is not."""
-    run = predictor(tiny_bundle)
-    run.bundle.postprocessing.transforms = (*run.bundle.postprocessing.transforms, ToNumpyd("pred"))
+    opened = open_bundle(tiny_bundle)
+    opened.postprocessing.transforms = (*opened.postprocessing.transforms, ToNumpyd("pred"))
+    run = Predictor(opened, PredictOptions(device="cpu"))
     with pytest.raises(ImageError, match="OUTPUT_OFF_GRID.*not known"):
         run(case_of(save_nifti(ball(1)[0], tmp_path / "a.nii.gz")))
 
 
 def test_a_network_that_gives_a_list_is_refused(tiny_bundle, tmp_path):
     run = predictor(tiny_bundle)
-    run.network = lambda window: [window, window]
+    run.passes.network = lambda window: [window, window]
     with pytest.raises(ImageError, match="OUTPUT_NOT_ONE_TENSOR.*list"):
         run(case_of(save_nifti(ball(1)[0], tmp_path / "a.nii.gz")))
 

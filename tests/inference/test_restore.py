@@ -9,8 +9,10 @@ from monai.data import MetaTensor
 from monai.transforms import (
     Activationsd,
     AsDiscreted,
+    BorderPadd,
     Compose,
     CropForegroundd,
+    DivisiblePadd,
     EnsureTyped,
     Invertd,
     Orientationd,
@@ -98,11 +100,22 @@ def test_labels_are_those_of_the_whole_volume_at_once(chain, seed, sizes):
     assert ((restorer.labels != expected) & is_known).mean() <= 1e-4 + 1.5 / expected.size
 
 
-def test_a_picture_goes_back_to_its_size():
-    preprocessing = Compose([Resized("image", (16, 12), mode="bilinear")])
-    prepared = preprocessing({"image": MetaTensor(torch.rand(3, 37, 50))})
+@pytest.mark.parametrize(
+    "chain",
+    [
+        [Resized("image", (16, 12), mode="bilinear")],
+        [Spacingd("image", (1.5, 0.7), mode="bilinear")],
+        [BorderPadd("image", 2), DivisiblePadd("image", 8)],
+    ],
+    ids=["resized", "resampled", "padded"],
+)
+def test_a_picture_goes_back_to_its_place_and_size(chain):
+    affine = np.diag([-1.1, 0.9, 1.0, 1.0])
+    affine[:3, 3] = 50, -20, 7  # A slice of a volume does not begin at the world's origin.
+    preprocessing = Compose(chain)
+    prepared = preprocessing({"image": MetaTensor(torch.rand(3, 37, 50), affine=affine)})
     image, post = prepared["image"], postprocessing(preprocessing, 1)
-    logits = smooth_logits_2d(16, 12)
+    logits = smooth_logits_2d(*image.shape[1:])
 
     restorer = LabelRestorer(axis_changes(image), discretisation(post), 2)
     restorer.add(Slab(0, 0, logits))
@@ -168,3 +181,25 @@ def test_channels_that_are_not_one_for_each_label_are_refused(classes, channels)
     restorer = LabelRestorer(axis_changes(MetaTensor(torch.zeros(1, 4, 4, 4))), how, max(classes, 2))
     with pytest.raises(ImageError, match="OUTPUT_NOT_LABELS"):
         restorer.add(Slab(0, 0, torch.zeros(channels, 4, 4, 4)))
+
+
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 10**6), classes=st.sampled_from([1, 2, 5]))
+def test_slabs_of_numpy_arrays_give_the_labels_and_probabilities_of_tensors(seed, classes):
+    rng = np.random.default_rng(seed)
+    preprocessing = Compose(CHAINS["resampled, cropped and padded"])
+    image = preprocessing({"image": image_on_any_grid(rng, (14, 11, 16))})["image"]
+    logits = smooth_logits(rng, classes, image.shape[1:])
+    how = discretisation(postprocessing(preprocessing, classes))
+    changes, labels = axis_changes(image), max(2, classes)
+    cut = int(rng.integers(1, logits.shape[1]))
+    restored = []
+    for whole in (logits, logits.numpy()):
+        restorer = LabelRestorer(changes, how, labels, keeps_probabilities=True)
+        for start, stop in ((0, cut), (cut, logits.shape[1])):
+            restorer.add(Slab(0, start, whole[:, start:stop]))
+        restored.append(restorer)
+    of_tensors, of_arrays = restored
+    assert np.mean(of_arrays.labels == of_tensors.labels) > 0.999
+    np.testing.assert_allclose(of_arrays.probabilities, of_tensors.probabilities, atol=1e-5)
+    assert of_arrays.probabilities.shape == (classes, 14, 11, 16)

@@ -88,6 +88,24 @@ def test_sums_kept_in_half_the_bytes_stay_near(networks):
     assert (halved - exact).abs().max() < 0.03 * exact.abs().max()
 
 
+def test_sums_kept_in_a_file_are_the_same_and_the_file_goes(networks, tmp_path):
+    image = torch.randn(1, 2, 30, 20, 22)
+    expected = SlidingWindow(12, 2, 0.5, mode="gaussian")(image, networks[3])
+    assert torch.equal(SlidingWindow(12, 2, 0.5, mode="gaussian", spill=tmp_path)(image, networks[3]), expected)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("storage", [None, torch.bfloat16])
+def test_rows_are_handed_on_a_few_at_a_time(networks, monkeypatch, storage):
+    image = torch.randn(2, 40, 10, 12)
+    window = SlidingWindow(8, 2, 0.5, mode="gaussian", storage=storage)
+    whole = window(image[None], networks[3])[0]
+    monkeypatch.setattr("medseg.inference.sliding_window.CLOSED_BYTES", 3 * 4 * whole[:, 0].numel())
+    seen = [(slab.start, slab.logits.clone()) for slab in window.slabs(image, networks[3])]
+    assert max(logits.shape[1] for _, logits in seen) == 3
+    assert torch.equal(torch.cat([logits for _, logits in seen], 1), whole)
+
+
 def test_metadata_of_the_image_stays(networks):
     image = MetaTensor(torch.randn(1, 2, 8, 8, 8), meta={"name": "a"})
     assert SlidingWindow((8, 8, 8))(image, networks[3]).meta["name"] == "a"

@@ -11,6 +11,7 @@ from pathlib import Path
 from pydicom.uid import MediaStorageDirectoryStorage
 
 from medseg.data.dicom.files import DIRECTORY_NAME, HEADER_ERRORS, DicomFile, is_dicom_file, read_file
+from medseg.data.dicom.naming import ENDING_SHOWN, number_of, split_stack, uid_of
 from medseg.data.dicom.rules import Found
 from medseg.data.dicom.wording import names, plain
 from medseg.data.volume import Note
@@ -89,11 +90,13 @@ def chosen(contents: Contents, folder: Path, wanted: str | None = None) -> list[
         contents: Of the folder.
         folder: Named in errors.
         wanted: The SeriesNumber, or an ending of the SeriesInstanceUID, that one series has; the number goes first.
+            What follows a colon is left to ``rules.examine``.
 
     Raises:
         ImageError: ``DICOM_NO_IMAGE``, ``DICOM_SEVERAL_SERIES`` or ``DICOM_SERIES_NOT_FOUND``.
     """
     every = contents.series
+    wanted = split_stack(wanted)[0]
     if not every:
         remedy = "give the folder that holds the slices of one series"
         kinds = ", ".join(sorted({file.kind for file in contents.other}))
@@ -116,15 +119,13 @@ def chosen(contents: Contents, folder: Path, wanted: str | None = None) -> list[
 
 
 def series_uid(file: DicomFile) -> str:
-    """Its SeriesInstanceUID; empty where it has none, or none that is made of digits and dots."""
-    uid = str(file.header.get("SeriesInstanceUID", ""))
-    return uid if re.fullmatch(r"[0-9.]{1,64}", uid) else ""
+    """Its SeriesInstanceUID; see ``naming.uid_of``."""
+    return uid_of(file.header)
 
 
 def series_number(file: DicomFile) -> int | None:
-    """Its SeriesNumber, where it has one."""
-    text = str(file.header.get("SeriesNumber", ""))
-    return int(text) if re.fullmatch(r"-?[0-9]{1,12}", text) else None
+    """Its SeriesNumber; see ``naming.number_of``."""
+    return number_of(file.header)
 
 
 def _listed(every: Sequence[list[DicomFile]]) -> str:
@@ -139,7 +140,7 @@ def _described(files: list[DicomFile]) -> str:
     size = f"{header.get('Columns')}×{header.get('Rows')}"
     return (
         f"number {number}, {plain(header.get('Modality') or '')} {size}, {planes} slices, "
-        f"UID …{series_uid(files[0])[-12:]} (such as {files[0].path.name})"
+        f"UID …{series_uid(files[0])[-ENDING_SHOWN:]} (such as {files[0].path.name})"
     )
 
 

@@ -1,12 +1,14 @@
 """RT Structure Sets as masks: closed contours filled on the slices of the series that they were drawn on.
 
 A contour is filled where it lies; slices between contours stay as they are, and a gap is noted.
-Contours of one structure in one slice cut holes into each other (PS3.3, C.8.8.6).
+Contours of one structure in one slice cut holes into those around them; where they partly overlap, they mean
+nothing certain unless they say that they are to be combined by exclusive or (PS3.3, C.8.8.6.3).
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +17,9 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
 from medseg.data.dicom.files import DICOM_ERRORS, UNDEFINED_LENGTH, DicomFile, read_file
-from medseg.data.dicom.polygons import filled
+from medseg.data.dicom.polygons import filled, nested
 from medseg.data.dicom.reference import SourceSeries, check_frame_of_reference, find_series
+from medseg.data.dicom.references import images_of_contours, series_of_contours
 from medseg.data.dicom.segments import BACKGROUND, Names, Segment, coded_key, labels_of
 from medseg.data.payload import check_memory
 from medseg.data.volume import Note, Volume
@@ -24,8 +27,10 @@ from medseg.errors import ImageError, LabelError
 from medseg.geometry import NEAR_GRID_VOXELS
 
 STRUCTURE_SET_CLASS = "1.2.840.10008.5.1.4.1.1.481.3"
-CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
+EXCLUSIVE = "CLOSEDPLANAR_XOR"
+CLOSED = ("CLOSED_PLANAR", EXCLUSIVE)
 CONTOUR_DATA = 0x30060050
+Outline = tuple[str, NDArray[np.float64]]
 MOST_POINTS = 5_000_000
 """More points than this describe no anatomy."""
 
@@ -38,7 +43,8 @@ def read_structure_set(path: Path, names: Names | None = None) -> Volume:
         names: See :func:`medseg.data.dicom.segments.labels_of`; ROI numbers and names are those of segments.
 
     Raises:
-        ImageError: ``SERIES_MISSING``, ``CONTOUR_INVALID``, ``CONTOUR_OFF_SLICE``, or a damaged file.
+        ImageError: ``SERIES_MISSING``, ``CONTOUR_INVALID``, ``CONTOUR_OFF_SLICE``, ``CONTOUR_OVERLAP``, or a damaged
+            file.
         LabelError: ``LABEL_OVERLAP`` or ``SEGMENTS_AMBIGUOUS``.
     """
     try:
@@ -67,21 +73,9 @@ def _check_whole(file: DicomFile) -> None:
         raise ImageError("IMAGE_TRUNCATED", file.path, "it has no contours at all", "copy the file again")
 
 
-def series_of_contours(header: Dataset) -> tuple[str, ...]:
-    """SeriesInstanceUIDs of the series that an RTSTRUCT was drawn on."""
-    found = [
-        str(series.SeriesInstanceUID)
-        for reference in header.get("ReferencedFrameOfReferenceSequence") or []
-        for study in reference.get("RTReferencedStudySequence") or []
-        for series in study.get("RTReferencedSeriesSequence") or []
-        if series.get("SeriesInstanceUID")
-    ]
-    return tuple(dict.fromkeys(found))
-
-
 def _source(file: DicomFile) -> SourceSeries:
     uids = series_of_contours(file.header)
-    series = find_series(uids, file.path)
+    series = find_series(uids, file.path, partial(images_of_contours, file.header))
     if series is None:
         named = f"SeriesInstanceUID {', '.join(uids)}" if uids else "and it does not say which"
         problem = f"the series that its contours were drawn on is not in or beside its folder ({named})"
@@ -120,8 +114,11 @@ def _painted(file: DicomFile, series: SourceSeries, labels: dict[int, int]) -> t
     for item in _contoured(file, labels):
         number = int(item.ReferencedROINumber)
         on_slices = _polygons(file, list(item.get("ContourSequence") or []), series, names[number])
-        for place, polygons in sorted(on_slices.items()):
-            _paint(planes[place], filled(polygons, columns, rows), number, (file, labels, names))
+        for place, outlines in sorted(on_slices.items()):
+            mask, clashing = _enclosed(outlines, columns, rows)
+            if clashing:
+                raise _overlap(file, names[number], series.frames[place].name, clashing)
+            _paint(planes[place], mask, number, (file, labels, names))
         notes += _notes(names[number], on_slices, planes, labels[number])
     return planes.transpose(2, 1, 0), tuple(notes)
 
@@ -154,11 +151,25 @@ def _raw(contour: Dataset) -> bytes:
     return "\\".join(str(number) for number in value or ()).encode("ascii")
 
 
+def _enclosed(outlines: Sequence[Outline], columns: int, rows: int) -> tuple[NDArray[np.bool_], int]:
+    """The voxels of one slice (row, column) that a structure's outlines enclose; see ``nested``."""
+    polygons = [corners for _, corners in outlines]
+    if all(kind == EXCLUSIVE for kind, _ in outlines):
+        return filled(polygons, columns, rows), 0
+    return nested(polygons, columns, rows)
+
+
+def _overlap(file: DicomFile, structure: Segment, where: str, voxels: int) -> ImageError:
+    problem = f"contours of structure {structure} on slice {where} partly overlap, by {voxels} voxels"
+    remedy = "join them, or draw one inside the other, where the structure set was made, and export it again"
+    return ImageError("CONTOUR_OVERLAP", file.path, problem, remedy)
+
+
 def _polygons(
     file: DicomFile, contours: Sequence[Dataset], series: SourceSeries, structure: Segment
-) -> dict[int, list[NDArray[np.float64]]]:
-    """A structure's outlines as columns and rows, by slice."""
-    on_slices: dict[int, list[NDArray[np.float64]]] = {}
+) -> dict[int, list[Outline]]:
+    """A structure's outlines as columns and rows, with their types, by slice."""
+    on_slices: dict[int, list[Outline]] = {}
     for index, contour in enumerate(contours):
         case = f"contour {index + 1} of structure {structure}"
         kind = str(contour.get("ContourGeometricType", ""))
@@ -170,11 +181,7 @@ def _polygons(
         inside = points_mm - series.positions_mm[place]
         columns = inside @ frame.along_row / frame.spacing_mm[0]
         rows = inside @ frame.along_column / frame.spacing_mm[1]
-        corners = np.stack([columns, rows], axis=1)
-        outlines = on_slices.setdefault(place, [])
-        # An outline stored twice is no hole.
-        if not any(np.array_equal(corners, outline) for outline in outlines):
-            outlines.append(corners)
+        on_slices.setdefault(place, []).append((kind, np.stack([columns, rows], axis=1)))
     return on_slices
 
 

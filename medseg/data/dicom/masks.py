@@ -9,14 +9,14 @@ import pydicom
 from pydicom.filereader import read_partial
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from medseg.data.dicom.contours import STRUCTURE_SET_CLASS, read_structure_set, series_of_contours
-from medseg.data.dicom.files import HEADER_ERRORS, is_dicom_file, read_file
+from medseg.data.dicom.contours import STRUCTURE_SET_CLASS, read_structure_set
+from medseg.data.dicom.files import DICOM_ERRORS, HEADER_ERRORS, is_dicom_file, read_file
 from medseg.data.dicom.kinds import NOT_IMAGES, kind_of
+from medseg.data.dicom.references import series_of_contours, series_of_segmentation
 from medseg.data.dicom.segmentation import (
     LABELMAP_CLASS,
     SEGMENTATION_CLASS,
     read_segmentation,
-    series_of_segmentation,
 )
 from medseg.data.dicom.segments import Names
 from medseg.data.volume import Volume
@@ -82,7 +82,11 @@ def referenced_series(path: Path) -> tuple[str, ...]:
     """
     header = read_file(path).header
     is_contours = _storage_class(path) == STRUCTURE_SET_CLASS
-    return series_of_contours(header) if is_contours else series_of_segmentation(header)
+    try:
+        return series_of_contours(header) if is_contours else series_of_segmentation(header)
+    except DICOM_ERRORS as error:
+        problem = f"a header value cannot be read ({type(error).__name__}: {error})"
+        raise ImageError("DICOM_UNREADABLE", path, problem, "export it again") from error
 
 
 def image_series(folder: Path) -> set[str]:

@@ -7,7 +7,7 @@ folders beside it with one level below them.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +17,11 @@ from numpy.typing import NDArray
 from medseg.data.dicom.contents import chosen, look_into
 from medseg.data.dicom.files import HEADER_ERRORS, DicomFile, is_dicom_file, read_file
 from medseg.data.dicom.frames import Frame
+from medseg.data.dicom.naming import split_stack
+from medseg.data.dicom.references import Image, images_in
 from medseg.data.dicom.rules import examine
 from medseg.data.dicom.stacking import LPS_TO_RAS
+from medseg.data.dicom.stacks import PICKABLE, stacks_of
 from medseg.errors import ImageError
 from medseg.geometry import Grid
 
@@ -63,13 +66,13 @@ class SourceSeries:
         return (LPS_TO_RAS @ self.grid.affine)[:3, 2]
 
 
-def series_of(files: Collection[DicomFile], case: Path) -> SourceSeries:
-    """The series of these files, its planes in order.
+def series_of(files: Collection[DicomFile], case: Path, stack: int | None = None) -> SourceSeries:
+    """The series of these files, or one of the stacks in it, its planes in order.
 
     Raises:
         ImageError: As ``read_dicom`` for slices that are missing, doubled, uneven or mixed.
     """
-    examined = examine(list(files), case)
+    examined = examine(list(files), case, stack)
     _ = examined.notes  # Raises what is wrong.
     if examined.affine is None:
         problem = "the image has no position in the patient"
@@ -87,11 +90,18 @@ def source_series(image: Path, wanted: str | None = None) -> SourceSeries:
     Raises:
         ImageError: As ``read_dicom``, and ``DICOM_GEOMETRY`` for a picture without a position.
     """
-    return series_of(chosen(look_into(image), image, wanted), image)
+    return series_of(chosen(look_into(image), image, wanted), image, split_stack(wanted)[1])
 
 
-def find_series(uids: Collection[str], near: Path) -> SourceSeries | None:
+def find_series(
+    uids: Collection[str], near: Path, named: Callable[[], frozenset[Image]] = frozenset
+) -> SourceSeries | None:
     """The first image series of ``uids`` that lies in or beside the folder of ``near``; None where none does.
+
+    Args:
+        uids: SeriesInstanceUIDs.
+        near: The mask.
+        named: Gives the images that the mask names, by which one of several stacks in the series is picked.
 
     Raises:
         ImageError: It is there, but is no regular volume, or one of its files is damaged.
@@ -105,10 +115,23 @@ def find_series(uids: Collection[str], near: Path) -> SourceSeries | None:
             paths = _paths(folder)[:most]
             searched += len(paths)
             if any(_series_uid(path) in uids for path in paths):
-                return series_of(_members(folder, uids), folder)
+                return _stack_with(named, _members(folder, uids), folder)
             if searched > MOST_SEARCHED_FILES:
                 break
     return None
+
+
+def _stack_with(named: Callable[[], frozenset[Image]], files: Sequence[DicomFile], folder: Path) -> SourceSeries:
+    """The series as a whole, or the only stack in it that has all the images named."""
+    try:
+        return series_of(files, folder)
+    except ImageError as error:
+        images = named() if error.code in PICKABLE else frozenset()
+        stacks = stacks_of(examine(files, folder).frames) if images else []
+        fitting = [number for number, stack in enumerate(stacks, 1) if images <= images_in(stack.frames)]
+        if len(fitting) != 1:
+            raise
+        return series_of(files, folder, fitting[0])
 
 
 def check_frame_of_reference(uid: str, series: SourceSeries, case: Path) -> None:

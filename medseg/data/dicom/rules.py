@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,6 +20,7 @@ from medseg.data.dicom.files import DicomFile
 from medseg.data.dicom.frames import Frame, frames_of
 from medseg.data.dicom.pixel_checks import check_pixels, trailing_bytes
 from medseg.data.dicom.stacking import differing_trait, ordered_frames, placed_frames
+from medseg.data.dicom.stacks import PICKABLE, picked, stacks_of, with_stacks
 from medseg.data.dicom.wording import names, plain
 from medseg.data.volume import Note
 from medseg.errors import ImageError
@@ -76,12 +77,16 @@ class Examined:
         return tuple(each for each in self.found if isinstance(each, Note) and each.code not in INFORMATIVE)
 
 
-def examine(files: Sequence[DicomFile], case: Path) -> Examined:
+def examine(files: Sequence[DicomFile], case: Path, stack: int | None = None) -> Examined:
     """Hold the files of one series against the rules; no pixel is decoded.
 
     Args:
         files: Of one patient and one series.
         case: Named in errors about the series as a whole.
+        stack: Which of several volumes in the series, from 1, as ``stacks_of`` numbers them; None for all as one.
+
+    Raises:
+        ImageError: ``DICOM_SERIES_NOT_FOUND``: there is no such stack.
     """
     kept, found = _without_copies(files)
     frames: list[Frame] = []
@@ -90,6 +95,26 @@ def examine(files: Sequence[DicomFile], case: Path) -> Examined:
             frames += frames_of(file.path, file.header)
         except ImageError as error:
             found.append(error)
+    if errors_in(found):
+        return _examined(kept, frames, found, case)
+    if stack is None:
+        examined = _examined(kept, frames, found, case)
+        return replace(examined, found=_with_stacks(examined.found, frames))
+    wanted = picked(frames, stack, case)
+    paths = {frame.path for frame in wanted}
+    return _examined([file for file in kept if file.path in paths], list(wanted), found, case)
+
+
+def _with_stacks(found: Sequence[Found], frames: Sequence[Frame]) -> tuple[Found, ...]:
+    """What was found; errors that one of several stacks alone may not have tell of these."""
+    if not any(error.code in PICKABLE for error in errors_in(found)):
+        return tuple(found)
+    stacks = stacks_of(frames)
+    return tuple(with_stacks(each, stacks) if isinstance(each, ImageError) else each for each in found)
+
+
+def _examined(kept: list[DicomFile], frames: list[Frame], found: list[Found], case: Path) -> Examined:
+    """Files and frames held against the rules, after what was ``found`` in reading them."""
     if not errors_in(found):
         found += [*_localizers(kept, case), *_differences(frames), *_mixed_values(kept)]
     found += _pixel_errors(kept)

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset
 
 from medseg.data.dicom.files import DICOM_ERRORS, DicomFile, pixel_bytes, read_file
 from medseg.data.dicom.frames import Frame, frames_of
 from medseg.data.dicom.lattice import Lattice, lattice_of, on_source
 from medseg.data.dicom.pixels import stored_frames
 from medseg.data.dicom.reference import SourceSeries, check_frame_of_reference, find_series
+from medseg.data.dicom.references import images_of_segmentation, series_of_segmentation
 from medseg.data.dicom.segments import BACKGROUND, Names, Segment, coded_key, labels_of
 from medseg.data.payload import check_budget, check_memory
 from medseg.data.volume import Note, Volume, check_affine
@@ -72,7 +73,7 @@ def read_segmentation(path: Path, names: Names | None = None, series: SourceSeri
     """
     try:
         stored = stored_segmentation(path)
-        source = series or find_series(stored.series_uids, path)
+        source = series or find_series(stored.series_uids, path, partial(images_of_segmentation, stored.file.header))
         return _volume(stored, names, source)
     except DICOM_ERRORS as error:
         problem = f"a header value cannot be read ({type(error).__name__}: {error})"
@@ -105,12 +106,6 @@ def stored_segmentation(path: Path) -> StoredSegmentation:
     if not frames:
         raise _invalid(path, "it has no frame")
     return StoredSegmentation(file, kind, tuple(frames), _segments(file, kind), series_of_segmentation(header))
-
-
-def series_of_segmentation(header: Dataset) -> tuple[str, ...]:
-    """SeriesInstanceUIDs of the series that a DICOM SEG was drawn on."""
-    items = header.get("ReferencedSeriesSequence") or []
-    return tuple(dict.fromkeys(str(item.SeriesInstanceUID) for item in items if item.get("SeriesInstanceUID")))
 
 
 def _volume(stored: StoredSegmentation, names: Names | None, series: SourceSeries | None) -> Volume:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from medseg.data.dicom.contents import chosen, look_into
 from medseg.data.dicom.files import DICOM_ERRORS, DicomFile, holds_images, is_dicom_file
 from medseg.data.dicom.frames import Frame
+from medseg.data.dicom.naming import split_stack
 from medseg.data.dicom.pixel_checks import stored_dtype
 from medseg.data.dicom.pixels import decoded_frames
 from medseg.data.dicom.rules import Examined, errors_in, examine
@@ -40,7 +41,8 @@ def read_dicom(path: Path, series: str | None = None) -> Volume:
 
     Args:
         path: File, or folder; its folders are searched only where it holds no DICOM file itself.
-        series: Which of several series: its SeriesNumber, or an ending of its SeriesInstanceUID.
+        series: Which of several series: its SeriesNumber, or an ending of its SeriesInstanceUID. ``:N`` behind it,
+            or alone where there is one series, picks stack N of several phases, echoes or orientations in it.
 
     Raises:
         ImageError: Several series, missing or doubled slices, mixed or missing
@@ -59,7 +61,7 @@ def _read(path: Path, series: str | None) -> Volume:
     contents = look_into(path)
     for error in errors_in(contents.found):
         raise error
-    examined = examine(chosen(contents, path, series), path)
+    examined = examine(chosen(contents, path, series), path, split_stack(series)[1])
     notes = [*(each for each in contents.found if isinstance(each, Note)), *examined.notes]
     array = _voxels(examined)
     has_channels = array.ndim == 4
@@ -95,11 +97,13 @@ def _stack(files: Sequence[DicomFile], frames: Sequence[Frame], dtype: np.dtype)
     stack: NDArray | None = None
     for file in files:
         for index, plane in enumerate(decoded_frames(file)):
+            place = places.get((file.path, index))
+            if place is None:
+                continue  # A frame of another stack in the same file.
             if stack is None:
                 shape = (len(frames), *plane.shape)
                 check_memory(int(np.prod(shape, dtype=object)) * dtype.itemsize, file.path.parent)
                 stack = np.empty(shape, dtype)
-            place = places[file.path, index]
             if dtype.kind == "f":
                 frame = frames[place]
                 stack[place] = plane.astype(np.float64) * frame.slope + frame.intercept

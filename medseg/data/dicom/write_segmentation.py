@@ -15,6 +15,7 @@ from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
 from medseg.data.dicom.files import DICOM_ERRORS, read_file
 from medseg.data.dicom.reference import SourceSeries
+from medseg.data.dicom.references import keep_references
 from medseg.data.dicom.segmentation import read_own_planes, read_segmentation
 from medseg.data.dicom.stacking import LPS_TO_RAS
 from medseg.data.dicom.terminology import OWN_SCHEME, Code, Term, own_term
@@ -37,8 +38,6 @@ IDENTITY = (
     *("AccessionNumber", "StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"),
 )
 """What the standard wants in every object, if empty (type 2), and real files leave out."""
-
-UTF_8 = "ISO_IR 192"
 
 NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SOPInstanceUID", "SOPClassUID", "Modality")
 
@@ -168,7 +167,7 @@ def _segmentation(mask: Volume, source: SourceSeries, meaning: Meaning, author: 
         content_label="SEGMENTATION",
         content_description=None,
         series_description=f"medseg {author.name}"[:LONGEST_NAME],
-        specific_character_set=UTF_8,
+        specific_character_set="ISO_IR 192",  # UTF-8
         coding_schemes=own,
         **geometry,
     )
@@ -193,7 +192,7 @@ def _source_headers(source: SourceSeries) -> list[FileDataset]:
 
 
 def _identified(made: Segmentation, source: SourceSeries) -> Segmentation:
-    """The segmentation with the patient and study of its source.
+    """The segmentation with the patient and study of its source, and references to no other frame.
 
     highdicom does not get to see these values: it would tell of those that it finds odd.
     """
@@ -201,6 +200,7 @@ def _identified(made: Segmentation, source: SourceSeries) -> Segmentation:
     for keyword in IDENTITY:
         if header.get(keyword) is not None:
             setattr(made, keyword, header[keyword].value)
+    keep_references(made, source.frames)
     return made
 
 

@@ -7,6 +7,7 @@ import pydicom
 import pytest
 
 from medseg.data.dicom import contours
+from medseg.data.dicom.reference import source_series
 from medseg.data.dicom.synthetic_ct import write_ct_series
 from medseg.data.images import read, read_mask
 from medseg.errors import ImageError, LabelError
@@ -14,6 +15,7 @@ from tests.dicom_segs import contour_mm, make_structures
 
 SHAPE = (24, 20, 6)
 SQUARE = [(3.6, 2.6), (10.4, 2.6), (10.4, 8.4), (3.6, 8.4)]
+ACROSS = [(7.6, 4.6), (14.4, 4.6), (14.4, 8.4), (7.6, 8.4)]
 HOLE = [(5.6, 4.6), (8.4, 4.6), (8.4, 6.4), (5.6, 6.4)]
 
 
@@ -53,6 +55,13 @@ def changed(path, change):
     return path
 
 
+def retyped(data_set, *types):
+    """Geometric types given to the contours in turn."""
+    found = [contour for item in data_set.ROIContourSequence for contour in item.ContourSequence]
+    for index, contour in enumerate(found):
+        contour.ContourGeometricType = types[index % len(types)]
+
+
 class TestWhole:
     def test_a_voxel_counts_where_its_centre_lies_inside(self, ct, tmp_path):
         path = drawn(ct, tmp_path / "rt.dcm", {(1, "lung"): [(2, SQUARE), (3, SQUARE)]})
@@ -72,6 +81,26 @@ class TestWhole:
         expected[6:9, 5:7, 2] = 0
         np.testing.assert_array_equal(apart.array, expected)
         np.testing.assert_array_equal(keyhole.array, expected)
+
+    def test_neighbours_that_share_a_strip_narrower_than_a_voxel_are_joined(self, ct, tmp_path):
+        beside = [(9.6, 2.6), (14.4, 2.6), (14.4, 8.4), (9.6, 8.4)]
+        volume = read_mask(drawn(ct, tmp_path / "rt.dcm", {(1, "lung"): [(2, SQUARE), (2, beside)]}))
+        expected = np.zeros(SHAPE, np.uint8)
+        expected[4:15, 3:9, 2] = 1
+        np.testing.assert_array_equal(volume.array, expected)
+
+    def test_an_outline_stored_twice_is_no_hole_wherever_it_begins(self, ct, tmp_path):
+        again = SQUARE[2:] + SQUARE[:2]
+        volume = read_mask(drawn(ct, tmp_path / "rt.dcm", {(1, "lung"): [(2, SQUARE), (2, again), (2, SQUARE[::-1])]}))
+        assert np.count_nonzero(volume.array) == 42
+
+    def test_contours_that_are_to_be_combined_by_exclusive_or_are(self, ct, tmp_path):
+        path = drawn(ct, tmp_path / "rt.dcm", {(1, "lung"): [(2, SQUARE), (2, ACROSS)]})
+        volume = read_mask(changed(path, lambda d: retyped(d, "CLOSEDPLANAR_XOR")))
+        expected = np.zeros(SHAPE, np.uint8)
+        expected[4:11, 3:9, 2] = 1
+        expected[8:15, 5:9, 2] ^= 1
+        np.testing.assert_array_equal(volume.array, expected)
 
     def test_structures_are_labels_by_number_or_by_name(self, ct, tmp_path):
         far = [(column + 9, row + 9) for column, row in SQUARE]
@@ -115,6 +144,16 @@ class TestSpoilt:
         assert error.code == "LABEL_OVERLAP"
         assert "left" in error.problem
         assert "right" in error.problem
+
+    @pytest.mark.parametrize("types", [["CLOSED_PLANAR"], ["CLOSED_PLANAR", "CLOSEDPLANAR_XOR"]])
+    def test_contours_of_one_structure_that_partly_overlap_are_refused_with_structure_and_slice(
+        self, ct, tmp_path, types
+    ):
+        path = drawn(ct, tmp_path / "rt.dcm", {(4, "lung"): [(1, SQUARE), (2, SQUARE), (2, ACROSS)]})
+        error = refusal(changed(path, lambda d: retyped(d, *types)))
+        assert error.code == "CONTOUR_OVERLAP"
+        for piece in ("lung", source_series(ct).frames[2].name, "12 voxels"):
+            assert piece in error.problem
 
     def test_a_contour_between_slices_or_across_them_is_refused(self, ct, tmp_path):
         affine = read(ct).affine

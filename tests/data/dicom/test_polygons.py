@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.path import Path
 
-from medseg.data.dicom.polygons import filled
+from medseg.data.dicom.polygons import filled, nested
 
 SIZE = (9, 7)
 CORNER = st.tuples(st.floats(-2, 10), st.floats(-2, 8))
@@ -71,3 +71,67 @@ def test_triangles_are_filled_as_matplotlib_fills_them(corners):
     is_clear = (off.min(axis=1) > 1e-6).reshape(SIZE[1], SIZE[0])
     mask, expected = filled([polygon], *SIZE), inside(polygon, *SIZE)
     np.testing.assert_array_equal(mask[is_clear], expected[is_clear])
+
+
+def box(left, top, right, bottom):
+    return np.array([(left, top), (right, top), (right, bottom), (left, bottom)], dtype=float)
+
+
+def joined(*polygons, size=(24, 20)):
+    mask, clashing = nested(polygons, *size)
+    assert clashing == 0
+    return mask
+
+
+class TestNested:
+    def test_nothing_and_a_single_outline_are_as_filled(self):
+        assert not joined().any()
+        np.testing.assert_array_equal(joined(box(1.5, 2.5, 9.5, 8.5)), filled([box(1.5, 2.5, 9.5, 8.5)], 24, 20))
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.permutations(range(5)))
+    def test_rings_and_islands_in_any_order_are_filled_by_the_even_odd_rule(self, order):
+        outlines = [box(0.5, 0.5, 14.5, 14.5), box(2.5, 2.5, 12.5, 12.5), box(4.5, 4.5, 8.5, 8.5)]
+        outlines += [box(9.5, 5.5, 11.5, 8.5), box(16.5, 2.5, 19.5, 9.5)]
+        np.testing.assert_array_equal(joined(*(outlines[index] for index in order)), filled(outlines, 24, 20))
+
+    def test_outlines_that_touch_along_an_edge_are_joined_and_lose_nothing(self):
+        left, right = box(1.5, 1.5, 8.5, 12.5), box(7.6, 1.5, 15.5, 12.5)
+        expected = np.zeros((20, 24), dtype=bool)
+        expected[2:13, 2:16] = True
+        np.testing.assert_array_equal(joined(left, right), expected)
+
+    def test_a_hole_that_reaches_a_pixel_over_the_edge_is_a_hole(self):
+        mask = joined(box(1.5, 1.5, 12.5, 12.5), box(7.5, 4.5, 13.4, 9.5))
+        expected = np.zeros((20, 24), dtype=bool)
+        expected[2:13, 2:13] = True
+        expected[5:10, 8:14] = False
+        np.testing.assert_array_equal(mask, expected)
+
+    def test_outlines_that_partly_overlap_are_told_by_their_pixels(self):
+        _, clashing = nested([box(1.5, 1.5, 10.5, 12.5), box(6.5, 4.5, 16.5, 9.5)], 24, 20)
+        assert clashing == 4 * 5
+        _, clashing = nested([box(1.5, 1.5, 10.5, 12.5), box(8.5, 1.5, 16.5, 12.5)], 24, 20)
+        assert clashing == 2 * 11
+
+    def test_the_same_outline_from_another_corner_or_the_other_way_round_is_no_hole(self):
+        outline = box(1.5, 1.5, 10.5, 12.5)
+        for again in (outline, np.roll(outline, 2, axis=0), outline[::-1], np.vstack([outline, outline[:1]])):
+            np.testing.assert_array_equal(joined(outline, again), joined(outline))
+
+    def test_an_outline_that_joins_the_same_corners_in_another_order_is_another(self):
+        outline = box(1.5, 1.5, 10.5, 12.5)
+        crossed = outline[[0, 2, 1, 3]]
+        assert joined(outline, crossed).sum() == joined(outline).sum() - joined(crossed).sum() > 0
+
+    def test_two_outlines_of_the_same_pixels_are_neither_a_ring_nor_a_disc(self):
+        _, clashing = nested([box(1.4, 1.4, 10.6, 12.6), box(1.6, 1.6, 10.4, 12.4)], 24, 20)
+        assert clashing == 9 * 11
+        spike = np.vstack([box(1.4, 1.4, 10.6, 12.6), [(1.4, 1.9), (-0.9, 1.5)]])
+        assert nested([box(1.5, 1.5, 10.5, 12.5), spike], 24, 20)[1] == 9 * 11
+
+    def test_a_wall_of_one_pixel_is_a_ring(self):
+        assert joined(box(1.5, 1.5, 10.5, 12.5), box(2.5, 2.5, 9.5, 11.5)).sum() == 9 * 11 - 7 * 9
+
+    def test_outlines_beyond_the_lattice_are_cut_off(self):
+        assert joined(box(-9, -9, 40, 40), box(30, 30, 50, 50), box(-20, 3.5, -9, 6.5)).all()

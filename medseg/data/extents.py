@@ -1,0 +1,116 @@
+"""How large an image is, from its header where the format allows it, so that no voxel is read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg.data.dicom.contents import chosen, look_into
+from medseg.data.dicom.naming import split_stack
+from medseg.data.dicom.pixel_checks import stored_dtype
+from medseg.data.dicom.rules import errors_in, examine
+from medseg.data.images import read
+from medseg.data.itk_formats import LPS_TO_RAS
+from medseg.data.nifti import nifti_extent
+from medseg.data.volume import PARSER_ERRORS
+from medseg.errors import ImageError
+from medseg.geometry import spacing_mm
+
+SERIES_PART = "#series="
+ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
+NIFTI_SUFFIXES = (".nii", ".nii.gz")
+
+
+@dataclass(frozen=True)
+class Extent:
+    """What a header says of an image's voxels.
+
+    Args:
+        shape: Along its two or three spatial axes.
+        affine: 4 by 4, voxel index to RAS+ mm.
+        channels: Values per voxel.
+        stored_bytes: Of one value.
+    """
+
+    shape: tuple[int, ...]
+    affine: NDArray[np.float64]
+    channels: int
+    stored_bytes: int
+
+    @property
+    def spacing_mm(self) -> tuple[float, ...]:
+        """Along the axes of ``shape``."""
+        return spacing_mm(self.affine)[: len(self.shape)]
+
+
+def read_extent(paths: Sequence[str]) -> Extent:
+    """The extent of a case's images, one per channel or one for all.
+
+    Headers alone are read of NIfTI, NRRD, MetaImage and DICOM; pictures, arrays and parts such as ``FILE#3`` are read
+    whole. That a header can be read does not say that the voxels can.
+
+    Args:
+        paths: As for ``medseg.data.images.read``.
+
+    Raises:
+        ImageError: As ``medseg.data.images.read``, for what the header shows.
+    """
+    extents = [_extent(path) for path in paths]
+    first = extents[0]
+    return Extent(first.shape, first.affine, sum(each.channels for each in extents), first.stored_bytes)
+
+
+def _extent(path: str) -> Extent:
+    name, _, series = path.partition(SERIES_PART)
+    suffix = Path(path).name.lower() if Path(path).is_file() else ""
+    if suffix.endswith(NIFTI_SUFFIXES):
+        return _of_sizes(*nifti_extent(Path(path)))
+    if suffix.endswith(ITK_SUFFIXES):
+        return _itk_extent(path)
+    if Path(name).is_dir():
+        return _dicom_extent(Path(name), series or None)
+    volume = read(path)
+    array = volume.array
+    return Extent(volume.spatial_shape, volume.affine, array.shape[0] if volume.has_channels else 1, array.itemsize)
+
+
+def _of_sizes(sizes: tuple[int, ...], dtype: np.dtype, affine: NDArray[np.float64]) -> Extent:
+    """NIfTI's sizes: what comes after the third axis are channels."""
+    spatial = sizes[:3]
+    return Extent(spatial, affine, math.prod(sizes[3:]), dtype.itemsize)
+
+
+def _dicom_extent(folder: Path, series: str | None) -> Extent:
+    contents = look_into(folder)
+    examined = examine(chosen(contents, folder, series), folder, split_stack(series)[1])
+    for error in errors_in((*contents.found, *examined.found)):
+        raise error
+    affine = np.diag([*examined.spacing_mm, 1.0, 1.0]) if examined.affine is None else examined.affine
+    header = examined.files[0].header
+    return Extent(examined.shape, affine, int(header.get("SamplesPerPixel", 1)), stored_dtype(header).itemsize)
+
+
+def _itk_extent(path: str) -> Extent:
+    import SimpleITK
+
+    reader = SimpleITK.ImageFileReader()
+    reader.SetFileName(path)
+    try:
+        reader.ReadImageInformation()
+    except PARSER_ERRORS as error:
+        problem = f"the header cannot be interpreted ({str(error).strip().splitlines()[-1]})"
+        raise ImageError("IMAGE_HEADER", path, problem, "write the image again") from error
+    axes, size = reader.GetDimension(), reader.GetSize()
+    used = min(axes, 3)
+    affine = np.eye(4)
+    direction = np.asarray(reader.GetDirection(), dtype=float).reshape(axes, axes)[:used, :used]
+    affine[:used, :used] = direction * np.asarray(reader.GetSpacing())[:used]
+    affine[:used, 3] = np.asarray(reader.GetOrigin())[:used]
+    channels = reader.GetNumberOfComponents() * math.prod(size[3:])
+    stored = SimpleITK.Image([1] * axes, reader.GetPixelID(), reader.GetNumberOfComponents())
+    return Extent(size[:used], LPS_TO_RAS @ affine, channels, stored.GetSizeOfPixelComponent())

@@ -1,0 +1,171 @@
+"""What predicting would take, case by case, without doing it: windows, memory and time."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from monai.inferers import SliceInferer
+
+from medseg.bundle.load import Bundle, open_bundle
+from medseg.data.cases import Case
+from medseg.data.extents import Extent, read_extent
+from medseg.data.payload import memory_budget, memory_limit
+from medseg.data.transforms import GreyToOneChanneld
+from medseg.errors import ImageError, MedsegError, UsageError, coded_cause, first_line
+from medseg.inference.admission import check_axes, check_channels
+from medseg.inference.exported.description import is_exported
+from medseg.inference.finding import cases_for
+from medseg.inference.options import PredictOptions
+from medseg.inference.passes import Passes
+from medseg.inference.plan import CasePlan, fitted_plan, fitted_window, plan_case, window_of
+from medseg.inference.predict import Predictor
+from medseg.inference.probe import preparing_seconds, reading_seconds, restoring_seconds, window_seconds
+from medseg.inference.shapes import expected_shapes
+from medseg.inference.windows import Windowing
+
+_UNFORESEEN = (OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, MemoryError)
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What predicting would take.
+
+    Args:
+        outcomes: By the id of each case, in order: how it will be run, or why it cannot be.
+        device: Where the network runs.
+        threads: Of a pass on the CPU.
+    """
+
+    outcomes: Mapping[str, CasePlan | MedsegError]
+    device: str
+    threads: int
+
+    @property
+    def plans(self) -> tuple[CasePlan, ...]:
+        """The cases that can be run."""
+        return tuple(each for each in self.outcomes.values() if isinstance(each, CasePlan))
+
+    @property
+    def failed(self) -> Mapping[str, MedsegError]:
+        """Why the others cannot be."""
+        return {case: each for case, each in self.outcomes.items() if isinstance(each, MedsegError)}
+
+    @property
+    def exit_code(self) -> int:
+        """0 where every case can be run as far as its header tells, 1 otherwise."""
+        return 1 if self.failed else 0
+
+
+def dry_run(
+    bundle: str | Path,
+    images: str | Path,
+    *,
+    options: PredictOptions | None = None,
+    allow: Collection[str] = (),
+) -> DryRun:
+    """Plan every case found and time its steps on little pieces; nothing is written.
+
+    Args:
+        bundle: A bundle's folder, or the name of one that medseg ships.
+        images: An image file, a folder, a DICOM case, or a list.
+        options: As they will be predicted with.
+        allow: Error codes accepted knowingly, such as BUNDLE_RUNS_CODE.
+
+    Raises:
+        InputError: There is no image.
+        BundleError: The bundle is refused.
+        UsageError: ``OPTION_NOT_EXPORTED``.
+    """
+    if is_exported(bundle):
+        remedy = "plan with the bundle that was exported"
+        raise UsageError("OPTION_NOT_EXPORTED", "--dry-run", "an exported bundle holds no plan of memory", remedy)
+    options = options or PredictOptions()
+    opened = open_bundle(bundle, allow)
+    cases = cases_for(opened.channels, images, options.series)
+    Predictor(opened, options)  # The network to its device and layout, and the options held against the bundle.
+    planner = _Planner(opened, options)
+    outcomes = {case.id: planner.outcome(case) for case in cases}
+    return DryRun(outcomes, str(options.torch_device), torch.get_num_threads())
+
+
+class _Planner:
+    """Plans cases of one bundle, and times each kind of window once."""
+
+    def __init__(self, bundle: Bundle, options: PredictOptions) -> None:
+        self.bundle, self.options = bundle, options
+        self.passes = Passes(bundle, options, lambda windows: None)
+        self._seconds: dict[tuple[str, Windowing], float] = {}
+
+    def outcome(self, case: Case) -> CasePlan | MedsegError:
+        """The case's plan, or the error that it will meet."""
+        try:
+            with memory_budget(self.options.max_ram):
+                return self._planned(case)
+        except MedsegError as error:
+            return error
+        except _UNFORESEEN as error:
+            unknown = ImageError("CASE_FAILED", case.id, first_line(error), "see whether the bundle fits the image")
+            return coded_cause(error) or unknown
+
+    def _planned(self, case: Case) -> CasePlan:
+        extent = read_extent(case.images)
+        self._check(extent, case)
+        expected = expected_shapes(extent, self.bundle)
+        plan = fitted_plan(plan_case(case.id, expected, self.bundle, self.options), memory_limit())
+        around = (
+            reading_seconds(case.images, plan)
+            + preparing_seconds(self.bundle, plan)
+            + restoring_seconds(self.bundle, plan)
+        )
+        return replace(plan, seconds=around + len(plan.windows) * self._window_seconds(plan))
+
+    def _check(self, extent: Extent, case: Case) -> None:
+        """Refuse what the header shows not to be what the bundle takes."""
+        wanted = 3 if isinstance(self.bundle.inferer, SliceInferer) else self.bundle.spatial_dims
+        check_axes(len(extent.shape), wanted, case)
+        if not any(isinstance(step, GreyToOneChanneld) for step in self.bundle.preprocessing.transforms):
+            check_channels(extent.channels, self.bundle.channels, case)
+
+    def _window_seconds(self, plan: CasePlan) -> float:
+        window = fitted_window(window_of(self.bundle, self.options), plan)
+        image = torch.zeros([1] * (1 + len(plan.shapes.network))).expand(plan.shapes.channels, *plan.shapes.network)
+        key = (plan.backend, window.windowing(image.shape))
+        if key not in self._seconds:
+            self.passes.choose(window, image, splits=plan.is_streamed)
+            self._seconds[key] = window_seconds(self.passes, plan, window)
+        return self._seconds[key]
+
+
+def lines(run: DryRun) -> Iterator[str]:
+    """The plans as text: a heading, a row per case, what the numbers rest on, and the total."""
+    width = max([4, *(len(plan.case) for plan in run.plans)])
+    if run.plans:
+        yield f"{'case':<{width}}  {'voxels':>13}  {'resampled':>13}  {'windows':>18}  {'memory':>7}  {'time':>8}"
+    for plan in run.plans:
+        windows = f"{len(plan.windows)} of {_size(plan.roi)}"
+        sizes = f"{_size(plan.shapes.image):>13}  {_size(plan.shapes.network):>13}  {windows:>18}"
+        yield f"{plan.case:<{width}}  {sizes}  {_gb(plan.peak_bytes):>7}  {_time(plan.seconds or 0):>8}"
+        if plan.is_reduced:
+            sums = f"sums in {plan.storage}" if plan.storage != "disk" else "sums in a file"
+            yield f"{'':<{width}}  to keep to the memory allowed: {plan.batch} window(s) at a time, {sums}"
+    if run.plans:
+        backends = ", ".join(sorted({plan.backend for plan in run.plans}))
+        yield f"run by {backends} on {run.device} with {run.threads} thread(s); memory is what a case adds at its peak"
+    seconds = sum(plan.seconds or 0 for plan in run.plans)
+    total = len(run.outcomes)
+    yield f"{len(run.plans)} of {total} cases can be run, in about {_time(seconds)}; nothing was written"
+
+
+def _size(voxels: Iterable[int]) -> str:
+    return "×".join(map(str, voxels))
+
+
+def _gb(size: int) -> str:
+    return f"{size / 2**30:.2f}G"
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.0f} min"

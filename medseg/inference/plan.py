@@ -1,0 +1,292 @@
+"""What a case will take in memory and time, stated before it is run, and held to what it may take.
+
+The parts are counted from shapes alone, but for the pass of a window, which is measured on one
+(``medseg.inference.footprint``). Where a case would take more than it may, its plan is changed
+step by step along LADDER until it fits.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from monai.inferers import SlidingWindowInferer
+from torch import nn
+
+from medseg.bundle.load import Bundle
+from medseg.data.payload import memory_budget, memory_limit
+from medseg.data.volume import Note
+from medseg.errors import ImageError
+from medseg.inference.backends import chosen_backend
+from medseg.inference.footprint import Footprint, footprint
+from medseg.inference.heads import split
+from medseg.inference.options import PredictOptions
+from medseg.inference.restore import discretisation
+from medseg.inference.shapes import FLOAT_BYTES, Shapes
+from medseg.inference.sliding_window import CLOSED_BYTES, SlidingWindow
+from medseg.inference.windows import Windows
+
+STORAGE_BYTES = {"float32": 4, "bfloat16": 2, "disk": 0}
+"""Bytes of memory for each sum of logits: in full, in half, or in a file."""
+
+GRID_BYTES = 56
+"""For each voxel made by resampling: where it lies, as MONAI computes it, in 64-bit floats, twice."""
+
+ROUGH_SHARE = 0.25
+"""Where all but the pass of a window takes less than this share of what is free, no window is run to measure it."""
+
+CHECKED = 1.75
+"""Copies of logits while they are looked over for what is no number."""
+
+WIDE_BYTES = 8
+"""Of a voxel while it is resampled or counted, in 64 bits."""
+
+
+@dataclass(frozen=True)
+class CasePlan:
+    """How a case will be run, and what that takes.
+
+    Args:
+        case: Its id.
+        shapes: Of its image.
+        classes: That are told apart.
+        windows: Where they lie.
+        one_pass: Of a window; its channels are what is summed: the classes' logits, or fewer features before them.
+        batch: Windows per pass.
+        backend: What runs the network.
+        storage: A key of STORAGE_BYTES: how the sums of the open slab are kept.
+        is_streamed: Whether labels are made slab by slab; otherwise the scores of all classes exist at once.
+        keeps_probabilities: Whether the probabilities are given as well.
+        slice_axis: The axis across which a 2D network takes slices; None: windows have the image's axes.
+        seconds: What it will take, about; None where nothing was timed.
+        is_reduced: Whether it was changed to take less memory.
+    """
+
+    case: str
+    shapes: Shapes
+    classes: int
+    windows: Windows
+    one_pass: Footprint
+    batch: int
+    backend: str
+    storage: str = "float32"
+    is_streamed: bool = True
+    keeps_probabilities: bool = False
+    slice_axis: int | None = None
+    seconds: float | None = None
+    is_reduced: bool = False
+
+    @property
+    def roi(self) -> tuple[int, ...]:
+        """Voxels of a window along the axes that the network takes."""
+        return tuple(n for axis, n in enumerate(self.windows.roi) if axis != self.slice_axis)
+
+    @property
+    def parts(self) -> Mapping[str, int]:
+        """Bytes by what they hold; not all are held at the same time, see ``peak_bytes``."""
+        return {
+            "preparing": self._preparing_bytes(),
+            "image": self._image_bytes(),
+            "windows": self._window_bytes(),
+            "sums": self._sum_bytes(),
+            "restoring": self._restoring_bytes(),
+            "mask": self._mask_bytes(),
+        }
+
+    @property
+    def peak_bytes(self) -> int:
+        """The most that the case takes at once."""
+        parts = self.parts
+        running = parts["image"] + parts["sums"] + self._label_bytes() + max(parts["windows"], parts["restoring"])
+        return max(parts["preparing"], running, parts["image"] + parts["mask"])
+
+    @property
+    def note(self) -> Note | None:
+        """What was changed for the sake of memory and can be seen in the mask."""
+        if self.storage != "bfloat16":
+            return None
+        return Note("SUMS_HALVED", "to keep to the memory allowed, logits were summed in 16 bits")
+
+    def _preparing_bytes(self) -> int:
+        shapes = self.shapes
+        read, made = shapes.channels * math.prod(shapes.image), math.prod(shapes.network)
+        if not shapes.is_resampled:
+            return read * max(FLOAT_BYTES + shapes.stored_bytes, 2 * FLOAT_BYTES)
+        resampling = read * WIDE_BYTES + made * (GRID_BYTES + shapes.channels * WIDE_BYTES)
+        return read * FLOAT_BYTES + max(read * shapes.stored_bytes, resampling)
+
+    def _image_bytes(self) -> int:
+        size, padded = math.prod(self.windows.image), math.prod(self.windows.padded)
+        return FLOAT_BYTES * self.shapes.channels * (size + (padded if padded != size else 0))
+
+    def _window_bytes(self) -> int:
+        taken = FLOAT_BYTES * self.shapes.channels * self.batch * math.prod(self.windows.roi)
+        converted = 0 if self.backend == "torch" else 2 * self.one_pass.weight_bytes
+        return taken + self.one_pass.window_bytes(self.batch) + converted
+
+    def _sum_bytes(self) -> int:
+        kept = (self.one_pass.channels * STORAGE_BYTES[self.storage] + FLOAT_BYTES) * self.windows.slab_voxels()
+        whole = 0 if self.is_streamed else 2 * self.classes * FLOAT_BYTES * math.prod(self.windows.image)
+        return kept + whole
+
+    def _restoring_bytes(self) -> int:
+        """Of rows that close: their logits, scores of one class on either grid, and the last rows kept for the next."""
+        image = math.prod(self.shapes.image)
+        if not self.is_streamed:
+            return 2 * self.classes * FLOAT_BYTES * image
+        axis, roi = self.windows.slab_axis, self.windows.roi
+        row, restored_row = self.windows.slab_voxels() // roi[axis], image // self.windows.padded[axis]
+        closing = min(roi[axis], max(1, CLOSED_BYTES // (FLOAT_BYTES * self.classes * row)))
+        is_summed_so = self.storage != "bfloat16" and self.one_pass.channels == self.classes
+        logits = self.classes * closing * row * (CHECKED if is_summed_so else CHECKED + 1)
+        last_batch = self.batch * self.one_pass.channels * math.prod(roi)
+        scores = (3 * row + 4 * restored_row) * closing + self.classes * restored_row
+        return int(FLOAT_BYTES * (last_batch + logits + scores))
+
+    def _label_bytes(self) -> int:
+        scores = FLOAT_BYTES * self.classes if self.keeps_probabilities else 0
+        return ((1 if self.classes <= 256 else 4) + scores) * math.prod(self.shapes.image)
+
+    def _mask_bytes(self) -> int:
+        """Of labels that are turned to the scan's axes and counted."""
+        return 2 * self._label_bytes() + WIDE_BYTES * math.prod(self.shapes.image)
+
+
+Step = Callable[[CasePlan], CasePlan | None]
+
+
+def _halved_batch(plan: CasePlan) -> CasePlan | None:
+    return replace(plan, batch=plan.batch // 2, is_reduced=True) if plan.batch > 1 else None
+
+
+def _stored_as(kind: str) -> Step:
+    def step(plan: CasePlan) -> CasePlan | None:
+        is_smaller = STORAGE_BYTES[kind] < STORAGE_BYTES[plan.storage]
+        return replace(plan, storage=kind, is_reduced=True) if is_smaller else None
+
+    return step
+
+
+LADDER: tuple[Step, ...] = (_halved_batch, _stored_as("bfloat16"), _stored_as("disk"))
+"""How a plan is made smaller, the cheapest first; each step is taken as often as it can be."""
+
+
+def fitted_plan(plan: CasePlan, most_bytes: int | None) -> CasePlan:
+    """The first plan down LADDER that takes no more than ``most_bytes``; None allows any.
+
+    Raises:
+        ImageError: ``MEMORY_BUDGET``: none does.
+    """
+    smallest = plan
+    for smallest in smaller_plans(plan):
+        if most_bytes is None or smallest.peak_bytes <= most_bytes:
+            return smallest
+    parts = ", ".join(f"{name} {_gb(size)}" for name, size in smallest.parts.items())
+    raise ImageError(
+        "MEMORY_BUDGET",
+        plan.case,
+        f"it takes {_gb(plan.peak_bytes)} GB as it is and {_gb(smallest.peak_bytes)} GB at least ({parts}), "
+        f"{_gb(most_bytes or 0)} GB are allowed",
+        f"raise --max-ram to {math.ceil(smallest.peak_bytes / 2**20)}M where there is more memory, or crop the image",
+    )
+
+
+def smaller_plans(plan: CasePlan) -> Iterator[CasePlan]:
+    """The plan, and those down LADDER from it, each smaller than the one before."""
+    yield plan
+    for step in LADDER:
+        while smaller := step(plan):
+            plan = smaller
+            yield plan
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:.3g}"
+
+
+def plan_case(case: str, shapes: Shapes, bundle: Bundle, options: PredictOptions) -> CasePlan:
+    """How a case will be run where memory does not matter.
+
+    One window is run to see what a pass takes.
+
+    Args:
+        case: Its id.
+        shapes: Of its image.
+        bundle: Its network on the device where it will run.
+        options: How to run it.
+    """
+    plan = _rough_plan(case, shapes, bundle, options)
+    network, window = bundle.network, (shapes.channels, *plan.roi)
+    if plan.is_streamed and isinstance(network, nn.Module):
+        device = next(iter(network.parameters()), torch.zeros(0)).device
+        parts = split(network, torch.zeros(1, *window, device=device), len(bundle.labels))
+        network = parts.body if parts else network
+    return replace(plan, one_pass=footprint(network, window))
+
+
+def plan_within_memory(case: str, shapes: Shapes, bundle: Bundle, options: PredictOptions) -> CasePlan:
+    """How a case will be run so that it keeps to ``options.max_ram``, or to what is free.
+
+    A window is run to see what a pass takes only where memory is limited, or all the rest comes near what is free.
+
+    Args:
+        case: Its id.
+        shapes: Of its image.
+        bundle: Its network on the device where it will run.
+        options: How to run it.
+
+    Raises:
+        ImageError: ``MEMORY_BUDGET``.
+    """
+    with memory_budget(options.max_ram):
+        most = memory_limit()
+    rough = _rough_plan(case, shapes, bundle, options)
+    if most is None or (options.max_ram is None and rough.peak_bytes < ROUGH_SHARE * most):
+        return rough
+    return fitted_plan(plan_case(case, shapes, bundle, options), most)
+
+
+def window_of(bundle: Bundle, options: PredictOptions) -> SlidingWindow:
+    """The bundle's windows; one that is the whole image where it has none."""
+    if not isinstance(bundle.inferer, SlidingWindowInferer):
+        return SlidingWindow(0)
+    window = SlidingWindow.of(bundle.inferer)
+    window.overlap = window.overlap if options.overlap is None else options.overlap
+    return window
+
+
+def fitted_window(window: SlidingWindow, plan: CasePlan) -> SlidingWindow:
+    """The same windows, run and summed as the plan has it."""
+    fitted = copy.copy(window)
+    fitted.sw_batch_size = plan.batch
+    fitted.storage = torch.bfloat16 if plan.storage == "bfloat16" else None
+    fitted.spill = Path(tempfile.gettempdir()) if plan.storage == "disk" else None
+    return fitted
+
+
+def _rough_plan(case: str, shapes: Shapes, bundle: Bundle, options: PredictOptions) -> CasePlan:
+    """Where a pass of the network takes nothing."""
+    window = window_of(bundle, options)
+    windows = window.windows(shapes.network)
+    has_windows = isinstance(bundle.inferer, SlidingWindowInferer)
+    how = discretisation(bundle.postprocessing)
+    classes = 1 if how and how.activation == "sigmoid" else len(bundle.labels)
+    is_torch = options.amp or not has_windows or not isinstance(bundle.network, nn.Module)
+    voxels = len(windows) * math.prod(windows.roi)
+    return CasePlan(
+        case=case,
+        shapes=shapes,
+        classes=classes,
+        windows=windows,
+        one_pass=Footprint(classes, 0, 0),
+        batch=max(1, window.sw_batch_size),
+        backend="torch" if is_torch else chosen_backend(options.backend, bundle.network, voxels),
+        is_streamed=has_windows and how is not None,
+        keeps_probabilities=options.probabilities,
+        slice_axis=window.slice_axis,
+    )

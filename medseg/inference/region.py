@@ -1,0 +1,113 @@
+"""The part of an image that a network has to see: the box around all that is not air or padding.
+
+The image is cut after its intensities were scaled, so the cut changes none of them. What lies outside the box is
+background without being run, which is why a network that finds anything in air is run over the whole image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from medseg.inference.way_back import AxisChange
+
+if TYPE_CHECKING:
+    from monai.transforms import Compose
+
+AIR_HU = -950.0
+"""Where the mean of a block of voxels is below, it is air outside the patient: lungs lie above, emphysema with them."""
+
+BLOCK = 4
+"""Voxels along each axis of such a block, so that noise counts for little."""
+
+MARGIN = 8
+"""Voxels kept around what is not air."""
+
+Box = tuple[slice, ...]
+
+
+def air_value(preprocessing: Compose) -> float | None:
+    """What AIR_HU becomes where intensities are scaled from a fixed range and by nothing else.
+
+    Args:
+        preprocessing: Of a bundle that takes Hounsfield units.
+
+    Returns:
+        None where they are scaled otherwise; only padding can be told from the image then.
+    """
+    from monai.transforms import (
+        CastToTyped,
+        EnsureChannelFirstd,
+        EnsureTyped,
+        LoadImaged,
+        Orientationd,
+        ScaleIntensityRanged,
+        Spacingd,
+    )
+
+    spatial = (LoadImaged, EnsureChannelFirstd, Orientationd, Spacingd, EnsureTyped, CastToTyped)
+    match [step for step in preprocessing.transforms if not isinstance(step, spatial)]:
+        case [ScaleIntensityRanged(scaler=scaler)] if scaler.clip:
+            b_min, b_max = scaler.b_min, scaler.b_max
+            share = (max(AIR_HU, scaler.a_min) - scaler.a_min) / (scaler.a_max - scaler.a_min)
+            return None if b_min is None or b_max is None else float(b_min + share * (b_max - b_min))
+    return None
+
+
+def box_to_run(image: NDArray[np.floating], window: Sequence[int], air: float | None) -> Box | None:
+    """The smallest box, MARGIN voxels wider than what it holds, with all that is neither padding nor air.
+
+    Args:
+        image: (channels, X, Y[, Z]) as the network takes it.
+        window: Voxels of a window, which the box is at least as large as, where the image is.
+        air: Of ``air_value``; None: only what equals the first voxel throughout is left out.
+
+    Returns:
+        None where there is nothing to run.
+    """
+    scale = 1 if air is None else BLOCK
+    differs = image != outside_value(image, air) if air is None else _block_means(image) > air
+    occupied = np.any(differs, axis=0)
+    box = []
+    for axis, (size, least) in enumerate(zip(image.shape[1:], window, strict=True)):
+        others = tuple(other for other in range(len(window)) if other != axis)
+        hit = np.flatnonzero(np.any(occupied, axis=others))
+        if not hit.size:
+            return None
+        start, stop = int(hit[0]) * scale - MARGIN, (int(hit[-1]) + 1) * scale + MARGIN
+        box.append(_widened(max(0, start), min(size, stop), min(least, size), size))
+    return tuple(box)
+
+
+def outside_value(image: NDArray[np.floating], air: float | None) -> NDArray[np.floating]:
+    """What each channel (channels, 1, 1[, 1]) holds outside the box: air's least value, or the first voxel's."""
+    corner = image[(slice(None), *[slice(1)] * (image.ndim - 1))]
+    return corner if air is None else image.min(axis=tuple(range(1, image.ndim)), keepdims=True)
+
+
+def within(changes: Sequence[AxisChange], box: Box) -> tuple[AxisChange, ...]:
+    """The way back from a box of the network's grid; what lies outside has no weight."""
+    return tuple(
+        AxisChange(change.source, sparse.csr_array(change.weights[:, box[change.source]])) for change in changes
+    )
+
+
+def _block_means(image: NDArray[np.floating]) -> NDArray[np.floating]:
+    means, voxels = image, np.ones(1)
+    for axis, size in enumerate(image.shape[1:], 1):
+        starts = np.arange(0, size, BLOCK)
+        means = np.add.reduceat(means, starts, axis=axis)
+        counts = np.minimum(BLOCK, size - starts)
+        voxels = voxels[..., None] * counts
+    return means / voxels
+
+
+def _widened(start: int, stop: int, least: int, size: int) -> slice:
+    """At least ``least`` voxels of ``size``, about the middle."""
+    missing = max(0, least - (stop - start))
+    start = min(max(0, start - missing // 2), size - max(least, stop - start))
+    return slice(start, max(stop, start + least))
