@@ -13,6 +13,7 @@ from medseg.progress import Progress
 
 if TYPE_CHECKING:
     from medseg.inference.cohort import CaseRecord
+    from medseg.inference.options import PredictOptions
 
 BACKENDS = ("auto", "torch", "compile", "openvino", "onnx", "tensorrt")
 MASK_FORMATS = ("image", "dicom-seg")
@@ -44,6 +45,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--format", default="image", choices=MASK_FORMATS, help="of the masks: as their images, or DICOM SEG"
     )
     parser.add_argument("--seg-type", default="binary", choices=SEG_TYPES, help="how a DICOM SEG holds the mask")
+    parser.add_argument("--dry-run", action="store_true", help="print windows, memory and time; write nothing")
     parser.add_argument("--allow", action="append", default=[], metavar="CODE", help="accept an error code knowingly")
     parser.set_defaults(run=run_predict)
 
@@ -64,6 +66,8 @@ def run_predict(parsed: argparse.Namespace) -> int:
         mask_format=parsed.format,
         seg_type=parsed.seg_type,
     )
+    if parsed.dry_run:
+        return _dry_run(parsed, options)
     with Progress("predict", "case", parsed.quiet) as progress:
 
         def tell(record: CaseRecord, total: int) -> None:
@@ -81,8 +85,23 @@ def run_predict(parsed: argparse.Namespace) -> int:
             on_window=progress.within,
         )
     for record in found.failed:
-        error: Mapping[str, str] = record.error or {}
-        print(f"failed: {record.case}: {error['code']}: {error['problem']}; {error['remedy']}", file=sys.stderr)
+        _tell_failure(record.case, record.error or {})
     done = len(found.records) - len(found.failed)
     print(f"{done} of {len(found.records)} masks in {found.output} ({found.seconds:.1f} s); record: predictions.json")
     return found.exit_code
+
+
+def _dry_run(parsed: argparse.Namespace, options: PredictOptions) -> int:
+    """Print what predicting would take; returns the exit code."""
+    from medseg.inference.dry_run import dry_run, lines
+
+    found = dry_run(parsed.bundle, parsed.images, options=options, allow=parsed.allow)
+    for case, error in found.failed.items():
+        _tell_failure(case, error.to_record())
+    for line in lines(found):
+        print(line)
+    return found.exit_code
+
+
+def _tell_failure(case: str, error: Mapping[str, str]) -> None:
+    print(f"failed: {case}: {error['code']}: {error['problem']}; {error['remedy']}", file=sys.stderr)

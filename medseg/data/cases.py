@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from medseg.data.case import Case, Dataset, Labels, case_ids, guessed_group, is_present, some_of
@@ -75,6 +76,22 @@ def open_images(path: str | Path, channels: Channels = None) -> tuple[Case, ...]
     if described is not None:
         return with_channels(_without_masks(described.cases), described.channels, channels, place)
     return _in_folder(place, channels)
+
+
+def of_series(cases: Iterable[Case], series: str | None) -> tuple[Case, ...]:
+    """The cases, DICOM folders narrowed to one series.
+
+    Args:
+        cases: With any images.
+        series: Its number or the end of its UID, and ``:N`` for stack N of it; None changes nothing.
+    """
+    if series is None:
+        return tuple(cases)
+
+    def named(image: str) -> str:
+        return f"{image}#series={series}" if Path(image).is_dir() else image
+
+    return tuple(replace(case, images=tuple(map(named, case.images))) for case in cases)
 
 
 def datalist(cases: Iterable[Case]) -> list[dict[str, str | list[str]]]:

@@ -28,8 +28,8 @@ def label_values(array: NDArray) -> list[int]:
     if int(array.max()) >= COUNTED_UP_TO:
         return [int(value) for value in np.unique(array)]
     present = np.zeros(int(array.max()) + 1, dtype=bool)
-    for index in range(array.shape[-1]):
-        present[array[..., index].astype(np.intp)] = True
+    for plane in array if array.flags.c_contiguous else array.T:
+        present[plane.astype(np.intp)] = True
     return [int(value) for value in np.flatnonzero(present)]
 
 

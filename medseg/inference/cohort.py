@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medseg.data.cases import Case, open_images
-from medseg.data.channels import are_modalities
+from medseg.data.cases import Case
 from medseg.data.images import write
 from medseg.errors import ImageError, MedsegError, coded_cause, first_line
 from medseg.files import held
 from medseg.inference.exported.description import is_exported
+from medseg.inference.finding import cases_for
 from medseg.inference.options import DICOM_SEG, PredictOptions
 from medseg.inference.overlapping import in_turn, overlapped
 from medseg.inference.prediction import Prediction, Segmenter, mask_volumes_ml
@@ -120,9 +120,7 @@ def predict(
     started = time.perf_counter()
     options = options or PredictOptions()
     segmenter = _opened(bundle, allow, options, on_window)
-    channels = segmenter.model.channels
-    cases = open_images(images, channels if are_modalities(channels) else len(channels))
-    cases = _of_series(cases, options.series)
+    cases = cases_for(segmenter.model.channels, images, options.series)
     folder = Path(output)
     check_outside(folder, Path(images))
     if options.mask_format == DICOM_SEG:
@@ -161,14 +159,6 @@ def _opened(
     from medseg.inference.predict import Predictor
 
     return Predictor(open_bundle(bundle, allow), options, on_window)
-
-
-def _of_series(cases: Sequence[Case], series: str | None) -> tuple[Case, ...]:
-    """The cases, DICOM folders narrowed to the series of that number or end of UID."""
-    if series is None:
-        return tuple(cases)
-    named = ((f"{image}#series={series}" if Path(image).is_dir() else image for image in case.images) for case in cases)
-    return tuple(replace(case, images=tuple(images)) for case, images in zip(cases, named, strict=True))
 
 
 @dataclass(frozen=True)

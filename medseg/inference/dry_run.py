@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from monai.inferers import SliceInferer
 
-from medseg.bundle.load import Bundle, open_bundle
+from medseg.bundle.load import open_bundle
 from medseg.data.cases import Case
 from medseg.data.extents import Extent, read_extent
 from medseg.data.payload import memory_budget, memory_limit
@@ -19,7 +19,6 @@ from medseg.inference.admission import check_axes, check_channels
 from medseg.inference.exported.description import is_exported
 from medseg.inference.finding import cases_for
 from medseg.inference.options import PredictOptions
-from medseg.inference.passes import Passes
 from medseg.inference.plan import CasePlan, fitted_plan, fitted_window, plan_case, window_of
 from medseg.inference.predict import Predictor
 from medseg.inference.probe import preparing_seconds, reading_seconds, restoring_seconds, window_seconds
@@ -85,8 +84,7 @@ def dry_run(
     options = options or PredictOptions()
     opened = open_bundle(bundle, allow)
     cases = cases_for(opened.channels, images, options.series)
-    Predictor(opened, options)  # The network to its device and layout, and the options held against the bundle.
-    planner = _Planner(opened, options)
+    planner = _Planner(Predictor(opened, options))
     outcomes = {case.id: planner.outcome(case) for case in cases}
     return DryRun(outcomes, str(options.torch_device), torch.get_num_threads())
 
@@ -94,9 +92,8 @@ def dry_run(
 class _Planner:
     """Plans cases of one bundle, and times each kind of window once."""
 
-    def __init__(self, bundle: Bundle, options: PredictOptions) -> None:
-        self.bundle, self.options = bundle, options
-        self.passes = Passes(bundle, options, lambda windows: None)
+    def __init__(self, predictor: Predictor) -> None:
+        self.bundle, self.options, self.passes = predictor.bundle, predictor.options, predictor.passes
         self._seconds: dict[tuple[str, Windowing], float] = {}
 
     def outcome(self, case: Case) -> CasePlan | MedsegError:

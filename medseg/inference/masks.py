@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.data.cases import Case
+from medseg.data.labels import label_values
 from medseg.errors import ImageError
 from medseg.geometry import Grid, is_same_grid
 from medseg.inference.prediction import Model
@@ -26,8 +27,8 @@ def as_labels(pred: NDArray, model: Model, case: Case) -> NDArray[np.integer]:
     if pred.shape[0] == 1:
         labels = pred[0].astype(kind)
         is_exact = bool((labels == pred[0]).all())
-        found = np.flatnonzero(np.bincount(labels.ravel())) if is_exact else np.unique(pred)
-        unknown = sorted(set(found.tolist()) - set(model.labels))
+        found = label_values(labels) if is_exact else np.unique(pred).tolist()
+        unknown = sorted(set(found) - set(model.labels))
         if not unknown:
             return labels
         problem = f"the mask holds {unknown[:3]}, the bundle's labels are {', '.join(map(str, model.labels))}"

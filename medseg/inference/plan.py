@@ -35,16 +35,13 @@ STORAGE_BYTES = {"float32": 4, "bfloat16": 2, "disk": 0}
 """Bytes of memory for each sum of logits: in full, in half, or in a file."""
 
 GRID_BYTES = 56
-"""For each voxel made by resampling: where it lies, as MONAI computes it, in 64-bit floats, twice."""
+"""For each voxel that MONAI resamples by itself: where it lies, in 64-bit floats, twice."""
 
 ROUGH_SHARE = 0.25
 """Where all but the pass of a window takes less than this share of what is free, no window is run to measure it."""
 
-CHECKED = 1.75
-"""Copies of logits while they are looked over for what is no number."""
-
 WIDE_BYTES = 8
-"""Of a voxel while it is resampled or counted, in 64 bits."""
+"""Of a voxel while MONAI resamples it, in 64 bits."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +114,9 @@ class CasePlan:
         read, made = shapes.channels * math.prod(shapes.image), math.prod(shapes.network)
         if not shapes.is_resampled:
             return read * max(FLOAT_BYTES + shapes.stored_bytes, 2 * FLOAT_BYTES)
-        resampling = read * WIDE_BYTES + made * (GRID_BYTES + shapes.channels * WIDE_BYTES)
+        resampling = FLOAT_BYTES * (read + 2 * shapes.channels * made)
+        if not shapes.is_along_axes:
+            resampling = read * WIDE_BYTES + made * (GRID_BYTES + shapes.channels * WIDE_BYTES)
         return read * FLOAT_BYTES + max(read * shapes.stored_bytes, resampling)
 
     def _image_bytes(self) -> int:
@@ -143,7 +142,7 @@ class CasePlan:
         row, restored_row = self.windows.slab_voxels() // roi[axis], image // self.windows.padded[axis]
         closing = min(roi[axis], max(1, CLOSED_BYTES // (FLOAT_BYTES * self.classes * row)))
         is_summed_so = self.storage != "bfloat16" and self.one_pass.channels == self.classes
-        logits = self.classes * closing * row * (CHECKED if is_summed_so else CHECKED + 1)
+        logits = 0 if is_summed_so else self.classes * closing * row
         last_batch = self.batch * self.one_pass.channels * math.prod(roi)
         scores = (3 * row + 4 * restored_row) * closing + self.classes * restored_row
         return int(FLOAT_BYTES * (last_batch + logits + scores))
@@ -153,8 +152,8 @@ class CasePlan:
         return ((1 if self.classes <= 256 else 4) + scores) * math.prod(self.shapes.image)
 
     def _mask_bytes(self) -> int:
-        """Of labels that are turned to the scan's axes and counted."""
-        return 2 * self._label_bytes() + WIDE_BYTES * math.prod(self.shapes.image)
+        """Of labels that are turned to the scan's axes."""
+        return 2 * self._label_bytes()
 
 
 Step = Callable[[CasePlan], CasePlan | None]

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import copy
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +24,7 @@ from medseg.inference.budget import check_resampled, check_scores
 from medseg.inference.masks import as_labels, check_on_grid
 from medseg.inference.options import PredictOptions
 from medseg.inference.passes import Passes
-from medseg.inference.plan import CasePlan, plan_within_memory
+from medseg.inference.plan import fitted_window, plan_within_memory
 from medseg.inference.prediction import Prediction
 from medseg.inference.region import Box, air_value, box_to_run, outside_value, within
 from medseg.inference.resampling import quicken
@@ -87,7 +84,8 @@ class Predictor:
             steps = self.bundle.preprocessing
             data = steps({"image": images, "case_id": case.id}, end=1)
             self._check_axes(data["image"], case)
-            check_finite(int((~torch.isfinite(data["image"])).sum()), data["image"].numel(), case)
+            if not _is_finite(data["image"].as_tensor()):
+                check_finite(int((~torch.isfinite(data["image"])).sum()), data["image"].numel(), case)
             check_resampled(data["image"], steps.transforms, case.id)
             data = steps(data, start=1)
             check_channels(data["image"].shape[0], self.bundle.channels, case)
@@ -103,7 +101,7 @@ class Predictor:
         image = prepared["image"]
         with memory_budget(self.options.max_ram):
             plan = plan_within_memory(case.id, shapes_of(image), self.bundle, self.options)
-            window = self._window and _planned_window(self._window, plan)
+            window = self._window and fitted_window(self._window, plan)
             changes = axis_changes(image) if self._how and window else None
             with torch.inference_mode(), self.passes.precision():
                 if window and self._how and changes:
@@ -130,7 +128,7 @@ class Predictor:
             part = image.as_tensor()[(slice(None), *box)].to(self.passes.device)
             for closed in window.slabs(part, self.passes):
                 for slab in self.passes.finish(closed):
-                    check_output(bool(torch.isfinite(slab.logits).all()), case.id)
+                    check_output(_is_finite(slab.logits), case.id)
                     restorer.add(replace(slab, logits=slab.logits.float().cpu()))
         pred: Any = MetaTensor(torch.from_numpy(restorer.labels)[None], affine=image.meta["original_affine"])
         pred = Compose(list(how.later))({**data, "pred": pred})["pred"] if how.later else pred
@@ -166,7 +164,7 @@ class Predictor:
         check_scores(image, len(self.bundle.labels), case.id)
         self.passes.choose(window, image)
         logits = (window or self.bundle.inferer)(image[None].to(self.passes.device), self.passes)[0]
-        check_output(bool(torch.isfinite(logits).all()), case.id)
+        check_output(_is_finite(logits), case.id)
         pred = MetaTensor(logits.cpu().float(), meta=image.meta, applied_operations=image.applied_operations)
         state, probabilities = {**data, "pred": pred}, None
         for transform in self.bundle.postprocessing.transforms:
@@ -196,13 +194,9 @@ class Predictor:
             self.on_window(self._case_id, self._windows_done)
 
 
-def _planned_window(window: SlidingWindow, plan: CasePlan) -> SlidingWindow:
-    """The window as a case's plan has it run."""
-    planned = copy.copy(window)
-    planned.sw_batch_size = plan.batch
-    planned.storage = torch.bfloat16 if plan.storage == "bfloat16" else None
-    planned.spill = Path(tempfile.gettempdir()) if plan.storage == "disk" else None
-    return planned
+def _is_finite(values: Tensor) -> bool:
+    """Whether none is NaN or infinite; the extremes tell, and take no copy."""
+    return all(bool(torch.isfinite(extreme)) for extreme in torch.aminmax(values)) if values.numel() else True
 
 
 def _set_overlap(bundle: Bundle, overlap: float) -> None:

@@ -85,7 +85,9 @@ class Segmenter(Protocol):
 
 def mask_volumes_ml(prediction: Prediction, names: Mapping[int, str]) -> Iterator[tuple[str, float]]:
     """Each structure's volume in millilitres, background left out."""
-    counts = np.bincount(prediction.labels.ravel(), minlength=len(names))
+    counts = np.zeros(max(names) + 1, np.int64)
+    for plane in prediction.labels:
+        counts += np.bincount(plane.ravel(), minlength=counts.size)
     for value, name in names.items():
         if value:
             yield name, round(float(counts[value] * prediction.grid.voxel_volume_ml), 4)

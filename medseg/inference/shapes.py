@@ -14,6 +14,7 @@ from monai.transforms import CropForegroundd, LazyTransform, Spacingd
 
 from medseg.bundle.load import Bundle
 from medseg.data.extents import Extent
+from medseg.data.rectifying import is_sheared
 from medseg.geometry import spacing_mm
 
 FLOAT_BYTES = 4
@@ -29,7 +30,8 @@ class Shapes:
         network: Voxels along the axes of the network's grid.
         spacing_mm: Of the scan.
         stored_bytes: Of one voxel in its file.
-        is_resampled: Whether preprocessing interpolates through MONAI's spatial resampling.
+        is_resampled: Whether preprocessing interpolates.
+        is_along_axes: Whether it does so along the axes, and not for every voxel by itself.
     """
 
     channels: int
@@ -38,6 +40,7 @@ class Shapes:
     spacing_mm: tuple[float, ...]
     stored_bytes: int = FLOAT_BYTES
     is_resampled: bool = False
+    is_along_axes: bool = True
 
     @property
     def network_voxels(self) -> int:
@@ -72,7 +75,13 @@ def expected_shapes(extent: Extent, bundle: Bundle) -> Shapes:
         spacing_mm=extent.spacing_mm,
         stored_bytes=extent.stored_bytes,
         is_resampled=any(isinstance(step, Spacingd) for step in steps),
+        is_along_axes=not is_sheared(extent.affine) and not any(map(_turns, steps)),
     )
+
+
+def _turns(step: object) -> bool:
+    """Whether a step resamples onto the axes of the world."""
+    return isinstance(step, Spacingd) and bool(step.spacing_transform.diagonal)
 
 
 def _after(extent: Extent, steps: Iterable[object]) -> tuple[int, ...]:

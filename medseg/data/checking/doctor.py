@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medseg.data.case import Case, Dataset
+from medseg.data.cases import of_series
 from medseg.data.checking.across import data_set_findings, with_white_as_one
 from medseg.data.checking.dividing import copy_findings, parts_of, split_findings
 from medseg.data.checking.each import case_findings
@@ -17,7 +18,7 @@ from medseg.data.checking.opening import Opened, open_leniently
 from medseg.data.checking.pairs import OnCase, each_looked_at
 from medseg.data.checking.reading import Expected, read_case
 from medseg.data.checking.report import CheckReport, summarised
-from medseg.data.checking.series import of_series, series_below
+from medseg.data.checking.series import series_below
 from medseg.data.splits import Split
 
 

@@ -16,14 +16,6 @@ from medseg.data.dicom.naming import ENDING_SHOWN, split_stack
 JUNK = "DICOM_JUNK_SKIPPED"
 
 
-def of_series(cases: Sequence[Case], series: str | None) -> tuple[Case, ...]:
-    """The cases, DICOM folders narrowed to the series of that number or end of UID."""
-    if series is None:
-        return tuple(cases)
-    named = ((f"{image}#series={series}" if Path(image).is_dir() else image for image in case.images) for case in cases)
-    return tuple(replace(case, images=tuple(images)) for case, images in zip(cases, named, strict=True))
-
-
 def series_below(
     root: Path, cases: Sequence[Case], known: Sequence[Finding], wanted: str | None = None
 ) -> tuple[tuple[SeriesRow, ...], tuple[Finding, ...]]:

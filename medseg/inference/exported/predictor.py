@@ -1,0 +1,196 @@
+"""One case through an exported bundle: image files in, a mask on their own grid out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg.bundle.trust import ALLOW_CODE
+from medseg.data.cases import Case
+from medseg.data.images import read
+from medseg.data.joining import stacked
+from medseg.data.payload import memory_budget
+from medseg.errors import BundleError, UsageError
+from medseg.geometry import Grid
+from medseg.inference.admission import check_axes, check_channels, check_finite, check_output
+from medseg.inference.allocator import keep_freed_memory
+from medseg.inference.budget import check_scores, check_spacing
+from medseg.inference.exported.blending import Run, blended
+from medseg.inference.exported.description import Description, read_description
+from medseg.inference.exported.image import Image
+from medseg.inference.exported.oblique import is_oblique, restored
+from medseg.inference.exported.runtimes import open_network
+from medseg.inference.exported.steps import improved, prepared
+from medseg.inference.masks import as_labels
+from medseg.inference.options import PredictOptions
+from medseg.inference.prediction import Prediction
+from medseg.inference.restore import Discretisation, LabelRestorer
+from medseg.inference.way_back import axis_changes
+from medseg.inference.windows import Slab
+
+BACKEND_OF = {"torchscript": "torch", "onnx": "onnx", "openvino": "openvino"}
+"""The ``--backend`` that each kind of export is."""
+
+
+Restored = tuple[NDArray[np.integer], NDArray[np.float32] | None]
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A case as the network takes it.
+
+    Args:
+        image: After the steps.
+        grid: The image's own.
+        notes: What is odd about it, with codes.
+    """
+
+    image: Image
+    grid: Grid
+    notes: str
+
+
+class ExportedPredictor:
+    """An exported bundle's network, loaded once and run over one case after the other.
+
+    Args:
+        folder: Of the exported bundle.
+        options: How to run it.
+        on_window: Called with a case's id and the number of windows run so far.
+        allow: Error codes accepted knowingly; BUNDLE_RUNS_CODE lets a TorchScript file run, which is a program.
+
+    Raises:
+        UsageError: ``OPTION_NOT_EXPORTED``: the options ask for what only a bundle itself can do;
+            ``RUNTIME_MISSING``.
+        BundleError: EXPORT_UNREADABLE or EXPORT_ALTERED; BUNDLE_RUNS_CODE.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        options: PredictOptions,
+        on_window: Callable[[str, int], None] | None = None,
+        allow: Collection[str] = (),
+    ) -> None:
+        self._model = read_description(folder)
+        self._options = options
+        self._on_window = on_window
+        _check_options(options, self._model)
+        if self._model.to == "torchscript" and ALLOW_CODE not in allow:
+            remedy = f"if you trust who exported it, repeat with --allow {ALLOW_CODE}; or export to onnx or openvino"
+            raise BundleError("BUNDLE_RUNS_CODE", folder, "a TorchScript file is a program, which would run", remedy)
+        self._run = open_network(folder, self._model)
+        keep_freed_memory()
+
+    @property
+    def model(self) -> Description:
+        """What was exported."""
+        return self._model
+
+    @property
+    def options(self) -> PredictOptions:
+        """How it is run."""
+        return self._options
+
+    def __call__(self, case: Case) -> Prediction:
+        """Segment one case.
+
+        Raises:
+            ImageError: As for ``prepare`` and ``segment``.
+        """
+        return self.segment(case, self.prepare(case))
+
+    def prepare(self, case: Case) -> Ready:
+        """The case as the network takes it.
+
+        Raises:
+            ImageError: The images cannot be read, or are not what the bundle takes.
+        """
+        with memory_budget(self.options.max_ram):
+            volume = stacked([read(path) for path in case.images], case.images)
+            channels = volume.array if volume.has_channels else volume.array[None]
+            image = Image(channels.astype(np.float32), volume.affine)
+            check_axes(len(image.size), len(self.model.window.roi), case)
+            check_finite(int(np.count_nonzero(~np.isfinite(image.array))), image.array.size, case)
+            for step in self.model.preprocessing:
+                if step["step"] == "Spacing":
+                    check_spacing(image, step["pixdim"], case.id)
+            notes = "; ".join(str(note) for note in volume.notes)
+            ready = Ready(prepared(image, self.model.preprocessing), volume.grid, notes)
+            check_channels(ready.image.shape[0], self.model.channels, case)
+            return ready
+
+    def segment(self, case: Case, prepared: Ready) -> Prediction:
+        """The mask of a case, from what ``prepare`` gave.
+
+        Raises:
+            ImageError: ``OUTPUT_NONFINITE`` and others of what the network gives; ``MEMORY_BUDGET``.
+        """
+        with memory_budget(self.options.max_ram):
+            whole = self._whole if is_oblique(prepared.image) else self._slab_by_slab
+            labels, probabilities = whole(prepared, case)
+        labels = as_labels(improved(labels, self.model.later)[None], self.model, case)
+        return Prediction(labels, prepared.grid.affine, probabilities, prepared.notes)
+
+    @property
+    def _how(self) -> Discretisation:
+        return Discretisation(self.model.activation, self.model.threshold, ())
+
+    def _slab_by_slab(self, ready: Ready, case: Case) -> Restored:
+        changes = axis_changes(ready.image)
+        if changes is None:
+            raise ValueError("a step that has no way back")
+        if self.options.probabilities:
+            grid = np.broadcast_to(np.float32(0), (1, *ready.grid.shape))
+            check_scores(Image(grid, ready.grid.affine), self._channels, case.id)
+        restorer = LabelRestorer(changes, self._how, len(self.model.labels), self.options.probabilities)
+        for slab in self._slabs(ready, case):
+            restorer.add(slab)
+        return restorer.labels, restorer.probabilities
+
+    def _whole(self, ready: Ready, case: Case) -> Restored:
+        """The array of all classes is made, for a way back that mixes axes takes it whole."""
+        check_scores(ready.image, self._channels, case.id)
+        slabs = [replace(slab, logits=slab.logits.copy()) for slab in self._slabs(ready, case)]
+        logits = np.concatenate([slab.logits for slab in slabs], slabs[0].axis + 1)
+        return restored(logits, ready.image, self._how, self.options.probabilities)
+
+    @property
+    def _channels(self) -> int:
+        return 1 if self.model.activation == "sigmoid" else len(self.model.labels)
+
+    def _slabs(self, ready: Ready, case: Case) -> Iterator[Slab]:
+        for slab in blended(ready.image.array, self._told(case), self.model.window, self.options.overlap):
+            check_output(bool(np.isfinite(slab.logits).all()), case.id)
+            yield slab
+
+    def _told(self, case: Case) -> Run:
+        """The network, telling of its windows."""
+        done = 0
+
+        def run(windows: np.ndarray) -> np.ndarray:
+            nonlocal done
+            logits = self._run(windows)
+            done += len(windows)
+            if self._on_window:
+                self._on_window(case.id, done)
+            return logits
+
+        return run
+
+
+def _check_options(options: PredictOptions, model: Description) -> None:
+    asked = {
+        "--tta": options.tta,
+        "--amp": options.amp,
+        "--device cuda": options.device == "cuda",
+        f"--backend {options.backend}": options.backend not in ("auto", BACKEND_OF[model.to]),
+    }
+    for option, is_asked in asked.items():
+        if is_asked:
+            problem = f"a bundle exported to {model.to} runs as it was exported, on the CPU"
+            raise UsageError("OPTION_NOT_EXPORTED", option, problem, "leave it out, or use the bundle itself")
