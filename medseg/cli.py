@@ -10,12 +10,15 @@ from types import ModuleType
 from typing import Any
 
 import medseg
-from medseg.commands import bundle, check, compare, demo, evaluate, predict, train
+from medseg.commands import bundle, check, compare, demo, evaluate, export, predict, train
 from medseg.commands.foreign import hush_libraries
 from medseg.commands.parser import VerbParser
 from medseg.errors import MedsegError
 
 VERBS = {"predict": predict, "evaluate": evaluate, "train": train, "compare": compare, "check": check, "demo": demo}
+OF_BUNDLES = {"verify": bundle, "export": export}
+"""The verbs below `medseg bundle`."""
+
 INTERRUPTED = 130
 
 
@@ -56,8 +59,10 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=VerbParser)
     for name, verb in VERBS.items():
         _add_verb(verbs, name, verb)
-    of_bundles = verbs.add_parser("bundle", help="check bundles", description="Check bundles.")
-    _add_verb(of_bundles.add_subparsers(title="commands", metavar="COMMAND", required=True), "verify", bundle)
+    of_bundles = verbs.add_parser("bundle", help="check and export bundles", description="Check and export bundles.")
+    below = of_bundles.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, verb in OF_BUNDLES.items():
+        _add_verb(below, name, verb)
     return parser
 
 

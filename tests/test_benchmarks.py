@@ -118,10 +118,7 @@ def test_the_first_round_counts_for_nothing_but_the_first_preparation(module):
 
 def test_times_of_the_processor_are_compared_where_asked_for(module):
     workers = module("workers")
-    runs = [
-        worker_run(workers, "ours", 1, 8.0, cpu_seconds=1.0),
-        worker_run(workers, "theirs", 1, 4.0, cpu_seconds=3.0),
-    ]
+    runs = [worker_run(workers, "ours", 1, 8.0, cpu_seconds=1.0), worker_run(workers, "theirs", 1, 4.0, cpu_seconds=3.0)]
     assert workers.summarise_workers(runs, "theirs", "wall")[0].speed == 0.5
     assert workers.summarise_workers(runs, "theirs", "cpu")[0].speed == 3.0
 
@@ -237,8 +234,8 @@ def test_every_way_gives_the_labels_of_the_baseline(module, work, name):
         pytest.importorskip(needed)
     baseline, found = labels_of(module, work, "MONAI, batch 1"), labels_of(module, work, name)
     assert found.shape == TINY
-    # nnU-Net adds up 16-bit floats, and its weights are centred half a voxel aside: much, in windows of 8.
-    assert (found == baseline).mean() > (0.9 if name == "nnU-Net" else 0.9999)
+    # nnU-Net adds up 16-bit floats.
+    assert (found == baseline).mean() > (0.99 if name == "nnU-Net" else 0.9999)
     assert len(np.unique(baseline)) > 1
 
 

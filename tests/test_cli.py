@@ -41,7 +41,7 @@ def test_no_module_takes_the_name_of_a_function():
 
 
 def test_the_public_names_are_these():
-    assert set(medseg.__all__) == {"MedsegError", "check", "compare", "demo", "evaluate", "predict", "train"}
+    assert set(medseg.__all__) == {"MedsegError", "check", "compare", "demo", "evaluate", "export", "predict", "train"}
     with pytest.raises(AttributeError):
         medseg.nothing  # noqa: B018
 

@@ -88,6 +88,10 @@ def test_the_commands_of_the_page_on_checking_bundles_run(tmp_path):
     run_blocks(DOCS / "how-to" / "bundle.md", tmp_path)
 
 
+def test_the_commands_of_the_export_page_run(started):
+    run_blocks(DOCS / "how-to" / "export.md", started)
+
+
 @pytest.mark.slow
 def test_the_code_of_the_figures_page_runs(started):
     run_blocks(DOCS / "how-to" / "figures.md", started)
@@ -167,6 +171,22 @@ def test_every_option_of_a_verb_is_on_its_page(verb, capsys):
     page = text_of(f"how-to/{verb}.md")
     assert options
     assert not {option for option in options if f"`{option}" not in page}
+
+
+@pytest.mark.parametrize(("verb", "page"), [("verify", "bundle"), ("export", "export")])
+def test_every_option_of_a_verb_for_bundles_is_on_its_page(verb, page, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["bundle", verb, "--help"])
+    options = set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out)) - {"--help"}
+    assert options
+    assert not {option for option in options if f"`{option}" not in text_of(f"how-to/{page}.md")}
+
+
+def test_the_export_page_names_every_step_that_can_be_exported():
+    from medseg.inference.exported.steps import BEFORE, LATER
+
+    page = text_of("how-to/export.md")
+    assert not {name for name in [*BEFORE, *LATER] if f"`{name}d`" not in page}
 
 
 def codes_in_source() -> tuple[dict[str, set[str]], set[str]]:

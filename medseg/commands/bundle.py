@@ -1,4 +1,4 @@
-"""`medseg bundle`: what can be done with bundles themselves."""
+"""`medseg bundle verify`: verify, print."""
 
 from __future__ import annotations
 

@@ -108,7 +108,9 @@ class Predictor:
                     made = self._streamed(prepared, window, self._how, changes, case)
                 else:
                     made = self._whole(prepared, window, case)
-        notes = (image.meta.get("notes", ""), self.passes.note, plan.note, made.notes)
+        is_empty = not made.labels.any() and not made.notes
+        empty = Note("MASK_EMPTY", "no voxel of any structure was found") if is_empty else ""
+        notes = (image.meta.get("notes", ""), self.passes.note, plan.note, made.notes, empty)
         return replace(made, notes="; ".join(str(note) for note in notes if note))
 
     def _streamed(
