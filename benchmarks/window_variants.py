@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor, nn
 
-from medseg.inference.allocator import keep_freed_memory
-from medseg.inference.backends import Windowing, build_backend
-from medseg.inference.restore import Discretisation, LabelRestorer
+from medseg.inference.restoring.restore import Discretisation, LabelRestorer
+from medseg.inference.restoring.way_back import AxisChange
+from medseg.inference.running.allocator import keep_freed_memory
+from medseg.inference.running.backends import Windowing, build_backend
 from medseg.inference.sliding_window import SlidingWindow
-from medseg.inference.way_back import AxisChange
 
 MATMUL_SIZE = 2048
 MATMUL_REPEATS = 5

@@ -118,7 +118,10 @@ def test_the_first_round_counts_for_nothing_but_the_first_preparation(module):
 
 def test_times_of_the_processor_are_compared_where_asked_for(module):
     workers = module("workers")
-    runs = [worker_run(workers, "ours", 1, 8.0, cpu_seconds=1.0), worker_run(workers, "theirs", 1, 4.0, cpu_seconds=3.0)]
+    runs = [
+        worker_run(workers, "ours", 1, 8.0, cpu_seconds=1.0),
+        worker_run(workers, "theirs", 1, 4.0, cpu_seconds=3.0),
+    ]
     assert workers.summarise_workers(runs, "theirs", "wall")[0].speed == 0.5
     assert workers.summarise_workers(runs, "theirs", "cpu")[0].speed == 3.0
 

@@ -39,7 +39,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backend", default="auto", choices=BACKENDS, help="what runs the network (default: auto)")
     parser.add_argument("--probabilities", action="store_true", help="write the class probabilities as well")
     parser.add_argument(
-        "--series", metavar="SUFFIX", help="DICOM series of a folder: its number, or the end of its UID; :N for a stack in it"
+        "--series",
+        metavar="SUFFIX",
+        help="DICOM series of a folder: its number, or the end of its UID; :N for a stack in it",
     )
     parser.add_argument("--max-ram", metavar="SIZE", help="most memory for one image, such as 4G; else what is free")
     parser.add_argument(
@@ -95,7 +97,7 @@ def run_predict(parsed: argparse.Namespace) -> int:
 
 def _dry_run(parsed: argparse.Namespace, options: PredictOptions) -> int:
     """Print what predicting would take; returns the exit code."""
-    from medseg.inference.dry_run import dry_run, lines
+    from medseg.inference.planning.dry_run import dry_run, lines
 
     found = dry_run(parsed.bundle, parsed.images, options=options, allow=parsed.allow)
     for case, error in found.failed.items():

@@ -20,18 +20,18 @@ from medseg.data.payload import memory_budget
 from medseg.data.volume import Note
 from medseg.errors import ImageError, UsageError
 from medseg.inference.admission import check_axes, check_channels, check_finite, check_output
-from medseg.inference.budget import check_resampled, check_scores
 from medseg.inference.masks import as_labels, check_on_grid
 from medseg.inference.options import PredictOptions
-from medseg.inference.passes import Passes
-from medseg.inference.plan import fitted_window, plan_within_memory
+from medseg.inference.planning.budget import check_resampled, check_scores
+from medseg.inference.planning.plan import fitted_window, plan_within_memory
+from medseg.inference.planning.shapes import shapes_of
 from medseg.inference.prediction import Prediction
 from medseg.inference.region import Box, air_value, box_to_run, outside_value, within
-from medseg.inference.resampling import quicken
-from medseg.inference.restore import Discretisation, LabelRestorer, discretisation
-from medseg.inference.shapes import shapes_of
+from medseg.inference.restoring.resampling import quicken
+from medseg.inference.restoring.restore import Discretisation, LabelRestorer, discretisation
+from medseg.inference.restoring.way_back import AxisChange, axis_changes
+from medseg.inference.running.passes import Passes
 from medseg.inference.sliding_window import SlidingWindow
-from medseg.inference.way_back import AxisChange, axis_changes
 
 
 class Predictor:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from medseg.inference.way_back import AxisChange
+from medseg.inference.restoring.way_back import AxisChange
 
 if TYPE_CHECKING:
     from monai.transforms import Compose

@@ -5,8 +5,8 @@ from monai.transforms import Compose, NormalizeIntensityd, ScaleIntensityRanged
 from scipy.ndimage import gaussian_filter
 
 from medseg.inference.region import BLOCK, MARGIN, air_value, box_to_run, outside_value, within
-from medseg.inference.restore import Discretisation, LabelRestorer
-from medseg.inference.way_back import AxisChange, linear_weights
+from medseg.inference.restoring.restore import Discretisation, LabelRestorer
+from medseg.inference.restoring.way_back import AxisChange, linear_weights
 from medseg.inference.windows import Slab
 
 AIR = (1000 - 950) / 1600

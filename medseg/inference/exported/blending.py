@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from medseg.data.payload import check_memory
 from medseg.errors import ImageError
-from medseg.inference.banded import narrowed
 from medseg.inference.exported.description import WindowPlan
+from medseg.inference.restoring.banded import narrowed
 from medseg.inference.windows import Slab, Windows
 
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]

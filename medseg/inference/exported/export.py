@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from medseg.bundle.load import Bundle, open_bundle
 from medseg.bundle.trust import ALLOW_CODE
 from medseg.errors import BundleError, OutputError, check_known, first_line
-from medseg.inference.backends import FAILURES, TOLERANCE, Windowing, largest_difference, onnx_model, openvino_model
 from medseg.inference.exported.description import (
     NAME,
     NETWORK_FILES,
@@ -34,7 +33,15 @@ from medseg.inference.exported.unsupported import unsupported
 from medseg.inference.exported.window_plan import window_plan
 from medseg.inference.options import PredictOptions
 from medseg.inference.predict import Predictor
-from medseg.inference.restore import discretisation
+from medseg.inference.restoring.restore import discretisation
+from medseg.inference.running.backends import (
+    FAILURES,
+    TOLERANCE,
+    Windowing,
+    largest_difference,
+    onnx_model,
+    openvino_model,
+)
 
 LEAST_EQUAL = 0.9999
 """Share of a phantom's voxels in which the exported bundle must give the bundle's labels."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 class Image:
     """Voxels, where they lie, and the operations that brought them there.
 
-    ``medseg.inference.way_back.axis_changes`` reads the operations; they are recorded as MONAI's transforms do.
+    ``medseg.inference.restoring.way_back.axis_changes`` reads the operations, recorded as MONAI's transforms do.
 
     Args:
         array: (C, X, Y[, Z]) float32.

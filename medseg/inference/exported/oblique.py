@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.inference.arrays import NumpyArrays
 from medseg.inference.exported.image import Image
 from medseg.inference.exported.spatial import applied, sampled
-from medseg.inference.restore import Discretisation
-from medseg.inference.way_back import axis_changes
+from medseg.inference.restoring.arrays import NumpyArrays
+from medseg.inference.restoring.restore import Discretisation
+from medseg.inference.restoring.way_back import axis_changes
 
 OBLIQUE = "oblique_step"
 """What the record of a resampling holds that mixes axes: from its voxels' indices to those before."""
@@ -24,7 +24,7 @@ OBLIQUE = "oblique_step"
 
 @dataclass(frozen=True)
 class _Stage:
-    """A part of an image's way; see ``medseg.inference.way_back.Prepared``."""
+    """A part of an image's way; see ``medseg.inference.restoring.way_back.Prepared``."""
 
     shape: tuple[int, ...]
     affine: NDArray[np.float64]

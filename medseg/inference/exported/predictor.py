@@ -17,8 +17,6 @@ from medseg.data.payload import memory_budget
 from medseg.errors import BundleError, UsageError
 from medseg.geometry import Grid
 from medseg.inference.admission import check_axes, check_channels, check_finite, check_output
-from medseg.inference.allocator import keep_freed_memory
-from medseg.inference.budget import check_scores, check_spacing
 from medseg.inference.exported.blending import Run, blended
 from medseg.inference.exported.description import Description, read_description
 from medseg.inference.exported.image import Image
@@ -27,9 +25,11 @@ from medseg.inference.exported.runtimes import open_network
 from medseg.inference.exported.steps import improved, prepared
 from medseg.inference.masks import as_labels
 from medseg.inference.options import PredictOptions
+from medseg.inference.planning.budget import check_scores, check_spacing
 from medseg.inference.prediction import Prediction
-from medseg.inference.restore import Discretisation, LabelRestorer
-from medseg.inference.way_back import axis_changes
+from medseg.inference.restoring.restore import Discretisation, LabelRestorer
+from medseg.inference.restoring.way_back import axis_changes
+from medseg.inference.running.allocator import keep_freed_memory
 from medseg.inference.windows import Slab
 
 BACKEND_OF = {"torchscript": "torch", "onnx": "onnx", "openvino": "openvino"}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage, sparse
 
 from medseg.inference.exported.image import Image, chosen_size
-from medseg.inference.way_back import OFF_AXIS, linear_weights, moved, of_axes
+from medseg.inference.restoring.way_back import OFF_AXIS, linear_weights, moved, of_axes
 
 Matrix = NDArray[np.float64]
 

@@ -15,7 +15,7 @@ from medseg.inference.exported.image import Image
 from medseg.inference.exported.oblique import is_oblique
 from medseg.inference.exported.steps import BEFORE, check_steps, prepared
 from medseg.inference.exported.translate import steps_before
-from medseg.inference.way_back import axis_changes
+from medseg.inference.restoring.way_back import axis_changes
 
 
 def of_image(name, *arguments, **options):

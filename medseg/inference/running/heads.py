@@ -45,7 +45,13 @@ class Split:
         step = max(1, HEAD_BYTES // row_bytes)
         for start in range(0, features.shape[dim], step):
             rows = features.narrow(dim, start, min(step, features.shape[dim] - start))
-            yield replace(slab, start=slab.start + start, logits=self.head(rows[None])[0])
+            yield replace(slab, start=slab.start + start, logits=self._logits(rows))
+
+    def _logits(self, features: Tensor) -> Tensor:
+        """(F, …) to (C, …), whatever the number of axes: a 2D network's slices make a volume."""
+        axes = next(each.weight.ndim - 2 for each in self.head.modules() if isinstance(each, nn.Conv2d | nn.Conv3d))
+        line = features.reshape(1, features.shape[0], *[1] * (axes - 1), -1)
+        return self.head(line).reshape(self.classes, *features.shape[1:])
 
 
 def split(network: nn.Module, window: Tensor, classes: int) -> Split | None:

@@ -4,7 +4,7 @@ from monai.inferers import SlidingWindowInferer
 from monai.networks.nets import DynUNet, UNet
 from torch import nn
 
-from medseg.inference.heads import split
+from medseg.inference.running.heads import split
 from medseg.inference.sliding_window import SlidingWindow
 from medseg.networks import build_network
 
@@ -38,8 +38,23 @@ def test_logits_of_averaged_features_are_the_averaged_logits(name):
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
+def test_slices_of_a_2d_network_are_finished_as_a_volume():
+    network = build_network("unet", 2, 1, 20, unet_options={"filters": 8, "depth": 2}).eval()
+    image = torch.randn(1, 24, 20, 6)
+    made = split(network, torch.randn(1, 1, 16, 16), 20)
+    window = SlidingWindow((16, 16), 2, 0.5, mode="gaussian", slice_axis=2)
+    expected = torch.empty(20, *image.shape[1:])
+    with torch.no_grad():
+        for slab in window.slabs(image, network):
+            expected.narrow(slab.axis + 1, slab.start, slab.stop - slab.start).copy_(slab.logits)
+        for slab in window.slabs(image, made.body):
+            for part in made.finish(slab):
+                found = expected.narrow(part.axis + 1, part.start, part.stop - part.start)
+                torch.testing.assert_close(part.logits, found, atol=1e-5, rtol=1e-5)
+
+
 def test_rows_are_finished_a_few_at_a_time_and_none_is_left_out(monkeypatch):
-    monkeypatch.setattr("medseg.inference.heads.HEAD_BYTES", 3 * 20 * 16 * 16 * 4)
+    monkeypatch.setattr("medseg.inference.running.heads.HEAD_BYTES", 3 * 20 * 16 * 16 * 4)
     made = split(many_classes("plain"), torch.randn(WINDOW), 20)
     with torch.no_grad():
         (slab,) = SlidingWindow(16).slabs(torch.randn(WINDOW[1:]), made.body)

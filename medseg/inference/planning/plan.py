@@ -1,7 +1,7 @@
 """What a case will take in memory and time, stated before it is run, and held to what it may take.
 
 The parts are counted from shapes alone, but for the pass of a window, which is measured on one
-(``medseg.inference.footprint``). Where a case would take more than it may, its plan is changed
+(``medseg.inference.planning.footprint``). Where a case would take more than it may, its plan is changed
 step by step along LADDER until it fits.
 """
 
@@ -22,12 +22,12 @@ from medseg.bundle.load import Bundle
 from medseg.data.payload import memory_budget, memory_limit
 from medseg.data.volume import Note
 from medseg.errors import ImageError
-from medseg.inference.backends import chosen_backend
-from medseg.inference.footprint import Footprint, footprint
-from medseg.inference.heads import split
 from medseg.inference.options import PredictOptions
-from medseg.inference.restore import discretisation
-from medseg.inference.shapes import FLOAT_BYTES, Shapes
+from medseg.inference.planning.footprint import Footprint, footprint
+from medseg.inference.planning.shapes import FLOAT_BYTES, Shapes
+from medseg.inference.restoring.restore import discretisation
+from medseg.inference.running.backends import chosen_backend
+from medseg.inference.running.heads import split
 from medseg.inference.sliding_window import CLOSED_BYTES, SlidingWindow
 from medseg.inference.windows import Windows
 

@@ -14,9 +14,9 @@ from monai.transforms.inverse import TraceableTransform
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medseg.inference.banded import Banded
-from medseg.inference.torch_arrays import TorchArrays
-from medseg.inference.way_back import OFF_AXIS, linear_weights
+from medseg.inference.restoring.banded import Banded
+from medseg.inference.restoring.torch_arrays import TorchArrays
+from medseg.inference.restoring.way_back import OFF_AXIS, linear_weights
 
 SAME_GRID = 1e-3
 """MONAI's: entries of an affine closer than this are the same."""

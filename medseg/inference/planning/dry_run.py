@@ -19,10 +19,10 @@ from medseg.inference.admission import check_axes, check_channels
 from medseg.inference.exported.description import is_exported
 from medseg.inference.finding import cases_for
 from medseg.inference.options import PredictOptions
-from medseg.inference.plan import CasePlan, fitted_plan, fitted_window, plan_case, window_of
+from medseg.inference.planning.plan import CasePlan, fitted_plan, fitted_window, plan_case, window_of
+from medseg.inference.planning.probe import preparing_seconds, reading_seconds, restoring_seconds, window_seconds
+from medseg.inference.planning.shapes import expected_shapes
 from medseg.inference.predict import Predictor
-from medseg.inference.probe import preparing_seconds, reading_seconds, restoring_seconds, window_seconds
-from medseg.inference.shapes import expected_shapes
 from medseg.inference.windows import Windowing
 
 _UNFORESEEN = (OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, MemoryError)

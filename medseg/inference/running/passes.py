@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from medseg.bundle.load import Bundle
 from medseg.errors import ImageError, UsageError
-from medseg.inference.allocator import keep_freed_memory
-from medseg.inference.backends import Backend, build_backend, chosen_backend, default_cache
-from medseg.inference.heads import Split, split
 from medseg.inference.options import PredictOptions
+from medseg.inference.running.allocator import keep_freed_memory
+from medseg.inference.running.backends import Backend, build_backend, chosen_backend, default_cache
+from medseg.inference.running.heads import Split, split
 from medseg.inference.sliding_window import SlidingWindow
 from medseg.inference.windows import Slab, Windowing
 

@@ -9,8 +9,8 @@ import SimpleITK
 from medseg.cli import main
 from medseg.data.extents import read_extent
 from medseg.errors import DatasetError
-from medseg.inference.dry_run import dry_run, lines
 from medseg.inference.options import PredictOptions
+from medseg.inference.planning.dry_run import dry_run, lines
 from tests.conftest import ball, save_nifti
 from tests.dicom_folders import save_all, slices
 

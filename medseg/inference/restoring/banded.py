@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from medseg.inference.arrays import Array, Arrays
+from medseg.inference.restoring.arrays import Array, Arrays
 
 BLOCK_ROWS = 64
 """Rows multiplied at once: large enough for BLAS, small enough to skip most zeros."""

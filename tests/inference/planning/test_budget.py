@@ -8,7 +8,7 @@ from monai.transforms import Spacingd
 
 from medseg.data.payload import memory_budget
 from medseg.errors import ImageError
-from medseg.inference.budget import check_resampled, check_scores
+from medseg.inference.planning.budget import check_resampled, check_scores
 
 
 def image(shape, spacing_mm):

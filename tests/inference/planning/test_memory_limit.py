@@ -44,7 +44,7 @@ def noise(path: Path, *shape: int) -> Path:
 
 def predicted(bundle: Path, image: Path, allowed: str) -> dict:
     small = noise(image.parent / "small.nii", 40, 40, 40)
-    words = [sys.executable, "-m", "tests.inference.memory_limit_worker", bundle, image, small, allowed]
+    words = [sys.executable, "-m", "tests.inference.planning.memory_limit_worker", bundle, image, small, allowed]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
     done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

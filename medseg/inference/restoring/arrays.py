@@ -90,6 +90,6 @@ def arrays_of(array: Array) -> Arrays:
     """The operations for an array's library."""
     if isinstance(array, np.ndarray):
         return NumpyArrays()
-    from medseg.inference.torch_arrays import TorchArrays
+    from medseg.inference.restoring.torch_arrays import TorchArrays
 
     return TorchArrays()

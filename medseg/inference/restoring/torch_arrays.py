@@ -1,4 +1,4 @@
-"""The array operations of restoring labels in PyTorch; see ``medseg.inference.arrays``."""
+"""The array operations of restoring labels in PyTorch; see ``medseg.inference.restoring.arrays``."""
 
 from __future__ import annotations
 

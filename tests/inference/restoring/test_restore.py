@@ -25,9 +25,9 @@ from monai.transforms import (
 )
 
 from medseg.errors import ImageError
-from medseg.inference.restore import LabelRestorer, discretisation
+from medseg.inference.restoring.restore import LabelRestorer, discretisation
+from medseg.inference.restoring.way_back import axis_changes
 from medseg.inference.sliding_window import Slab
-from medseg.inference.way_back import axis_changes
 
 RAS = Orientationd("image", "RAS", labels=None)
 

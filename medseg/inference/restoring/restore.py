@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.errors import ImageError
-from medseg.inference.arrays import Array, Arrays, arrays_of
-from medseg.inference.banded import Banded, narrowed
-from medseg.inference.way_back import AxisChange
+from medseg.inference.restoring.arrays import Array, Arrays, arrays_of
+from medseg.inference.restoring.banded import Banded, narrowed
+from medseg.inference.restoring.way_back import AxisChange
 from medseg.inference.windows import Slab
 
 if TYPE_CHECKING:

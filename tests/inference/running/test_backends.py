@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from medseg.errors import UsageError
-from medseg.inference import backends
-from medseg.inference.backends import Backend, Windowing, build_backend, chosen_backend, fingerprint
+from medseg.inference.running import backends
+from medseg.inference.running.backends import Backend, Windowing, build_backend, chosen_backend, fingerprint
 from medseg.networks import build_network
 
 WINDOWING = Windowing(2, 1, (16, 16, 16))

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from monai.data import MetaTensor
 from monai.transforms import Compose, EnsureChannelFirstd, Invertd, Orientationd, Spacingd
 
-from medseg.inference.resampling import quicken
+from medseg.inference.restoring.resampling import quicken
 
 
 def image_of(shape, affine, seed=0):

@@ -15,11 +15,11 @@ from scipy import sparse
 
 from medseg.bundle.load import Bundle
 from medseg.data.payload import open_source
-from medseg.inference.passes import Passes
-from medseg.inference.plan import CasePlan
-from medseg.inference.restore import LabelRestorer, discretisation
+from medseg.inference.planning.plan import CasePlan
+from medseg.inference.restoring.restore import LabelRestorer, discretisation
+from medseg.inference.restoring.way_back import AxisChange
+from medseg.inference.running.passes import Passes
 from medseg.inference.sliding_window import SlidingWindow
-from medseg.inference.way_back import AxisChange
 from medseg.inference.windows import Slab
 
 PIECE_VOXELS = 48
@@ -38,7 +38,7 @@ def window_seconds(passes: Passes, plan: CasePlan, window: SlidingWindow) -> flo
     Args:
         passes: With the runtime chosen.
         plan: Of the case.
-        window: Of ``medseg.inference.plan.fitted_window``.
+        window: Of ``medseg.inference.planning.plan.fitted_window``.
     """
     axis, roi = plan.windows.slab_axis, plan.windows.roi
     step = max(1, int(roi[axis] * (1 - plan.windows.overlap[axis])))

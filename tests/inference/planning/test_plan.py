@@ -13,11 +13,18 @@ from medseg.bundle.load import open_bundle
 from medseg.data.case import Case
 from medseg.data.extents import read_extent
 from medseg.errors import ImageError
-from medseg.inference.footprint import Footprint, footprint, most_allocated
 from medseg.inference.options import PredictOptions
-from medseg.inference.plan import CasePlan, fitted_plan, fitted_window, plan_case, plan_within_memory, smaller_plans
+from medseg.inference.planning.footprint import Footprint, footprint, most_allocated
+from medseg.inference.planning.plan import (
+    CasePlan,
+    fitted_plan,
+    fitted_window,
+    plan_case,
+    plan_within_memory,
+    smaller_plans,
+)
+from medseg.inference.planning.shapes import Shapes, expected_shapes, shapes_of
 from medseg.inference.predict import Predictor
-from medseg.inference.shapes import Shapes, expected_shapes, shapes_of
 from medseg.inference.sliding_window import SlidingWindow
 from medseg.inference.windows import Windows
 from tests.conftest import ball, save_nifti

@@ -8,7 +8,7 @@ import numpy as np
 
 from medseg.data.payload import check_memory
 from medseg.geometry import spacing_mm
-from medseg.inference.way_back import Prepared
+from medseg.inference.restoring.way_back import Prepared
 
 FLOAT_BYTES = 4
 

@@ -1,0 +1,1 @@
+"""A network's passes: devices, runtimes, and what makes them quick."""
