@@ -21,6 +21,7 @@ from medseg.inference.restoring.restore import Discretisation, LabelRestorer
 from medseg.inference.restoring.way_back import AxisChange
 from medseg.inference.running.allocator import keep_freed_memory
 from medseg.inference.running.backends import Windowing, build_backend
+from medseg.inference.running.heads import split
 from medseg.inference.sliding_window import SlidingWindow
 
 MATMUL_SIZE = 2048
@@ -112,15 +113,17 @@ def _nnunet(work: Work) -> Prepared:
 
 
 def _medseg(work: Work, backend: str) -> Prepared:
-    run = _as_medseg_runs_it(work, backend)
+    parts = split(work.network, (1, 1, *work.window), work.classes)
+    run = _as_medseg_runs_it(work, parts.body if parts else work.network, backend)
     changes = tuple(
         AxisChange(axis, sparse.eye_array(size, format="csr")) for axis, size in enumerate(work.image.shape[1:])
     )
 
     def labels() -> NDArray:
         restorer = LabelRestorer(changes, Discretisation("softmax", None, ()), work.classes)
-        for slab in work.sliding_window.slabs(work.image, run):
-            restorer.add(slab)
+        for closed in work.sliding_window.slabs(work.image, run):
+            for slab in parts.finish(closed) if parts else [closed]:
+                restorer.add(slab)
         return restorer.labels
 
     return Prepared(labels, lambda array: array)
@@ -132,7 +135,7 @@ def _passes(work: Work) -> Prepared:
 
 
 def _passes_as_medseg(work: Work, backend: str) -> Prepared:
-    return _repeated(work, _as_medseg_runs_it(work, backend))
+    return _repeated(work, _as_medseg_runs_it(work, work.network, backend))
 
 
 def _arithmetic(work: Work) -> Prepared:
@@ -145,10 +148,10 @@ def _arithmetic(work: Work) -> Prepared:
     return Prepared(lambda: None, cpu_seconds=flops / _matmul_flops_per_cpu_second())
 
 
-def _as_medseg_runs_it(work: Work, backend: str) -> Callable[[Tensor], Tensor]:
-    """The network as ``Predictor`` prepares it, first pass done."""
+def _as_medseg_runs_it(work: Work, network: nn.Module, backend: str) -> Callable[[Tensor], Tensor]:
+    """A network as ``Predictor`` prepares it, first pass done."""
     keep_freed_memory()
-    network = work.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     built = build_backend(network, backend, Windowing(work.batch, 1, work.window), work.cache)
     if built.name != backend:
         raise BackendRefusedError(built.note)

@@ -222,8 +222,7 @@ def plan_case(case: str, shapes: Shapes, bundle: Bundle, options: PredictOptions
     plan = _rough_plan(case, shapes, bundle, options)
     network, window = bundle.network, (shapes.channels, *plan.roi)
     if plan.is_streamed and isinstance(network, nn.Module):
-        device = next(iter(network.parameters()), torch.zeros(0)).device
-        parts = split(network, torch.zeros(1, *window, device=device), len(bundle.labels))
+        parts = split(network, (1, *window), len(bundle.labels))
         network = parts.body if parts else network
     return replace(plan, one_pass=footprint(network, window))
 

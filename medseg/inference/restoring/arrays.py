@@ -34,7 +34,7 @@ class Arrays(Protocol):
         """A matrix of another array's type."""
 
     def mark_higher(self, labels: Array, label: int, score: Array, best: Array) -> Array:
-        """Write ``label`` where ``score`` is above ``best``; returns the higher of the two, in ``best``'s place."""
+        """Write ``label``, the highest so far, where ``score`` is above ``best``; returns the higher score."""
 
     def softmax(self, logits: Array) -> Iterator[Array]:
         """Each class's probabilities in turn, without a second array of all classes."""
@@ -68,7 +68,7 @@ class NumpyArrays:
 
     def mark_higher(self, labels: NDArray, label: int, score: NDArray, best: NDArray) -> NDArray:
         """Write ``label`` where ``score`` is above ``best``; returns the higher of the two."""
-        labels[score > best] = label
+        np.maximum(labels, (score > best) * labels.dtype.type(label), out=labels)
         return np.maximum(best, score, out=best)
 
     def softmax(self, logits: NDArray) -> Iterator[NDArray]:

@@ -16,6 +16,9 @@ class Banded:
 
     Args:
         weights: (rows, columns), sparse.
+
+    Attributes:
+        is_selection: Whether each row is one of the columns, or none.
     """
 
     def __init__(self, weights: sparse.csr_array) -> None:
@@ -23,6 +26,7 @@ class Banded:
         self._weights = weights
         self._is_identity = self.rows == self.columns and abs(weights - sparse.eye_array(self.rows)).max() == 0
         filled = np.diff(weights.indptr) > 0
+        self.is_selection = bool((np.diff(weights.indptr) <= 1).all() and (weights.data == 1).all())
         self._low = np.full(self.rows, self.columns)
         self._high = np.full(self.rows, -1)
         if weights.nnz:

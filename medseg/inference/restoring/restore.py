@@ -81,6 +81,8 @@ class LabelRestorer:
         self._classes = classes
         self._order = [change.source for change in changes]
         self._matrices = [Banded(change.weights) for change in sorted(changes, key=lambda each: each.source)]
+        # Where nothing is interpolated, the likeliest class is that of the highest logit.
+        self._keeps_order = not keeps_probabilities and all(matrix.is_selection for matrix in self._matrices)
         shape = [matrix.rows for matrix in self._matrices]
         self._labels = np.zeros(shape, np.uint8 if classes <= 256 else np.int32)
         channels = self._channels if keeps_probabilities else 0
@@ -136,7 +138,7 @@ class LabelRestorer:
 
     def _activated(self, arrays: Arrays, logits: Array) -> Iterator[Array]:
         if self.how.activation == "softmax":
-            return arrays.softmax(logits)
+            return iter(logits) if self._keeps_order else arrays.softmax(logits)
         return iter([arrays.sigmoid(logits[0])])
 
     def _note(self, arrays: Arrays, label: int, score: Array, axis: int, rows: range) -> None:
@@ -148,7 +150,9 @@ class LabelRestorer:
         if self.how.threshold is not None:
             arrays.shared(target)[...] = score >= self.how.threshold
             return score
-        return score if best is None else arrays.mark_higher(arrays.shared(target), label, score, best)
+        if best is None:
+            return arrays.copied(score) if self._keeps_order else score
+        return arrays.mark_higher(arrays.shared(target), label, score, best)
 
     def _in_plane(self, arrays: Arrays, scores: Array, slab_axis: int) -> Array:
         for axis, matrix in enumerate(self._matrices):

@@ -34,7 +34,8 @@ class TorchArrays:
 
     def mark_higher(self, labels: Tensor, label: int, score: Tensor, best: Tensor) -> Tensor:
         """Write ``label`` where ``score`` is above ``best``; returns the higher of the two."""
-        labels.masked_fill_(score > best, label)
+        marks = (score > best).to(labels.dtype).mul_(label)
+        torch.maximum(labels, marks, out=labels)
         return torch.maximum(best, score, out=best)
 
     def softmax(self, logits: Tensor) -> Iterator[Tensor]:

@@ -9,13 +9,14 @@ changes the logits by rounding alone.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from medseg.inference.running.backends import FAILURES
 from medseg.inference.windows import Slab
 
 HEAD_BYTES = 1 << 26
@@ -54,40 +55,56 @@ class Split:
         return self.head(line).reshape(self.classes, *features.shape[1:])
 
 
-def split(network: nn.Module, window: Tensor, classes: int) -> Split | None:
+def split(network: nn.Module, shape: Sequence[int], classes: int) -> Split | None:
     """The network in two, where its last layer works on each voxel alone and has fewer features than classes.
 
     Args:
         network: In evaluation mode.
-        window: (1, channels, …) on its device, of a size that it takes; run once to see what comes last.
+        shape: Of windows (1, channels, …) that it takes.
         classes: Channels of its logits.
 
     Returns:
         None where it cannot be split so, or need not be.
     """
-    heads = {name: module for name, module in network.named_modules() if name and _widens(module, classes)}
-    for name, features in _giving_the_result(network, heads, window):
-        shared = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
-        body = copy.deepcopy(network, shared)
+    names = [name for name, module in network.named_modules() if name and _widens(module, classes)]
+    for name, features in _giving_the_result(network, names, shape):
+        body = _twin(network, lambda tensor: tensor)
         body.set_submodule(name, nn.Identity())
-        return Split(body, heads[name], features, classes)
+        return Split(body, network.get_submodule(name), features, classes)
     return None
 
 
-def _giving_the_result(network: nn.Module, modules: Mapping[str, nn.Module], window: Tensor) -> list[tuple[str, int]]:
-    """Which of the modules, run once, gives what the network gives, and how many features it takes; outermost first."""
-    seen: dict[str, list[tuple[Tensor, int]]] = {name: [] for name in modules}
+def _twin(network: nn.Module, tensor_of: Callable[[Tensor], Tensor]) -> nn.Module:
+    """A copy of a network around other tensors."""
+    tensors: Iterable[Tensor] = (*network.parameters(), *network.buffers())
+    return copy.deepcopy(network, {id(each): tensor_of(each) for each in tensors})
+
+
+def _shape_alone(tensor: Tensor) -> Tensor:
+    empty = tensor.detach().to("meta")
+    return nn.Parameter(empty, requires_grad=False) if isinstance(tensor, nn.Parameter) else empty
+
+
+def _giving_the_result(network: nn.Module, names: Sequence[str], shape: Sequence[int]) -> list[tuple[str, int]]:
+    """Which of its modules, run once, gives what the network gives, and how many features it takes; outermost first.
+
+    The network is run on shapes alone, which takes neither time nor memory.
+    """
+    seen: dict[str, list[tuple[Tensor, int]]] = {name: [] for name in names}
 
     def keep(name: str) -> Callable[[nn.Module, Any, Any], None]:
         return lambda module, inputs, output: seen[name].append((output, inputs[0].shape[1]))
 
-    hooks = [module.register_forward_hook(keep(name)) for name, module in modules.items()]
+    if not names:
+        return []
+    skeleton = _twin(network, _shape_alone)
+    for name in names:
+        skeleton.get_submodule(name).register_forward_hook(keep(name))
     try:
         with torch.no_grad():
-            result = network(window) if hooks else None
-    finally:
-        for hook in hooks:
-            hook.remove()
+            result = skeleton(torch.empty(shape, device="meta"))
+    except FAILURES:
+        return []  # It computes with values, which shapes alone do not have.
     return [(name, runs[0][1]) for name, runs in seen.items() if len(runs) == 1 and runs[0][0] is result]
 
 

@@ -84,8 +84,8 @@ class Passes:
 
     def _split_for(self, windowing: Windowing) -> Split | None:
         if not self._is_tried:
-            window = torch.zeros((1, *windowing.shape[1:]), device=self.device)
-            self._whole_split, self._is_tried = split(self.network, window, self._classes), True
+            self._whole_split = split(self.network, (1, *windowing.shape[1:]), self._classes)
+            self._is_tried = True
         return self._whole_split
 
     def precision(self) -> AbstractContextManager[Any]:

@@ -27,7 +27,7 @@ def many_classes(name, classes=20):
 @pytest.mark.parametrize("name", ["plain", "normalised", "dynunet"])
 def test_logits_of_averaged_features_are_the_averaged_logits(name):
     network, image = many_classes(name), torch.randn(1, 1, 37, 20, 24)
-    made = split(network, torch.randn(WINDOW), 20)
+    made = split(network, WINDOW, 20)
     assert (made.features, made.classes) == (8, 20)
     with torch.no_grad():
         expected = SlidingWindowInferer(16, 2, 0.5, mode="gaussian")(image, network)[0]
@@ -41,7 +41,7 @@ def test_logits_of_averaged_features_are_the_averaged_logits(name):
 def test_slices_of_a_2d_network_are_finished_as_a_volume():
     network = build_network("unet", 2, 1, 20, unet_options={"filters": 8, "depth": 2}).eval()
     image = torch.randn(1, 24, 20, 6)
-    made = split(network, torch.randn(1, 1, 16, 16), 20)
+    made = split(network, (1, 1, 16, 16), 20)
     window = SlidingWindow((16, 16), 2, 0.5, mode="gaussian", slice_axis=2)
     expected = torch.empty(20, *image.shape[1:])
     with torch.no_grad():
@@ -55,7 +55,7 @@ def test_slices_of_a_2d_network_are_finished_as_a_volume():
 
 def test_rows_are_finished_a_few_at_a_time_and_none_is_left_out(monkeypatch):
     monkeypatch.setattr("medseg.inference.running.heads.HEAD_BYTES", 3 * 20 * 16 * 16 * 4)
-    made = split(many_classes("plain"), torch.randn(WINDOW), 20)
+    made = split(many_classes("plain"), WINDOW, 20)
     with torch.no_grad():
         (slab,) = SlidingWindow(16).slabs(torch.randn(WINDOW[1:]), made.body)
         parts = [(part.start, part.stop) for part in made.finish(slab)]
@@ -63,7 +63,14 @@ def test_rows_are_finished_a_few_at_a_time_and_none_is_left_out(monkeypatch):
 
 
 def test_a_network_with_fewer_classes_than_features_stays_whole():
-    assert split(many_classes("plain", classes=3), torch.randn(WINDOW), 3) is None
+    assert split(many_classes("plain", classes=3), WINDOW, 3) is None
+
+
+class Looking(nn.Sequential):
+    """Its way depends on what it sees."""
+
+    def forward(self, x):
+        return super().forward(x if x.sum() > 0 else -x)
 
 
 class Squashed(nn.Module):
@@ -88,6 +95,7 @@ class Seeing(nn.Sequential):
     "network",
     [
         Squashed(),
+        Looking(nn.Conv3d(1, 2, 1), nn.ReLU(), nn.Conv3d(2, 20, 1)),
         Seeing(nn.Conv3d(1, 20, 1)),
         nn.Sequential(nn.Conv3d(1, 20, 3, padding=1)),
         nn.Sequential(nn.Conv3d(1, 20, 1), nn.InstanceNorm3d(20)),
@@ -97,12 +105,12 @@ class Seeing(nn.Sequential):
     ],
 )
 def test_what_is_not_affine_voxel_by_voxel_stays_whole(network):
-    assert split(network.eval(), torch.randn(WINDOW), 20) is None
+    assert split(network.eval(), WINDOW, 20) is None
 
 
 def test_the_network_itself_is_left_as_it_was():
     network, window = many_classes("plain"), torch.randn(WINDOW)
     before = network(window)
-    split(network, window, 20)
+    split(network, WINDOW, 20)
     assert torch.equal(network(window), before)
     assert not any(module._forward_hooks for module in network.modules())
