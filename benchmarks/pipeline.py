@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 import tempfile
 from argparse import Namespace
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agreement import alike
@@ -15,11 +16,31 @@ from sliding_window import available
 from targets import judged
 from workers import WorkerRun, WorkerSummary, run_workers, summarise_workers
 
-NAME, GROUP = "pipeline", "folder"
+NAME = "pipeline"
 REPEATS = 3
 SEED = 700
-FIELD_MM = (240.0, 240.0, 210.0)
-"""What a scan shows: of the chest, 200 mm wide, the box takes half."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Scans to segment.
+
+    Args:
+        cases: How many.
+        shape: Voxels of one.
+        field_mm: What one shows; the chest is 200 mm wide and 140 deep.
+    """
+
+    cases: int
+    shape: tuple[int, int, int]
+    field_mm: tuple[float, float, float]
+
+
+FOLDERS = {
+    "folder": Folder(6, (192, 192, 112), (240.0, 240.0, 210.0)),
+    "wide": Folder(3, (320, 320, 160), (300.0, 300.0, 210.0)),
+}
+"""Six small scans that the patient fills but for the corners, and three larger ones with air at the sides."""
 BASELINE = "MONAI, stock chain"
 NEEDED = {BASELINE: None, "medseg, torch": None, "medseg, openvino": "openvino"}
 """Each chain, and the module without which it is left out; ``chains`` says how each is run."""
@@ -28,18 +49,26 @@ WORKER = Path(__file__).resolve().parent / "chain_worker.py"
 
 def measure(arguments: Namespace, results: Path) -> None:
     """Write scans, segment them every way in turns; write pipeline_runs.csv and pipeline.csv."""
-    with tempfile.TemporaryDirectory(prefix="medseg-bench-") as place:
-        folder = Path(place)
-        in_child(write_scans, folder, arguments.cases, tuple(arguments.shape))
-        runs = _runs(arguments, folder)
-        rows = [_with_agreement(row, folder) for row in summarise_workers(runs, BASELINE, arguments.clock)]
-    work = {"bundle": "phantom_ct_segmentation", "cases": arguments.cases, "shape": "×".join(map(str, arguments.shape))}
-    replace_rows(runs, results / f"{NAME}_runs.csv", GROUP)
-    replace_rows(rows, results / f"{NAME}.csv", GROUP, {**work, "threads": arguments.threads, **circumstances()})
-    replace_rows(judged(NAME, GROUP, runs, rows), results / "targets.csv", f"{NAME} {GROUP}")
+    for group in arguments.folders or FOLDERS:
+        planned = FOLDERS[group]
+        scans = replace(planned, cases=arguments.cases or planned.cases, shape=tuple(arguments.shape or planned.shape))
+        with tempfile.TemporaryDirectory(prefix="medseg-bench-") as place:
+            folder = Path(place)
+            in_child(write_scans, folder, scans)
+            runs = _runs(arguments, group, folder)
+            rows = [_with_agreement(row, folder) for row in summarise_workers(runs, BASELINE, arguments.clock)]
+        work = {"bundle": "phantom_ct_segmentation", "cases": scans.cases, "shape": _times(scans.shape)}
+        extra = {**work, "field_mm": _times(scans.field_mm), "threads": arguments.threads, **circumstances()}
+        replace_rows(runs, results / f"{NAME}_runs.csv", group)
+        replace_rows(rows, results / f"{NAME}.csv", group, extra)
+        replace_rows(judged(NAME, group, runs, rows), results / "targets.csv", f"{NAME} {group}")
 
 
-def _runs(arguments: Namespace, folder: Path) -> list[WorkerRun]:
+def _times(numbers: Sequence[float]) -> str:
+    return "×".join(f"{each:g}" for each in numbers)
+
+
+def _runs(arguments: Namespace, group: str, folder: Path) -> list[WorkerRun]:
     commands = {
         chain: [arguments.python, str(WORKER), chain, str(folder / "scans"), str(_masks(folder, chain))]
         for chain in available(arguments.python, NEEDED)
@@ -48,7 +77,7 @@ def _runs(arguments: Namespace, folder: Path) -> list[WorkerRun]:
     rounds = (1 if arguments.skip_first_round else 0, arguments.repeats or REPEATS)
     # Converted networks are kept from one round to the next, but the first one converts.
     environment = {"XDG_CACHE_HOME": str(folder / "cache"), "OMP_NUM_THREADS": str(arguments.threads)}
-    return run_workers(GROUP, words, rounds, environment, lambda name: _clear(_masks(folder, name)))
+    return run_workers(group, words, rounds, environment, lambda name: _clear(_masks(folder, name)))
 
 
 def _clear(masks: Path) -> None:
@@ -78,15 +107,15 @@ def _pairs(first: Path, second: Path) -> list[tuple[Path, Path]]:
     return [(first / name, second / name) for name in names]
 
 
-def write_scans(folder: Path, cases: int, shape: tuple[int, int, int]) -> None:
+def write_scans(folder: Path, scans: Folder) -> None:
     """Write synthetic CT scans, stored LPS as scanners do, with air around the body; and the truth."""
     from medseg.data.images import write
     from medseg.data.phantom import make_phantom
 
-    spacing_mm = tuple(length / size for length, size in zip(FIELD_MM, shape, strict=True))
+    spacing_mm = tuple(length / size for length, size in zip(scans.field_mm, scans.shape, strict=True))
     for part in ("scans", "truth"):
         (folder / part).mkdir()
-    for index in range(cases):
-        phantom = make_phantom(SEED + index, shape, spacing_mm, orientation="LPS")
+    for index in range(scans.cases):
+        phantom = make_phantom(SEED + index, scans.shape, spacing_mm, orientation="LPS")
         write(phantom.image, phantom.affine, folder / "scans" / f"scan_{index}.nii.gz")
         write(phantom.labels, phantom.affine, folder / "truth" / f"scan_{index}.nii.gz")

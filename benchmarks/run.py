@@ -57,8 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     windows.add_argument("--size", type=int, nargs=3, default=[192, 192, 144], metavar="N", help="voxels of the volume")
     windows.add_argument("--window", type=int, nargs=3, default=[96, 96, 96], metavar="N", help="voxels of a window")
     scans = parser.add_argument_group("pipeline")
-    scans.add_argument("--cases", type=int, default=6, metavar="N", help="scans in the folder (default: 6)")
-    scans.add_argument("--shape", type=int, nargs=3, default=[192, 192, 112], metavar="N", help="voxels of a scan")
+    scans.add_argument("--folders", nargs="+", choices=pipeline.FOLDERS, help="default: all")
+    scans.add_argument("--cases", type=int, metavar="N", help="scans in a folder (default: each folder's own)")
+    scans.add_argument("--shape", type=int, nargs=3, metavar="N", help="voxels of a scan (default: each folder's own)")
     return parser
 
 

@@ -71,7 +71,11 @@ def _ways_of_network(group: str, rows: Sequence[Row]) -> str:
 
 
 def chains_table(rows: Sequence[Row]) -> str:
-    """Chains, with a line on what was measured where."""
+    """Chains, folder by folder, with a line on what was measured where."""
+    return "\n\n".join(_chains_of(group, of_group) for group, of_group in _groups(rows))
+
+
+def _chains_of(group: str, rows: Sequence[Row]) -> str:
     cells = [
         [
             row["command"],
@@ -83,8 +87,9 @@ def chains_table(rows: Sequence[Row]) -> str:
         for row in rows
     ]
     first = rows[0]
-    work = f"{first['cases']} scans of {first['shape']} voxels, bundle {first['bundle']}"
-    return f"{_table(CHAINS, cells)}\n\n{work}; {_circumstances(first)}"
+    sizes = f"{first['shape']} voxels and {first['field_mm']} mm"
+    work = f"{first['cases']} scans of {sizes}, bundle {first['bundle']}"
+    return f"**{group}**\n\n{_table(CHAINS, cells)}\n\n{work}; {_circumstances(first)}"
 
 
 def scaling_table(rows: Sequence[Row]) -> str:

@@ -154,6 +154,12 @@ _ALWAYS = (
     _equal(OPENVINO, 99.99),
 )
 
+_CHAINS = (
+    *(_growth(ours, STOCK, 0.3333) for ours in (TORCH, OPENVINO)),
+    *(_truth(ours, STOCK, 0.001) for ours in (TORCH, OPENVINO)),
+    *(_alike(ours, 0.999) for ours in (TORCH, OPENVINO)),
+)
+
 TARGETS: dict[tuple[str, str], tuple[Target, ...]] = {
     ("sliding_window", "unet"): (
         _faster(TORCH, MONAI, 1.9),
@@ -176,13 +182,7 @@ TARGETS: dict[tuple[str, str], tuple[Target, ...]] = {
         *_ALWAYS,
     ),
     ("sliding_window", "bundle"): _ALWAYS,
-    ("pipeline", "folder"): (
-        _faster(TORCH, STOCK, 1.8),
-        _faster(OPENVINO, STOCK, 3.4),
-        *(_growth(ours, STOCK, 0.3333) for ours in (TORCH, OPENVINO)),
-        *(_truth(ours, STOCK, 0.001) for ours in (TORCH, OPENVINO)),
-        *(_alike(ours, 0.999) for ours in (TORCH, OPENVINO)),
-        _faster(OPENVINO, STOCK, 4.5),
-    ),
+    ("pipeline", "folder"): (_faster(TORCH, STOCK, 1.8), _faster(OPENVINO, STOCK, 3.4), *_CHAINS),
+    ("pipeline", "wide"): (_faster(TORCH, STOCK, 1.8), _faster(OPENVINO, STOCK, 4.5), *_CHAINS),
 }
-"""What the issue of the engine asks for, by benchmark and group."""
+"""What the engine is to reach, by benchmark and group."""

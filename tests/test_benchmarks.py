@@ -285,7 +285,7 @@ def test_a_way_without_its_module_is_left_out_with_a_line(module, capsys):
 
 def test_the_stock_chain_and_medseg_give_the_same_masks(module, tmp_path):
     pipeline, chains, alike = module("pipeline"), module("chains").CHAINS, module("agreement").alike
-    pipeline.write_scans(tmp_path, 1, (40, 40, 30))
+    pipeline.write_scans(tmp_path, pipeline.Folder(1, (40, 40, 30), (240, 240, 210)))
     scans, ours, theirs = tmp_path / "scans", tmp_path / "ours", tmp_path / "theirs"
     chains["MONAI, stock chain"].run(scans, theirs)
     chains["medseg, torch"].run(scans, ours)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from medseg.data.cases import Case
 from medseg.data.labels import label_values
+from medseg.data.volume import Note
 from medseg.errors import ImageError
 from medseg.geometry import Grid, is_same_grid
 from medseg.inference.prediction import Model
@@ -44,6 +45,20 @@ def as_labels(pred: NDArray, model: Model, case: Case) -> NDArray[np.integer]:
         f"the bundle's postprocessing gives no mask: {problem}",
         "end it with AsDiscreted(argmax=True), or AsDiscreted(threshold=0.5) for a single class",
     )
+
+
+def emptiness(labels: NDArray, is_air: bool) -> str:
+    """A note on a mask without any structure, or nothing.
+
+    Args:
+        labels: (X, Y[, Z]).
+        is_air: Whether its image held nothing to run a network on.
+    """
+    if labels.any():
+        return ""
+    if is_air:
+        return str(Note("IMAGE_ALL_AIR", "it holds nothing but air or padding"))
+    return str(Note("MASK_EMPTY", "no voxel of any structure was found"))
 
 
 def check_on_grid(labels: NDArray, pred: Any, image: MetaTensor, case: Case) -> None:

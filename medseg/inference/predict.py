@@ -17,16 +17,15 @@ from torch import Tensor
 from medseg.bundle.load import Bundle
 from medseg.data.cases import Case
 from medseg.data.payload import memory_budget
-from medseg.data.volume import Note
 from medseg.errors import ImageError, UsageError
 from medseg.inference.admission import check_axes, check_channels, check_finite, check_output
-from medseg.inference.masks import as_labels, check_on_grid
+from medseg.inference.masks import as_labels, check_on_grid, emptiness
 from medseg.inference.options import PredictOptions
 from medseg.inference.planning.budget import check_resampled, check_scores
 from medseg.inference.planning.plan import fitted_window, plan_within_memory
 from medseg.inference.planning.shapes import shapes_of
 from medseg.inference.prediction import Prediction
-from medseg.inference.region import Box, air_value, box_to_run, outside_value, within
+from medseg.inference.region import Box, air_value, region_of, within
 from medseg.inference.restoring.resampling import quicken
 from medseg.inference.restoring.restore import Discretisation, LabelRestorer, discretisation
 from medseg.inference.restoring.way_back import AxisChange, axis_changes
@@ -108,9 +107,7 @@ class Predictor:
                     made = self._streamed(prepared, window, self._how, changes, case)
                 else:
                     made = self._whole(prepared, window, case)
-        is_empty = not made.labels.any() and not made.notes
-        empty = Note("MASK_EMPTY", "no voxel of any structure was found") if is_empty else ""
-        notes = (image.meta.get("notes", ""), self.passes.note, plan.note, made.notes, empty)
+        notes = (image.meta.get("notes", ""), self.passes.note, plan.note, made.notes)
         return replace(made, notes="; ".join(str(note) for note in notes if note))
 
     def _streamed(
@@ -134,26 +131,25 @@ class Predictor:
                     restorer.add(replace(slab, logits=slab.logits.float().cpu()))
         pred: Any = MetaTensor(torch.from_numpy(restorer.labels)[None], affine=image.meta["original_affine"])
         pred = Compose(list(how.later))({**data, "pred": pred})["pred"] if how.later else pred
-        made = self._checked(pred, image, restorer.probabilities, case)
-        return made if box else replace(made, notes=str(Note("IMAGE_ALL_AIR", "it holds nothing but air or padding")))
+        return self._checked(pred, image, restorer.probabilities, case, is_air=box is None)
 
     def _box(self, image: Tensor, window: SlidingWindow) -> Box | None:
         """What of an image (channels, …) is run; None: nothing, for it is all air."""
-        array, whole = image.numpy(), tuple(slice(0, int(n)) for n in image.shape[1:])
-        if not self.options.crop:
-            return whole
         windows = window.windows(image.shape[1:])
-        box = box_to_run(array, windows.roi, self._air)
-        saves = box is None or len(window.windows([part.stop - part.start for part in box])) < len(windows)
-        return box if saves and self._is_background(outside_value(array, self._air), window, array.shape) else whole
+        if not self.options.crop:
+            return tuple(slice(0, size) for size in windows.image)
 
-    def _is_background(self, outside: NDArray[np.floating], window: SlidingWindow, shape: tuple[int, ...]) -> bool:
-        """Whether the network finds nothing in a window of what lies outside the box."""
-        key = tuple(np.ravel(outside).tolist())
+        def finds_nothing(values: NDArray) -> bool:
+            return self._is_background(values, window.windowing(image.shape).roi)
+
+        return region_of(image.numpy(), windows, self._air, finds_nothing)
+
+    def _is_background(self, values: NDArray, roi: tuple[int, ...]) -> bool:
+        """Whether the network finds nothing in a window filled with these values, one per channel."""
+        key = tuple(values.tolist())
         if key not in self._found_nothing:
-            windowing = window.windowing(shape)
-            values = torch.from_numpy(np.ascontiguousarray(outside)).reshape(1, -1, *[1] * len(windowing.roi))
-            logits = self.passes.finished(values.expand(1, -1, *windowing.roi).to(self.passes.device))
+            filled = torch.tensor(key).reshape(1, -1, *[1] * len(roi)).expand(1, -1, *roi)
+            logits = self.passes.finished(filled.to(self.passes.device))
             self._windows_done = 0
             threshold = self._how.threshold if self._how else None
             found = logits.argmax(1) if threshold is None else torch.sigmoid(logits) >= threshold
@@ -176,11 +172,12 @@ class Predictor:
         return self._checked(state["pred"], image, probabilities, case)
 
     def _checked(
-        self, pred: Any, image: MetaTensor, probabilities: NDArray[np.float32] | None, case: Case
+        self, pred: Any, image: MetaTensor, probabilities: NDArray[np.float32] | None, case: Case, is_air: bool = False
     ) -> Prediction:
         labels = as_labels(np.asarray(pred), self.bundle, case)
         check_on_grid(labels, pred, image, case)
-        return Prediction(labels, np.asarray(image.meta["original_affine"], dtype=float), probabilities)
+        affine = np.asarray(image.meta["original_affine"], dtype=float)
+        return Prediction(labels, affine, probabilities, emptiness(labels, is_air))
 
     def _check_axes(self, image: MetaTensor, case: Case) -> None:
         if not isinstance(image, MetaTensor):

@@ -6,7 +6,8 @@ background without being run, which is why a network that finds anything in air 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from medseg.inference.restoring.way_back import AxisChange
+from medseg.inference.windows import Windows
 
 if TYPE_CHECKING:
     from monai.transforms import Compose
@@ -58,6 +60,27 @@ def air_value(preprocessing: Compose) -> float | None:
     return None
 
 
+def region_of(
+    image: NDArray[np.floating], windows: Windows, air: float | None, finds_nothing: Callable[[NDArray], bool]
+) -> Box | None:
+    """The box of an image that is run: all of it, unless less takes fewer windows and loses nothing.
+
+    Args:
+        image: (channels, X, Y[, Z]) as the network takes it.
+        windows: Of the whole image.
+        air: Of ``air_value``.
+        finds_nothing: Whether a window filled with the values given, one per channel, is background throughout.
+
+    Returns:
+        None where there is nothing to run.
+    """
+    box = box_to_run(image, windows.roi, air)
+    saves = box is None or len(replace(windows, image=tuple(part.stop - part.start for part in box))) < len(windows)
+    if saves and finds_nothing(outside_value(image, air)):
+        return box
+    return tuple(slice(0, size) for size in windows.image)
+
+
 def box_to_run(image: NDArray[np.floating], window: Sequence[int], air: float | None) -> Box | None:
     """The smallest box, MARGIN voxels wider than what it holds, with all that is neither padding nor air.
 
@@ -70,7 +93,8 @@ def box_to_run(image: NDArray[np.floating], window: Sequence[int], air: float | 
         None where there is nothing to run.
     """
     scale = 1 if air is None else BLOCK
-    differs = image != outside_value(image, air) if air is None else _block_means(image) > air
+    first = image[(slice(None), *[slice(1)] * (image.ndim - 1))]
+    differs = image != first if air is None else _block_means(image) > air
     occupied = np.any(differs, axis=0)
     box = []
     for axis, (size, least) in enumerate(zip(image.shape[1:], window, strict=True)):
@@ -84,9 +108,8 @@ def box_to_run(image: NDArray[np.floating], window: Sequence[int], air: float | 
 
 
 def outside_value(image: NDArray[np.floating], air: float | None) -> NDArray[np.floating]:
-    """What each channel (channels, 1, 1[, 1]) holds outside the box: air's least value, or the first voxel's."""
-    corner = image[(slice(None), *[slice(1)] * (image.ndim - 1))]
-    return corner if air is None else image.min(axis=tuple(range(1, image.ndim)), keepdims=True)
+    """What each channel holds outside the box: air's least value, or the first voxel's."""
+    return image.reshape(len(image), -1)[:, 0] if air is None else image.min(axis=tuple(range(1, image.ndim)))
 
 
 def within(changes: Sequence[AxisChange], box: Box) -> tuple[AxisChange, ...]:

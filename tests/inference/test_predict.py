@@ -233,3 +233,49 @@ def test_preprocessing_must_load_first(tiny_bundle, tmp_path):
     )
     with pytest.raises(ImageError, match="PREPROCESSING_NOT_LOADING"):
         predictor(tiny_bundle)(case_of(save_nifti(ball(1)[0], tmp_path / "a.nii.gz")))
+
+
+def padded_ball(tmp_path, where=(4, 30, 8)):
+    """A scan whose ball lies in a wide field of exact padding."""
+    image = np.zeros((60, 64, 56), np.float32)
+    inside, _ = ball(1, (20, 18, 16))
+    image[tuple(slice(start, start + size) for start, size in zip(where, inside.shape, strict=True))] = inside
+    return case_of(save_nifti(image, tmp_path / "padded.nii.gz"))
+
+
+def windows_of(run, case):
+    run.on_window = lambda _, done: counted.append(done)
+    counted = []
+    made = run(case)
+    return made, counted[-1]
+
+
+def test_padding_is_not_run_and_is_background(tiny_bundle, tmp_path, monkeypatch):
+    case = padded_ball(tmp_path)
+    monkeypatch.setattr(Predictor, "_is_background", lambda *_: True)
+    cropped, few = windows_of(predictor(tiny_bundle), case)
+    _, many = windows_of(predictor(tiny_bundle, crop=False), case)
+    assert few < many / 2
+    outside = cropped.labels.copy()
+    outside[:32, 22:56, :32] = 0
+    assert cropped.labels.any()
+    assert not outside.any()
+
+
+@pytest.mark.parametrize(("bias", "code"), [((9.0, -9.0), "IMAGE_ALL_AIR"), ((-9.0, 9.0), "")])
+def test_a_scan_of_nothing_is_empty_only_where_the_network_agrees(tiny_bundle, tmp_path, bias, code):
+    run = predictor(tiny_bundle)
+    head = [each for each in run.passes.network.modules() if isinstance(each, torch.nn.Conv3d)][-1]
+    with torch.no_grad():
+        head.bias.copy_(torch.tensor(bias))
+    made = run(case_of(save_nifti(np.full((40, 40, 40), 3.0, np.float32), tmp_path / "empty.nii.gz")))
+    assert made.notes.partition(":")[0] == code
+    assert made.labels.all() == (not code)
+
+
+def test_a_mask_without_any_structure_is_said_to_be_empty(tiny_bundle, tmp_path):
+    run = predictor(tiny_bundle, crop=False)
+    head = [each for each in run.passes.network.modules() if isinstance(each, torch.nn.Conv3d)][-1]
+    with torch.no_grad():
+        head.bias.copy_(torch.tensor((99.0, -99.0)))
+    assert "MASK_EMPTY" in run(case_of(save_nifti(ball(1)[0], tmp_path / "a.nii.gz"))).notes

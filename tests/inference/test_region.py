@@ -4,10 +4,10 @@ import torch
 from monai.transforms import Compose, NormalizeIntensityd, ScaleIntensityRanged
 from scipy.ndimage import gaussian_filter
 
-from medseg.inference.region import BLOCK, MARGIN, air_value, box_to_run, outside_value, within
+from medseg.inference.region import BLOCK, MARGIN, air_value, box_to_run, outside_value, region_of, within
 from medseg.inference.restoring.restore import Discretisation, LabelRestorer
 from medseg.inference.restoring.way_back import AxisChange, linear_weights
-from medseg.inference.windows import Slab
+from medseg.inference.windows import Slab, Windows
 
 AIR = (1000 - 950) / 1600
 
@@ -73,8 +73,26 @@ def test_there_is_nothing_to_run_in_air(air):
 def test_what_lies_outside_is_told_for_each_channel():
     image = np.stack([np.full((4, 4), 2.0), np.full((4, 4), 3.0)])
     image[:, 2, 2] = -1
-    assert outside_value(image, None).ravel().tolist() == [2, 3]
-    assert outside_value(image, 0.1).ravel().tolist() == [-1, -1]
+    assert outside_value(image, None).tolist() == [2, 3]
+    assert outside_value(image, 0.1).tolist() == [-1, -1]
+
+
+@pytest.mark.parametrize(("finds_nothing", "sizes"), [(True, [36, 47, 31]), (False, [80, 70, 60])])
+def test_all_is_run_where_the_network_finds_something_in_air(finds_nothing, sizes):
+    windows, seen = Windows((80, 70, 60), (16, 16, 16), (0.5,) * 3), []
+
+    def told(values):
+        seen.append(values.tolist())
+        return finds_nothing
+
+    box = region_of(body_in_air(), windows, None, told)
+    assert [part.stop - part.start for part in box] == sizes
+    assert seen == [[0]]
+
+
+def test_all_is_run_where_a_box_would_take_as_many_windows():
+    windows = Windows((80, 70, 60), (80, 70, 60), (0.25,) * 3)
+    assert region_of(body_in_air(), windows, None, lambda _: True) == (slice(0, 80), slice(0, 70), slice(0, 60))
 
 
 def test_labels_of_a_box_are_put_where_it_lies():

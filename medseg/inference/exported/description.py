@@ -87,6 +87,7 @@ class Description:
         activation: From logits to probabilities, one of ACTIVATIONS.
         threshold: Of the single channel of a sigmoid; None: the likeliest class.
         later: Steps on the labels.
+        air: Of ``medseg.inference.region.air_value``, in images of Hounsfield units.
         files: The sha256 of each file of the network.
         made_by: The version of medseg that exported it.
     """
@@ -103,6 +104,7 @@ class Description:
     threshold: float | None
     later: tuple[Step, ...] = ()
     terms: Mapping[int, Term] = field(default_factory=dict)
+    air: float | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     made_by: str = medseg.__version__
 
@@ -128,7 +130,7 @@ def write_description(description: Description, folder: Path) -> None:
     files = {name: _sha256(folder / name) for name in NETWORK_FILES[description.to]}
     plain = asdict(description)
     named = {"name": description.name, "version": description.version, "weights_sha256": description.weights_sha256}
-    kept = ("to", "channels", "preprocessing", "window", "activation", "threshold", "later")
+    kept = ("to", "channels", "preprocessing", "window", "activation", "threshold", "later", "air")
     content = {
         "format": FORMAT,
         "medseg": description.made_by,
@@ -175,6 +177,7 @@ def _parsed(content: Mapping[str, Any]) -> Description:
         activation=content["activation"],
         threshold=content["threshold"],
         later=tuple(content["later"]),
+        air=None if content["air"] is None else float(content["air"]),
         terms=read_terms(content["terminology"]),
         files=dict(content["files"]),
         made_by=str(content["medseg"]),

@@ -33,6 +33,7 @@ from medseg.inference.exported.unsupported import unsupported
 from medseg.inference.exported.window_plan import window_plan
 from medseg.inference.options import PredictOptions
 from medseg.inference.predict import Predictor
+from medseg.inference.region import air_value
 from medseg.inference.restoring.restore import discretisation
 from medseg.inference.running.backends import (
     FAILURES,
@@ -148,6 +149,7 @@ def described(bundle: Bundle, to: str) -> Description:
             threshold=how.threshold,
             later=steps_later(how.later),
             terms=bundle.terms,
+            air=air_value(bundle.preprocessing) if bundle.is_hounsfield else None,
         )
     except ValueError as error:
         raise unsupported("bundle", str(error)) from error

@@ -23,20 +23,22 @@ from medseg.inference.exported.image import Image
 from medseg.inference.exported.oblique import is_oblique, restored
 from medseg.inference.exported.runtimes import open_network
 from medseg.inference.exported.steps import improved, prepared
-from medseg.inference.masks import as_labels
+from medseg.inference.masks import as_labels, emptiness
 from medseg.inference.options import PredictOptions
 from medseg.inference.planning.budget import check_scores, check_spacing
 from medseg.inference.prediction import Prediction
+from medseg.inference.region import Box, region_of, within
 from medseg.inference.restoring.restore import Discretisation, LabelRestorer
 from medseg.inference.restoring.way_back import axis_changes
 from medseg.inference.running.allocator import keep_freed_memory
-from medseg.inference.windows import Slab
+from medseg.inference.windows import Slab, Windows
 
 BACKEND_OF = {"torchscript": "torch", "onnx": "onnx", "openvino": "openvino"}
 """The ``--backend`` that each kind of export is."""
 
 
-Restored = tuple[NDArray[np.integer], NDArray[np.float32] | None]
+Restored = tuple[NDArray[np.integer], NDArray[np.float32] | None, bool]
+"""Labels, perhaps probabilities, and whether the image was all air."""
 
 
 @dataclass(frozen=True)
@@ -132,9 +134,10 @@ class ExportedPredictor:
         """
         with memory_budget(self.options.max_ram):
             whole = self._whole if is_oblique(prepared.image) else self._slab_by_slab
-            labels, probabilities = whole(prepared, case)
+            labels, probabilities, is_air = whole(prepared, case)
         labels = as_labels(improved(labels, self.model.later)[None], self.model, case)
-        return Prediction(labels, prepared.grid.affine, probabilities, prepared.notes)
+        notes = "; ".join(filter(None, [prepared.notes, emptiness(labels, is_air)]))
+        return Prediction(labels, prepared.grid.affine, probabilities, notes)
 
     @property
     def _how(self) -> Discretisation:
@@ -147,24 +150,48 @@ class ExportedPredictor:
         if self.options.probabilities:
             grid = np.broadcast_to(np.float32(0), (1, *ready.grid.shape))
             check_scores(Image(grid, ready.grid.affine), self._channels, case.id)
+        image = ready.image.array
+        run = self._told(case)
+        box = self._box(image, run)
+        changes = within(changes, box) if box else changes
         restorer = LabelRestorer(changes, self._how, len(self.model.labels), self.options.probabilities)
-        for slab in self._slabs(ready, case):
-            restorer.add(slab)
-        return restorer.labels, restorer.probabilities
+        if box:
+            for slab in self._slabs(image[(slice(None), *box)], run, case):
+                restorer.add(slab)
+        return restorer.labels, restorer.probabilities, box is None
+
+    def _box(self, image: NDArray[np.float32], run: Run) -> Box | None:
+        """What of an image (channels, …) is run; None: nothing, for it is all air."""
+        plan, overlap = self.model.window, self.options.overlap
+        windows = Windows(image.shape[1:], plan.roi, plan.overlap if overlap is None else (overlap,) * len(plan.roi))
+        if not self.options.crop:
+            return tuple(slice(0, size) for size in windows.image)
+        roi = plan.network_roi
+
+        def finds_nothing(values: NDArray[np.floating]) -> bool:
+            filled = np.empty((plan.batch, len(values), *roi), np.float32)
+            filled[:] = values.reshape(-1, *[1] * len(roi))
+            logits = run(filled)[0]
+            threshold = self._how.threshold
+            found = logits.argmax(0) if threshold is None else 1 / (1 + np.exp(-logits)) >= threshold
+            return not found.any()
+
+        return region_of(image, windows, self.model.air, finds_nothing)
 
     def _whole(self, ready: Ready, case: Case) -> Restored:
         """The array of all classes is made, for a way back that mixes axes takes it whole."""
         check_scores(ready.image, self._channels, case.id)
-        slabs = [replace(slab, logits=slab.logits.copy()) for slab in self._slabs(ready, case)]
+        closing = self._slabs(ready.image.array, self._told(case), case)
+        slabs = [replace(slab, logits=slab.logits.copy()) for slab in closing]
         logits = np.concatenate([slab.logits for slab in slabs], slabs[0].axis + 1)
-        return restored(logits, ready.image, self._how, self.options.probabilities)
+        return *restored(logits, ready.image, self._how, self.options.probabilities), False
 
     @property
     def _channels(self) -> int:
         return 1 if self.model.activation == "sigmoid" else len(self.model.labels)
 
-    def _slabs(self, ready: Ready, case: Case) -> Iterator[Slab]:
-        for slab in blended(ready.image.array, self._told(case), self.model.window, self.options.overlap):
+    def _slabs(self, image: NDArray[np.float32], run: Run, case: Case) -> Iterator[Slab]:
+        for slab in blended(image, run, self.model.window, self.options.overlap):
             check_output(bool(np.isfinite(slab.logits).all()), case.id)
             yield slab
 
