@@ -66,11 +66,11 @@ def _stock_transforms(masks: Path) -> tuple[Callable, Callable]:
     return before, after
 
 
-def _medseg(backend: str) -> Callable[[Path, Path], None]:
+def _medseg(backend: str, crop: bool = False) -> Callable[[Path, Path], None]:
     def predict(scans: Path, masks: Path) -> None:
         from medseg.inference.options import PredictOptions
 
-        found = medseg.predict(BUNDLE, scans, masks, options=PredictOptions(backend=backend))
+        found = medseg.predict(BUNDLE, scans, masks, options=PredictOptions(backend=backend, crop=crop))
         notes = sorted({record.notes for record in found.records} - {""})
         if found.failed or any("BACKEND" in note for note in notes):
             raise RuntimeError(f"not what was to be measured: {found.failed or notes}")
@@ -98,4 +98,5 @@ CHAINS = {
     "MONAI, stock chain": Chain(_stock, (*_MONAI, "medseg.bundle.load")),
     "medseg, torch": Chain(_medseg("torch"), _MEDSEG),
     "medseg, openvino": Chain(_medseg("openvino"), (*_MEDSEG, "openvino")),
+    "medseg, torch, cropped": Chain(_medseg("torch", crop=True), _MEDSEG),
 }

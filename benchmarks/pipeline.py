@@ -42,7 +42,7 @@ FOLDERS = {
 }
 """Six small scans that the patient fills but for the corners, and three larger ones with air at the sides."""
 BASELINE = "MONAI, stock chain"
-NEEDED = {BASELINE: None, "medseg, torch": None, "medseg, openvino": "openvino"}
+NEEDED = {BASELINE: None, "medseg, torch": None, "medseg, openvino": "openvino", "medseg, torch, cropped": None}
 """Each chain, and the module without which it is left out; ``chains`` says how each is run."""
 WORKER = Path(__file__).resolve().parent / "chain_worker.py"
 

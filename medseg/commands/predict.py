@@ -35,7 +35,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--amp", action="store_true", help="run the network in 16-bit floats")
     parser.add_argument("--tta", action="store_true", help="average over mirrored images, as the bundle was trained")
     parser.add_argument("--overlap", type=float, metavar="SHARE", help="overlap of windows, 0 to below 1")
-    parser.add_argument("--no-crop", action="store_true", help="run the air around the patient as well")
+    parser.add_argument("--crop", action="store_true", help="run the box around the patient alone (quicker)")
     parser.add_argument("--backend", default="auto", choices=BACKENDS, help="what runs the network (default: auto)")
     parser.add_argument("--probabilities", action="store_true", help="write the class probabilities as well")
     parser.add_argument(
@@ -68,7 +68,7 @@ def run_predict(parsed: argparse.Namespace) -> int:
         max_ram=None if parsed.max_ram is None else read_size(parsed.max_ram),
         mask_format=parsed.format,
         seg_type=parsed.seg_type,
-        crop=not parsed.no_crop,
+        crop=parsed.crop,
     )
     if parsed.dry_run:
         return _dry_run(parsed, options)

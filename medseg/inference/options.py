@@ -47,7 +47,7 @@ class PredictOptions:
     max_ram: int | None = None
     mask_format: str = "image"
     seg_type: str = "binary"
-    crop: bool = True
+    crop: bool = False
 
     def __post_init__(self) -> None:
         check_backend(self.backend)

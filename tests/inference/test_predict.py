@@ -253,8 +253,8 @@ def windows_of(run, case):
 def test_padding_is_not_run_and_is_background(tiny_bundle, tmp_path, monkeypatch):
     case = padded_ball(tmp_path)
     monkeypatch.setattr(Predictor, "_is_background", lambda *_: True)
-    cropped, few = windows_of(predictor(tiny_bundle), case)
-    _, many = windows_of(predictor(tiny_bundle, crop=False), case)
+    cropped, few = windows_of(predictor(tiny_bundle, crop=True), case)
+    _, many = windows_of(predictor(tiny_bundle), case)
     assert few < many / 2
     outside = cropped.labels.copy()
     outside[:32, 22:56, :32] = 0
@@ -264,7 +264,7 @@ def test_padding_is_not_run_and_is_background(tiny_bundle, tmp_path, monkeypatch
 
 @pytest.mark.parametrize(("bias", "code"), [((9.0, -9.0), "IMAGE_ALL_AIR"), ((-9.0, 9.0), "")])
 def test_a_scan_of_nothing_is_empty_only_where_the_network_agrees(tiny_bundle, tmp_path, bias, code):
-    run = predictor(tiny_bundle)
+    run = predictor(tiny_bundle, crop=True)
     head = [each for each in run.passes.network.modules() if isinstance(each, torch.nn.Conv3d)][-1]
     with torch.no_grad():
         head.bias.copy_(torch.tensor(bias))
@@ -274,7 +274,7 @@ def test_a_scan_of_nothing_is_empty_only_where_the_network_agrees(tiny_bundle, t
 
 
 def test_a_mask_without_any_structure_is_said_to_be_empty(tiny_bundle, tmp_path):
-    run = predictor(tiny_bundle, crop=False)
+    run = predictor(tiny_bundle)
     head = [each for each in run.passes.network.modules() if isinstance(each, torch.nn.Conv3d)][-1]
     with torch.no_grad():
         head.bias.copy_(torch.tensor((99.0, -99.0)))
