@@ -60,6 +60,9 @@ class PredictOptions:
             raise UsageError("SERIES_INVALID", self.series, "no number and no end of a UID", remedy)
         if self.max_ram is not None and self.max_ram < 1:
             raise UsageError("SIZE_INVALID", self.max_ram, "no number of bytes above 0", "give a size such as 4G")
+        if self.crop and self.probabilities:
+            problem = "what is not run has no probabilities"
+            raise UsageError("SETTING_INVALID", "crop", problem, "leave --crop or --probabilities out")
         check_known("SETTING_INVALID", [self.mask_format], MASK_FORMATS, "mask_format")
         check_known("SETTING_INVALID", [self.seg_type], SEG_TYPES, "seg_type")
         if self.seg_type != SEG_TYPES[0] and self.mask_format != DICOM_SEG:

@@ -34,8 +34,9 @@ def overlapped(
                 result = run(item, ready)
                 del ready
                 if writing:
-                    finished, writing = writing, None
-                    done(finished.result())
+                    finished = writing.result()
+                    writing = None
+                    done(finished)
                 writing = writer.submit(write, item, result)
                 del result
         finally:

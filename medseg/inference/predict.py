@@ -99,9 +99,10 @@ class Predictor:
         self._case_id, self._windows_done = case.id, 0
         image = prepared["image"]
         with memory_budget(self.options.max_ram):
-            plan = plan_within_memory(case.id, shapes_of(image), self.bundle, self.options)
+            changes = axis_changes(image)
+            shapes = replace(shapes_of(image), is_along_axes=changes is not None)
+            plan = plan_within_memory(case.id, shapes, self.bundle, self.options)
             window = self._window and fitted_window(self._window, plan)
-            changes = axis_changes(image) if self._how and window else None
             with torch.inference_mode(), self.passes.precision():
                 if window and self._how and changes:
                     made = self._streamed(prepared, window, self._how, changes, case)
@@ -142,7 +143,7 @@ class Predictor:
         def finds_nothing(values: NDArray) -> bool:
             return self._is_background(values, window.windowing(image.shape).roi)
 
-        return region_of(image.numpy(), windows, self._air, finds_nothing)
+        return region_of(image.cpu().numpy(), windows, self._air, finds_nothing)
 
     def _is_background(self, values: NDArray, roi: tuple[int, ...]) -> bool:
         """Whether the network finds nothing in a window filled with these values, one per channel."""
@@ -153,7 +154,7 @@ class Predictor:
             self._windows_done = 0
             threshold = self._how.threshold if self._how else None
             found = logits.argmax(1) if threshold is None else torch.sigmoid(logits) >= threshold
-            self._found_nothing[key] = not bool(found.any())
+            self._found_nothing[key] = _is_finite(logits) and not bool(found.any())
         return self._found_nothing[key]
 
     def _whole(self, data: dict[str, Any], window: SlidingWindow | None, case: Case) -> Prediction:

@@ -20,8 +20,8 @@ from medseg.inference.windows import Windows
 if TYPE_CHECKING:
     from monai.transforms import Compose
 
-AIR_HU = -950.0
-"""Where the mean of a block of voxels is below, it is air outside the patient: lungs lie above, emphysema with them."""
+AIR_HU = -980.0
+"""Where the mean of a block of voxels is below, it is air; what lies between such blocks alone is cut off."""
 
 BLOCK = 4
 """Voxels along each axis of such a block, so that noise counts for little."""
@@ -53,7 +53,7 @@ def air_value(preprocessing: Compose) -> float | None:
 
     spatial = (LoadImaged, EnsureChannelFirstd, Orientationd, Spacingd, EnsureTyped, CastToTyped)
     match [step for step in preprocessing.transforms if not isinstance(step, spatial)]:
-        case [ScaleIntensityRanged(scaler=scaler)] if scaler.clip:
+        case [ScaleIntensityRanged(scaler=scaler)] if scaler.clip and scaler.a_max > scaler.a_min:
             b_min, b_max = scaler.b_min, scaler.b_max
             share = (max(AIR_HU, scaler.a_min) - scaler.a_min) / (scaler.a_max - scaler.a_min)
             return None if b_min is None or b_max is None else float(b_min + share * (b_max - b_min))

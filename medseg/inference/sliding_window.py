@@ -8,9 +8,7 @@ thickness across the image, not the whole image for every class.
 from __future__ import annotations
 
 import itertools
-import math
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +20,10 @@ from monai.utils import BlendMode, convert_to_dst_type
 from torch import Tensor
 
 from medseg.errors import ImageError
+from medseg.inference.open_slab import OpenSlab, box_of, empty_sums
 from medseg.inference.windows import Slab, Windowing, Windows
 
 Network = Callable[..., Tensor]
-
-
-CLOSED_BYTES = 1 << 26
-"""So much of the rows that closed is handed on at once."""
 
 
 class SlidingWindow(Inferer):
@@ -126,14 +121,11 @@ class SlidingWindow(Inferer):
         weights = compute_importance_map(
             windows.roi, mode=self.mode, sigma_scale=self.sigma_scale, device=image.device, dtype=torch.float32
         )
-        sums: _Sums | None = None
-        for corners in _batches(windows.in_slab_order(), max(1, self.sw_batch_size)):
-            batch = torch.stack([image[(slice(None), *_box(corner, windows.roi))] for corner in corners])
-            outputs = self._run(batch, network, *args, **kwargs)
-            sums = sums or _Sums(windows, weights, self._empty_sums(windows, outputs))
-            for corner, output in zip(corners, outputs, strict=True):
-                yield from sums.closed_before(corner[windows.slab_axis])
-                sums.add(corner, output)
+        sums: OpenSlab | None = None
+        for corner, output in self._outputs(image, windows, lambda batch: self._run(batch, network, *args, **kwargs)):
+            sums = sums or OpenSlab(windows, weights, empty_sums(windows, output, self.storage, self.spill))
+            yield from sums.closed_before(corner[windows.slab_axis])
+            sums.add(corner, output)
         if sums:
             yield from sums.closed_before(windows.padded[windows.slab_axis])
 
@@ -145,16 +137,22 @@ class SlidingWindow(Inferer):
             whole.narrow(slab.axis + 1, slab.start, slab.stop - slab.start).copy_(slab.logits)
         return whole
 
-    def _empty_sums(self, windows: Windows, outputs: Tensor) -> Tensor:
-        """Zeros for the open slab, (C, …)."""
-        shape = [outputs.shape[1], *windows.padded]
-        shape[windows.slab_axis + 1] = windows.roi[windows.slab_axis]
-        kind = self.storage or torch.float32
-        if self.spill is None or outputs.device.type != "cpu":
-            return torch.zeros(shape, dtype=kind, device=outputs.device)
-        with tempfile.NamedTemporaryFile(dir=self.spill, prefix="medseg-sums-") as file:
-            # The mapping outlives the file's name, and the file ends with the mapping.
-            return torch.from_file(file.name, shared=True, size=math.prod(shape), dtype=kind).reshape(shape)
+    def _outputs(self, image: Tensor, windows: Windows, run: Network) -> Iterator[tuple[tuple[int, ...], Tensor]]:
+        """Each window's first voxel and logits (C, …), in slab order; those that all hold one value are run once."""
+        alike = _alike(image, windows)
+        of_alike: Tensor | None = None
+
+        def taken(corners: Sequence[tuple[int, ...]]) -> Tensor:
+            return run(torch.stack([image[(slice(None), *box_of(corner, windows.roi))] for corner in corners]))
+
+        for corners in _batches(windows.in_slab_order(), max(1, self.sw_batch_size), alike):
+            fresh = [corner for corner in corners if corner not in alike]
+            outputs = iter(taken(fresh) if fresh else ())
+            if of_alike is None and len(fresh) < len(corners):
+                # A copy, for what is run next may use the same memory.
+                of_alike = taken([corner for corner in corners if corner in alike][:1])[0].clone()
+            for corner in corners:
+                yield corner, next(outputs) if of_alike is None or corner not in alike else of_alike
 
     def _run(self, batch: Tensor, network: Network, *args: Any, **kwargs: Any) -> Tensor:
         axis = None if self.slice_axis is None else self.slice_axis + 2
@@ -176,67 +174,6 @@ class SlidingWindow(Inferer):
         return torch.nn.functional.pad(image[None], amounts, mode=self.padding_mode, **options)[0]
 
 
-class _Sums:
-    """Weighted sums of the open slab, and of the weights; rows leave at the front as they close."""
-
-    def __init__(self, windows: Windows, weights: Tensor, sums: Tensor) -> None:
-        self.windows, self.weights, self.sums = windows, weights, sums
-        self.axis = windows.slab_axis
-        self.totals = torch.zeros((1, *sums.shape[1:]), dtype=torch.float32, device=sums.device)
-        self.first = 0
-
-    def add(self, corner: tuple[int, ...], output: Tensor) -> None:
-        """Add a window's logits (C, …); ``corner`` lies in the open slab."""
-        place = [*corner]
-        place[self.axis] -= self.first
-        box = (slice(None), *_box(place, self.windows.roi))
-        if self.sums.dtype == torch.float32:
-            self.sums[box].addcmul_(output.float(), self.weights)
-        else:
-            self.sums[box] += output.float() * self.weights
-        self.totals[box] += self.weights
-
-    def closed_before(self, row: int) -> Iterator[Slab]:
-        """The rows before ``row`` of the padded image, clipped to the image; then room is made behind them."""
-        count, dim = row - self.first, self.axis + 1
-        if count <= 0:
-            return
-        step = max(1, CLOSED_BYTES * self.sums.shape[dim] // (4 * self.sums.numel()))
-        for start in range(0, count, step):
-            size = min(step, count - start)
-            logits, totals = self.sums.narrow(dim, start, size), self.totals.narrow(dim, start, size)
-            logits = logits.div_(totals) if logits.dtype == torch.float32 else logits.float().div_(totals)
-            slab = self._clipped(logits, self.first + start)
-            if slab:
-                yield slab
-        for rows in (self.sums, self.totals):
-            _shift(rows, dim, count)
-        self.first = row
-
-    def _clipped(self, logits: Tensor, start: int) -> Slab | None:
-        """Without the padding; ``start`` is the first row's index in the padded image."""
-        for axis, ((before, _), size) in enumerate(zip(self.windows.padding, self.windows.image, strict=True)):
-            if axis != self.axis:
-                logits = logits.narrow(axis + 1, before, size)
-                continue
-            low, high = max(before, start), min(before + size, start + logits.shape[axis + 1])
-            if low >= high:
-                return None
-            logits = logits.narrow(axis + 1, low - start, high - low)
-            start = low - before
-        return Slab(self.axis, start, logits)
-
-
-def _shift(rows: Tensor, dim: int, count: int) -> None:
-    """Move the rows behind the first ``count`` to the front and clear those that become free."""
-    kept = rows.shape[dim] - count
-    step = min(count, kept) or 1
-    for start in range(0, kept, step):
-        size = min(step, kept - start)
-        rows.narrow(dim, start, size).copy_(rows.narrow(dim, start + count, size))
-    rows.narrow(dim, kept, count).zero_()
-
-
 def _per_axis(values: Any, axes: int, slice_axis: int | None, across: Any) -> tuple[Any, ...]:
     """A value for every axis; of those given per axis of a slice, ``across`` is put in for the slice's own axis."""
     given = [values] * (axes - (slice_axis is not None)) if isinstance(values, float | int) else list(values)
@@ -249,10 +186,24 @@ def _per_axis(values: Any, axes: int, slice_axis: int | None, across: Any) -> tu
     return tuple(given)
 
 
-def _box(corner: Sequence[int], roi: Sequence[int]) -> tuple[slice, ...]:
-    return tuple(slice(start, start + size) for start, size in zip(corner, roi, strict=True))
+def _alike(image: Tensor, windows: Windows) -> Collection[tuple[int, ...]]:
+    """The windows (by their first voxels) that hold nothing but the image's first voxel, such as padding."""
+    differs = (image != image[(slice(None), *[slice(1)] * (image.ndim - 1))]).any(0).cpu().numpy()
+    alike = {corner for corner in windows.in_slab_order() if not differs[box_of(corner, windows.roi)].any()}
+    return alike if len(alike) > 1 else ()
 
 
-def _batches(corners: Iterator[tuple[int, ...]], size: int) -> Iterator[list[tuple[int, ...]]]:
-    while batch := list(itertools.islice(corners, size)):
+def _batches(
+    corners: Iterator[tuple[int, ...]], size: int, alike: Collection[tuple[int, ...]]
+) -> Iterator[list[tuple[int, ...]]]:
+    """Windows in their order, each time as many as hold ``size`` that are not ``alike``."""
+    batch: list[tuple[int, ...]] = []
+    fresh = 0
+    for corner in corners:
+        batch.append(corner)
+        fresh += corner not in alike
+        if fresh == size:
+            yield batch
+            batch, fresh = [], 0
+    if batch:
         yield batch

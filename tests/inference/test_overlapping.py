@@ -1,4 +1,5 @@
 import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
@@ -53,4 +54,27 @@ def test_what_is_being_written_is_told_of_when_the_run_is_interrupted(interrupti
 
     with pytest.raises(interruption):
         overlapped([0, 1, 2], lambda item: item, run, lambda item, _: item, done.append)
+    assert done == [0]
+
+
+def test_what_was_written_is_told_of_when_the_wait_for_it_is_interrupted(monkeypatch):
+    done, interrupts = [], [KeyboardInterrupt]
+    result = Future.result
+
+    def interrupted(future, timeout=None):
+        if future.written and interrupts:
+            raise interrupts.pop()
+        return result(future, timeout)
+
+    submit = ThreadPoolExecutor.submit
+
+    def marked(pool, *work):
+        future = submit(pool, *work)
+        future.written = pool._thread_name_prefix == "write"
+        return future
+
+    monkeypatch.setattr(Future, "result", interrupted)
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", marked)
+    with pytest.raises(KeyboardInterrupt):
+        overlapped([0, 1, 2], lambda item: item, lambda item, _: item, lambda item, _: item, done.append)
     assert done == [0]

@@ -95,15 +95,40 @@ def test_sums_kept_in_a_file_are_the_same_and_the_file_goes(networks, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_full_disk_is_a_coded_error(networks, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full, raising=False)
+    with pytest.raises(ImageError, match="SPILL_FAILED"):
+        SlidingWindow(12, spill=tmp_path)(torch.randn(1, 2, 30, 20, 22), networks[3])
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("storage", [None, torch.bfloat16])
 def test_rows_are_handed_on_a_few_at_a_time(networks, monkeypatch, storage):
     image = torch.randn(2, 40, 10, 12)
     window = SlidingWindow(8, 2, 0.5, mode="gaussian", storage=storage)
     whole = window(image[None], networks[3])[0]
-    monkeypatch.setattr("medseg.inference.sliding_window.CLOSED_BYTES", 3 * 4 * whole[:, 0].numel())
+    monkeypatch.setattr("medseg.inference.open_slab.CLOSED_BYTES", 3 * 4 * whole[:, 0].numel())
     seen = [(slab.start, slab.logits.clone()) for slab in window.slabs(image, networks[3])]
     assert max(logits.shape[1] for _, logits in seen) == 3
     assert torch.equal(torch.cat([logits for _, logits in seen], 1), whole)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_windows_of_padding_are_run_once_and_nothing_changes(networks, batch):
+    image, counted = torch.full((1, 2, 40, 16, 16), -0.5), []
+    image[:, :, 12:20, 2:9, 3:11] = torch.randn(1, 2, 8, 7, 8)
+
+    def counting(windows):
+        counted.append(len(windows))
+        return networks[3](windows)
+
+    found = SlidingWindow(8, batch, 0.5, mode="gaussian")(image, counting)
+    expected = SlidingWindowInferer(8, batch, 0.5, mode="gaussian")(image, networks[3])
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    assert sum(counted) < 0.6 * len(SlidingWindow(8, overlap=0.5).windows(image.shape[2:]))
 
 
 def test_metadata_of_the_image_stays(networks):

@@ -28,6 +28,7 @@ from medseg.inference.options import PredictOptions
 from medseg.inference.planning.budget import check_scores, check_spacing
 from medseg.inference.prediction import Prediction
 from medseg.inference.region import Box, region_of, within
+from medseg.inference.restoring.arrays import NumpyArrays
 from medseg.inference.restoring.restore import Discretisation, LabelRestorer
 from medseg.inference.restoring.way_back import axis_changes
 from medseg.inference.running.allocator import keep_freed_memory
@@ -86,6 +87,7 @@ class ExportedPredictor:
             remedy = f"if you trust who exported it, repeat with --allow {ALLOW_CODE}; or export to onnx or openvino"
             raise BundleError("BUNDLE_RUNS_CODE", folder, "a TorchScript file is a program, which would run", remedy)
         self._run = open_network(folder, self._model)
+        self._found_nothing: dict[tuple[float, ...], bool] = {}
         keep_freed_memory()
 
     @property
@@ -152,7 +154,7 @@ class ExportedPredictor:
             check_scores(Image(grid, ready.grid.affine), self._channels, case.id)
         image = ready.image.array
         run = self._told(case)
-        box = self._box(image, run)
+        box = self._box(image)
         changes = within(changes, box) if box else changes
         restorer = LabelRestorer(changes, self._how, len(self.model.labels), self.options.probabilities)
         if box:
@@ -160,23 +162,25 @@ class ExportedPredictor:
                 restorer.add(slab)
         return restorer.labels, restorer.probabilities, box is None
 
-    def _box(self, image: NDArray[np.float32], run: Run) -> Box | None:
+    def _box(self, image: NDArray[np.float32]) -> Box | None:
         """What of an image (channels, …) is run; None: nothing, for it is all air."""
         plan, overlap = self.model.window, self.options.overlap
         windows = Windows(image.shape[1:], plan.roi, plan.overlap if overlap is None else (overlap,) * len(plan.roi))
         if not self.options.crop:
             return tuple(slice(0, size) for size in windows.image)
-        roi = plan.network_roi
+        return region_of(image, windows, self.model.air, self._is_background)
 
-        def finds_nothing(values: NDArray[np.floating]) -> bool:
-            filled = np.empty((plan.batch, len(values), *roi), np.float32)
-            filled[:] = values.reshape(-1, *[1] * len(roi))
-            logits = run(filled)[0]
+    def _is_background(self, values: NDArray[np.floating]) -> bool:
+        """Whether the network finds nothing in a window filled with these values, one per channel."""
+        key, plan = tuple(values.tolist()), self.model.window
+        if key not in self._found_nothing:
+            shape = (plan.batch, len(values), *plan.network_roi)
+            filled = np.broadcast_to(values.reshape(1, -1, *[1] * len(plan.network_roi)), shape)
+            logits = self._run(np.ascontiguousarray(filled, np.float32))[0]
             threshold = self._how.threshold
-            found = logits.argmax(0) if threshold is None else 1 / (1 + np.exp(-logits)) >= threshold
-            return not found.any()
-
-        return region_of(image, windows, self.model.air, finds_nothing)
+            found = logits.argmax(0) if threshold is None else NumpyArrays().sigmoid(logits) >= threshold
+            self._found_nothing[key] = bool(np.isfinite(logits).all()) and not found.any()
+        return self._found_nothing[key]
 
     def _whole(self, ready: Ready, case: Case) -> Restored:
         """The array of all classes is made, for a way back that mixes axes takes it whole."""

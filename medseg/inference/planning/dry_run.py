@@ -153,7 +153,7 @@ def lines(run: DryRun) -> Iterator[str]:
         yield f"run by {backends} on {run.device} with {run.threads} thread(s); memory is what a case adds at its peak"
     seconds = sum(plan.seconds or 0 for plan in run.plans)
     total = len(run.outcomes)
-    yield f"{len(run.plans)} of {total} cases can be run, in about {_time(seconds)}; nothing was written"
+    yield f"{len(run.plans)} of {total} cases can be run, in about {_time(seconds)}; no mask was written"
 
 
 def _size(voxels: Iterable[int]) -> str:

@@ -22,13 +22,14 @@ from medseg.bundle.load import Bundle
 from medseg.data.payload import memory_budget, memory_limit
 from medseg.data.volume import Note
 from medseg.errors import ImageError
+from medseg.inference.open_slab import CLOSED_BYTES
 from medseg.inference.options import PredictOptions
 from medseg.inference.planning.footprint import Footprint, footprint
 from medseg.inference.planning.shapes import FLOAT_BYTES, Shapes
 from medseg.inference.restoring.restore import discretisation
 from medseg.inference.running.backends import chosen_backend
 from medseg.inference.running.heads import split
-from medseg.inference.sliding_window import CLOSED_BYTES, SlidingWindow
+from medseg.inference.sliding_window import SlidingWindow
 from medseg.inference.windows import Windows
 
 STORAGE_BYTES = {"float32": 4, "bfloat16": 2, "disk": 0}
@@ -243,6 +244,8 @@ def plan_within_memory(case: str, shapes: Shapes, bundle: Bundle, options: Predi
     """
     with memory_budget(options.max_ram):
         most = memory_limit()
+    if most is not None and options.max_ram is None:
+        most //= 2  # The rest is for the cases that are read and written meanwhile.
     rough = _rough_plan(case, shapes, bundle, options)
     if most is None or (options.max_ram is None and rough.peak_bytes < ROUGH_SHARE * most):
         return rough
@@ -284,7 +287,7 @@ def _rough_plan(case: str, shapes: Shapes, bundle: Bundle, options: PredictOptio
         one_pass=Footprint(classes, 0, 0),
         batch=max(1, window.sw_batch_size),
         backend="torch" if is_torch else chosen_backend(options.backend, bundle.network, voxels),
-        is_streamed=has_windows and how is not None,
+        is_streamed=has_windows and how is not None and shapes.is_along_axes,
         keeps_probabilities=options.probabilities,
         slice_axis=window.slice_axis,
     )

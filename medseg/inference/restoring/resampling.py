@@ -16,7 +16,7 @@ from torch import Tensor
 
 from medseg.inference.restoring.banded import Banded
 from medseg.inference.restoring.torch_arrays import TorchArrays
-from medseg.inference.restoring.way_back import OFF_AXIS, linear_weights
+from medseg.inference.restoring.way_back import OFF_AXIS, linear_weights, of_axes
 
 SAME_GRID = 1e-3
 """MONAI's: entries of an affine closer than this are the same."""
@@ -41,7 +41,7 @@ class SpatialResample(monai.transforms.SpatialResample):
         lazy: bool | None = None,
     ) -> Tensor:
         """As MONAI's; see there."""
-        how = (mode or self.mode, padding_mode or self.padding_mode)
+        how = (self.mode if mode is None else mode, self.padding_mode if padding_mode is None else padding_mode)
         step = None
         if [str(getattr(each, "value", each)) for each in how] == ["bilinear", "border"] and not (lazy or self.lazy):
             step = _step_along_axes(img, dst_affine, spatial_size)
@@ -49,7 +49,7 @@ class SpatialResample(monai.transforms.SpatialResample):
             return super().__call__(img, dst_affine, spatial_size, mode, padding_mode, align_corners, dtype, lazy)
         align = self.align_corners if align_corners is None else align_corners
         noted = self._noted(img, step, spatial_size, align)
-        stored = np.asarray(img)
+        stored = np.asarray(img.cpu())
         result = torch.empty((len(stored), *map(int, spatial_size)))
         for channel, into in zip(stored, result, strict=True):
             into.copy_(_resampled(torch.as_tensor(channel, dtype=torch.float32), step, into.shape))
@@ -62,7 +62,7 @@ class SpatialResample(monai.transforms.SpatialResample):
             "mode": "bilinear",
             "padding_mode": "border",
             "align_corners": align_corners,
-            "src_affine": torch.as_tensor(_of_axes(img.affine, img.ndim - 1)),
+            "src_affine": torch.as_tensor(of_axes(np.asarray(img.affine, dtype=float), img.ndim - 1)),
         }
         return TraceableTransform.track_transform_meta(
             img,
@@ -103,13 +103,9 @@ def _step_along_axes(img: Tensor, affine: Any, size: Any) -> NDArray[np.float64]
     axes = img.ndim - 1
     if not isinstance(img, MetaTensor) or affine is None or axes not in (2, 3) or np.size(size) != axes:
         return None
-    step = np.linalg.solve(_of_axes(img.affine, axes), _of_axes(affine, axes)).astype(np.float64)
+    step = np.linalg.solve(
+        of_axes(np.asarray(img.affine, dtype=float), axes), of_axes(np.asarray(affine, dtype=float), axes)
+    ).astype(np.float64)
     linear = step[:-1, :-1]
     is_same = [int(n) for n in size] == list(img.shape[1:]) and np.allclose(step, np.eye(axes + 1), atol=SAME_GRID)
     return None if is_same or np.abs(linear - np.diag(np.diag(linear))).max() > OFF_AXIS else step
-
-
-def _of_axes(affine: Any, axes: int) -> NDArray[np.float64]:
-    """An affine of 4 by 4 as one of that many axes."""
-    kept = [*range(axes), -1]
-    return np.asarray(affine, dtype=float)[np.ix_(kept, kept)]

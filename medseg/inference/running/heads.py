@@ -90,22 +90,24 @@ def _giving_the_result(network: nn.Module, names: Sequence[str], shape: Sequence
 
     The network is run on shapes alone, which takes neither time nor memory.
     """
-    seen: dict[str, list[tuple[Tensor, int]]] = {name: [] for name in names}
+    seen: dict[str, list[tuple[Tensor, int, int]]] = {name: [] for name in names}
 
     def keep(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        return lambda module, inputs, output: seen[name].append((output, inputs[0].shape[1]))
+        return lambda module, inputs, output: seen[name].append((output, output._version, inputs[0].shape[1]))
 
     if not names:
         return []
-    skeleton = _twin(network, _shape_alone)
-    for name in names:
-        skeleton.get_submodule(name).register_forward_hook(keep(name))
     try:
-        with torch.no_grad():
+        with torch.inference_mode(False), torch.no_grad():  # Versions are counted outside inference mode alone.
+            skeleton = _twin(network, _shape_alone)
+            for name in names:
+                skeleton.get_submodule(name).register_forward_hook(keep(name))
             result = skeleton(torch.empty(shape, device="meta"))
     except FAILURES:
         return []  # It computes with values, which shapes alone do not have.
-    return [(name, runs[0][1]) for name, runs in seen.items() if len(runs) == 1 and runs[0][0] is result]
+    # A result that was changed in place afterwards has another version.
+    unchanged = [(name, runs[0]) for name, runs in seen.items() if len(runs) == 1 and runs[0][0] is result]
+    return [(name, features) for name, (_, version, features) in unchanged if version == result._version]
 
 
 def _widens(module: nn.Module, classes: int) -> bool:

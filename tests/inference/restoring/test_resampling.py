@@ -72,6 +72,8 @@ def oblique():
         (oblique(), (1.0, 1.0, 1.0), {"diagonal": True}),
         (oblique(), (1.0, 1.0, 1.0), {}),
         (np.diag([1.0, 2.0, 3.0, 1.0]), (2.0, 2.0, 2.0), {"mode": "nearest"}),
+        (np.diag([1.0, 2.0, 3.0, 1.0]), (2.0, 2.0, 2.0), {"mode": 0, "padding_mode": "nearest"}),
+        (np.diag([1.0, 2.0, 3.0, 1.0]), (2.0, 2.0, 2.0), {"mode": 1, "padding_mode": "nearest"}),
         (np.diag([1.0, 2.0, 3.0, 1.0]), (2.0, 2.0, 2.0), {"padding_mode": "zeros"}),
         (np.diag([1.0, 2.0, 3.0, 1.0]), (2.0, 2.0, 2.0), {"align_corners": True}),
         (np.diag([1.0, 2.0, 3.0, 1.0]), (1.0, 2.0, 3.0), {}),

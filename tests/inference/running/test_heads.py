@@ -73,6 +73,19 @@ class Looking(nn.Sequential):
         return super().forward(x if x.sum() > 0 else -x)
 
 
+class Changing(nn.Sequential):
+    """Something in place follows its last convolution."""
+
+    def __init__(self, *layers, change):
+        super().__init__()
+        self.layers, self.change = nn.Sequential(*layers), change
+
+    def forward(self, x):
+        x = self.layers(x)
+        self.change(x)
+        return x
+
+
 class Squashed(nn.Module):
     """Its last convolution is not the last step."""
 
@@ -95,6 +108,9 @@ class Seeing(nn.Sequential):
     "network",
     [
         Squashed(),
+        nn.Sequential(nn.Conv3d(1, 2, 3, padding=1), nn.Conv3d(2, 20, 1), nn.ReLU(inplace=True)),
+        Changing(nn.Conv3d(1, 2, 3, padding=1), nn.Conv3d(2, 20, 1), change=lambda x: x[:, 0].add_(3)),
+        Changing(nn.Conv3d(1, 2, 3, padding=1), nn.Conv3d(2, 20, 1), change=lambda x: x.clamp_(min=0)),
         Looking(nn.Conv3d(1, 2, 1), nn.ReLU(), nn.Conv3d(2, 20, 1)),
         Seeing(nn.Conv3d(1, 20, 1)),
         nn.Sequential(nn.Conv3d(1, 20, 3, padding=1)),
@@ -105,7 +121,8 @@ class Seeing(nn.Sequential):
     ],
 )
 def test_what_is_not_affine_voxel_by_voxel_stays_whole(network):
-    assert split(network.eval(), WINDOW, 20) is None
+    with torch.inference_mode():
+        assert split(network.eval(), WINDOW, 20) is None
 
 
 def test_the_network_itself_is_left_as_it_was():
