@@ -56,6 +56,7 @@ def assert_as_planned(found: dict) -> None:
     assert found["planned"] <= 1.15 * found["grown"] + BESIDES
 
 
+@pytest.mark.slow  # What other processes do decides how closely the growth can be watched.
 def test_a_case_takes_the_memory_that_its_plan_states(bundle, tmp_path):
     assert_as_planned(predicted(bundle, noise(tmp_path / "image.nii", 96, 96, 128), "any"))
 
