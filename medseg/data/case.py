@@ -11,6 +11,9 @@ from pathlib import Path
 
 from medseg.errors import DatasetError
 
+SERIES_PART = "#series="
+"""Between a folder and the name of one of its DICOM series."""
+
 SERIES_NAME = re.compile(r"[\d.]+(?::\d+)?|:\d+", re.ASCII)
 """What names a DICOM series of a folder: its number or the end of its UID, and perhaps ``:N``, stack N in it."""
 

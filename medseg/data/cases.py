@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from medseg.data.case import Case, Dataset, Labels, case_ids, guessed_group, is_present, some_of
+from medseg.data.case import SERIES_PART, Case, Dataset, Labels, case_ids, guessed_group, is_present, some_of
 from medseg.data.channels import Channels, are_modalities, channel_count, with_channels
 from medseg.data.descriptions import DESCRIPTION, read_description, write_dataset
 from medseg.data.layouts import LAYOUTS, Layout
@@ -89,7 +89,7 @@ def of_series(cases: Iterable[Case], series: str | None) -> tuple[Case, ...]:
         return tuple(cases)
 
     def named(image: str) -> str:
-        return f"{image}#series={series}" if Path(image).is_dir() else image
+        return f"{image}{SERIES_PART}{series}" if Path(image).is_dir() else image
 
     return tuple(replace(case, images=tuple(map(named, case.images))) for case in cases)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from medseg.data.case import SERIES_PART
 from medseg.data.dicom.contents import chosen, look_into
 from medseg.data.dicom.naming import split_stack
 from medseg.data.dicom.pixel_checks import stored_dtype
@@ -21,7 +22,6 @@ from medseg.data.volume import PARSER_ERRORS
 from medseg.errors import ImageError
 from medseg.geometry import spacing_mm
 
-SERIES_PART = "#series="
 ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 

@@ -8,7 +8,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from medseg.data.case import Case, Labels, case_ids, guessed_group, is_present, label_files, some_of, split_slice
+from medseg.data.case import (
+    SERIES_PART,
+    Case,
+    Labels,
+    case_ids,
+    guessed_group,
+    is_present,
+    label_files,
+    some_of,
+    split_slice,
+)
 from medseg.errors import DatasetError
 
 CHANNEL_ENDING = re.compile(r"_(\d{4})$")
@@ -95,8 +105,8 @@ def names_in_list(path: str, root: Path, called: str | None = None) -> tuple[str
     names = (
         names_of(Path(file), root) if Path(file).is_relative_to(root) else (names_of(Path(file), Path(file).parent)[0],)
     )
-    if page.startswith("#series="):
-        series = page.removeprefix("#series=").replace(":", "_stack")
+    if page.startswith(SERIES_PART):
+        series = page.removeprefix(SERIES_PART).replace(":", "_stack")
         return tuple(f"{name}_series{series}" for name in names)
     kind, number = ("t", page[2:]) if page.startswith("#t") else ("", page[1:])
     return tuple(f"{name}_{kind}{int(number):03d}" if page else name for name in names)

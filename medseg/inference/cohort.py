@@ -24,7 +24,7 @@ from medseg.inference.targets import below, beside, check_outside, targets_of
 if TYPE_CHECKING:
     from medseg.data.dicom.reference import SourceSeries
 
-_UNFORESEEN = (
+UNFORESEEN = (
     OSError,
     RuntimeError,
     ValueError,
@@ -35,6 +35,7 @@ _UNFORESEEN = (
     ArithmeticError,
     MemoryError,
 )
+"""What readers, MONAI and runtimes are known to raise; it fails one case, and the others go on."""
 
 
 @dataclass(frozen=True)
@@ -187,8 +188,8 @@ class _Attempt:
             value = step(self.value)
         except MedsegError as known:
             error = known
-        except _UNFORESEEN as unforeseen:
-            error = _coded(unforeseen, self.case)
+        except UNFORESEEN as unforeseen:
+            error = case_failed(unforeseen, self.case)
         return _Attempt(self.case, value, self.seconds + time.perf_counter() - started, error)
 
 
@@ -245,6 +246,7 @@ def _remove_stale(target: Path) -> None:
         stale.unlink(missing_ok=True)
 
 
-def _coded(error: Exception, case: Case) -> MedsegError:
+def case_failed(error: Exception, case: Case) -> MedsegError:
+    """An error that no code was meant for, with the case's name; its coded cause where it has one."""
     unknown = ImageError("CASE_FAILED", case.id, first_line(error), "see whether the bundle fits the image")
     return coded_cause(error) or unknown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
@@ -25,12 +26,12 @@ def overlapped(
     items. Where a step raises, or the run is interrupted, what is being written is finished and told to ``done`` first.
     """
     with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
-        reading = reader.submit(read, items[0]) if items else None
+        reading = deque(reader.submit(read, item) for item in items[:1])
         writing: Future[Written] | None = None
         try:
             for number, item in enumerate(items):
-                ready = reading.result() if reading else read(item)
-                reading = reader.submit(read, items[number + 1]) if number + 1 < len(items) else None
+                ready = reading.popleft().result()
+                reading.extend(reader.submit(read, following) for following in items[number + 1 : number + 2])
                 result = run(item, ready)
                 del ready
                 if writing:

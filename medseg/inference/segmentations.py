@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import medseg
-from medseg.data.case import split_slice
+from medseg.data.case import SERIES_PART, split_slice
 from medseg.data.cases import Case
 from medseg.data.dicom.files import is_dicom_file
 from medseg.data.dicom.reference import SourceSeries, source_series
@@ -16,7 +16,6 @@ from medseg.errors import UsageError
 from medseg.inference.prediction import Model, Prediction
 
 SUFFIX = ".dcm"
-SERIES_PART = "#series="
 SERIAL_CHARACTERS = 16
 """So much of the weights' checksum tells them apart."""
 

@@ -147,10 +147,10 @@ class SlidingWindow(Inferer):
 
         for corners in _batches(windows.in_slab_order(), max(1, self.sw_batch_size), alike):
             fresh = [corner for corner in corners if corner not in alike]
-            outputs = iter(taken(fresh) if fresh else ())
             if of_alike is None and len(fresh) < len(corners):
-                # A copy, for what is run next may use the same memory.
+                # First, and copied, for what is run next may use the same memory.
                 of_alike = taken([corner for corner in corners if corner in alike][:1])[0].clone()
+            outputs = iter(taken(fresh) if fresh else ())
             for corner in corners:
                 yield corner, next(outputs) if of_alike is None or corner not in alike else of_alike
 

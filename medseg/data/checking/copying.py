@@ -11,7 +11,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.data.case import Case, split_slice
+from medseg.data.case import SERIES_PART, Case, split_slice
 from medseg.data.checking.naming import true_suffix
 from medseg.data.checking.stored import WHITE, is_white_only, whole_or_one_hot
 from medseg.data.images import as_labels, read, read_stored_mask, write
@@ -91,7 +91,7 @@ def write_labels(case: Case, codes: Collection[str], target: Target, sheared: Gr
     """
     paths = case.label_files
     # An image of one series among several becomes a file of its own, which a DICOM mask would not refer to.
-    is_rewritten = sheared is not None or any("#series=" in image for image in case.images)
+    is_rewritten = sheared is not None or any(SERIES_PART in image for image in case.images)
     if not is_rewritten and not (OF_GRID | OF_VALUES) & set(codes):
         return tuple(str(_copied(path, target, "labels", n, len(paths))) for n, path in enumerate(paths))
     grid = (sheared or read(case.images[0]).grid) if OF_GRID & set(codes) else None

@@ -12,20 +12,19 @@ from monai.inferers import SliceInferer
 from medseg.bundle.load import open_bundle
 from medseg.data.cases import Case
 from medseg.data.extents import Extent, read_extent
-from medseg.data.payload import memory_budget, memory_limit
+from medseg.data.payload import memory_budget
 from medseg.data.transforms import GreyToOneChanneld
-from medseg.errors import ImageError, MedsegError, UsageError, coded_cause, first_line
+from medseg.errors import MedsegError, UsageError
 from medseg.inference.admission import check_axes, check_channels
+from medseg.inference.cohort import UNFORESEEN, case_failed
 from medseg.inference.exported.description import is_exported
 from medseg.inference.finding import cases_for
 from medseg.inference.options import PredictOptions
-from medseg.inference.planning.plan import CasePlan, fitted_plan, fitted_window, plan_case, window_of
+from medseg.inference.planning.plan import CasePlan, allowed_bytes, fitted_plan, fitted_window, plan_case, window_of
 from medseg.inference.planning.probe import preparing_seconds, reading_seconds, restoring_seconds, window_seconds
 from medseg.inference.planning.shapes import expected_shapes
 from medseg.inference.predict import Predictor
 from medseg.inference.windows import Windowing
-
-_UNFORESEEN = (OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -103,15 +102,14 @@ class _Planner:
                 return self._planned(case)
         except MedsegError as error:
             return error
-        except _UNFORESEEN as error:
-            unknown = ImageError("CASE_FAILED", case.id, first_line(error), "see whether the bundle fits the image")
-            return coded_cause(error) or unknown
+        except UNFORESEEN as error:
+            return case_failed(error, case)
 
     def _planned(self, case: Case) -> CasePlan:
         extent = read_extent(case.images)
         self._check(extent, case)
         expected = expected_shapes(extent, self.bundle)
-        plan = fitted_plan(plan_case(case.id, expected, self.bundle, self.options), memory_limit())
+        plan = fitted_plan(plan_case(case.id, expected, self.bundle, self.options), allowed_bytes(self.options))
         around = (
             reading_seconds(case.images, plan)
             + preparing_seconds(self.bundle, plan)

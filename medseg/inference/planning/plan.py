@@ -19,13 +19,14 @@ from monai.inferers import SlidingWindowInferer
 from torch import nn
 
 from medseg.bundle.load import Bundle
-from medseg.data.payload import memory_budget, memory_limit
+from medseg.data.payload import memory_limit
 from medseg.data.volume import Note
 from medseg.errors import ImageError
 from medseg.inference.open_slab import CLOSED_BYTES
 from medseg.inference.options import PredictOptions
+from medseg.inference.planning.budget import FLOAT_BYTES
 from medseg.inference.planning.footprint import Footprint, footprint
-from medseg.inference.planning.shapes import FLOAT_BYTES, Shapes
+from medseg.inference.planning.shapes import Shapes
 from medseg.inference.restoring.restore import discretisation
 from medseg.inference.running.backends import chosen_backend
 from medseg.inference.running.heads import split
@@ -242,14 +243,19 @@ def plan_within_memory(case: str, shapes: Shapes, bundle: Bundle, options: Predi
     Raises:
         ImageError: ``MEMORY_BUDGET``.
     """
-    with memory_budget(options.max_ram):
-        most = memory_limit()
-    if most is not None and options.max_ram is None:
-        most //= 2  # The rest is for the cases that are read and written meanwhile.
+    most = allowed_bytes(options)
     rough = _rough_plan(case, shapes, bundle, options)
     if most is None or (options.max_ram is None and rough.peak_bytes < ROUGH_SHARE * most):
         return rough
     return fitted_plan(plan_case(case, shapes, bundle, options), most)
+
+
+def allowed_bytes(options: PredictOptions) -> int | None:
+    """What a case may take: ``options.max_ram``, or half of what is free; None where that is not known."""
+    if options.max_ram is not None:
+        return options.max_ram
+    free = memory_limit()
+    return None if free is None else free // 2  # The rest is for the cases that are read and written meanwhile.
 
 
 def window_of(bundle: Bundle, options: PredictOptions) -> SlidingWindow:

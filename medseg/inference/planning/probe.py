@@ -11,13 +11,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from scipy import sparse
 
 from medseg.bundle.load import Bundle
 from medseg.data.payload import open_source
 from medseg.inference.planning.plan import CasePlan
 from medseg.inference.restoring.restore import LabelRestorer, discretisation
-from medseg.inference.restoring.way_back import AxisChange
+from medseg.inference.restoring.way_back import AxisChange, linear_weights
 from medseg.inference.running.passes import Passes
 from medseg.inference.sliding_window import SlidingWindow
 from medseg.inference.windows import Slab
@@ -85,20 +84,11 @@ def restoring_seconds(bundle: Bundle, plan: CasePlan) -> float:
     sizes = list(zip(plan.shapes.network, plan.shapes.image, strict=True))
     piece = [min(network, PIECE_VOXELS) for network, _ in sizes]
     wanted = [max(1, round(size * image / network)) for size, (network, image) in zip(piece, sizes, strict=True)]
-    changes = [AxisChange(axis, _stretch(*pair)) for axis, pair in enumerate(zip(piece, wanted, strict=True))]
+    pairs = enumerate(zip(piece, wanted, strict=True))
+    changes = [AxisChange(axis, linear_weights(np.linspace(0, old - 1, new), old)) for axis, (old, new) in pairs]
     slab = Slab(0, 0, torch.randn(plan.classes, *piece))
     passed = _timed(lambda: LabelRestorer(changes, how, len(bundle.labels)).add(slab))
     return passed * math.prod(plan.shapes.image) / math.prod(wanted)
-
-
-def _stretch(source: int, target: int) -> sparse.csr_array:
-    """Linear interpolation of ``source`` voxels at ``target`` places, as weights."""
-    places = np.linspace(0, source - 1, target)
-    low = np.minimum(places.astype(int), max(source - 2, 0))
-    dense = np.zeros((target, source))
-    dense[np.arange(target), low] = 1 - (places - low)
-    dense[np.arange(target), np.minimum(low + 1, source - 1)] += places - low
-    return sparse.csr_array(dense)
 
 
 def _timed(call: Callable[[], object]) -> float:

@@ -16,8 +16,7 @@ from medseg.bundle.load import Bundle
 from medseg.data.extents import Extent
 from medseg.data.rectifying import is_sheared
 from medseg.geometry import spacing_mm
-
-FLOAT_BYTES = 4
+from medseg.inference.planning.budget import FLOAT_BYTES
 
 
 @dataclass(frozen=True)
