@@ -54,7 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, default=HERE / "results", metavar="FOLDER")
     windows = parser.add_argument_group("sliding_window")
     windows.add_argument("--networks", nargs="+", choices=sliding_window.NETWORKS, help="default: all")
-    windows.add_argument("--size", type=int, nargs=3, default=[192, 192, 144], metavar="N", help="voxels of the volume")
+    windows.add_argument(
+        "--size", type=int, nargs=3, metavar="N", help="voxels of the volume (default: each network's own)"
+    )
     windows.add_argument("--window", type=int, nargs=3, default=[96, 96, 96], metavar="N", help="voxels of a window")
     scans = parser.add_argument_group("pipeline")
     scans.add_argument("--folders", nargs="+", choices=pipeline.FOLDERS, help="default: all")

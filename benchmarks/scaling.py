@@ -11,8 +11,9 @@ from pathlib import Path
 
 from measuring import circumstances, in_child
 from results import replace_rows
-from sliding_window import BATCH, OVERLAP, WORKER
+from sliding_window import OVERLAP, WORKER
 from targets import Measured, Target, judged_by
+from window_networks import BATCH
 from workers import Spread, WorkerSummary, run_workers, summarise_workers
 
 NAME = "scaling"

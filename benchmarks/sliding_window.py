@@ -14,15 +14,15 @@ from agreement import alike
 from measuring import circumstances, in_child
 from results import replace_rows
 from targets import judged
+from window_networks import NETWORKS as MEASURED
 from workers import WorkerRun, WorkerSummary, run_workers, summarise_workers
 
 NAME = "sliding_window"
 REPEATS = 3
 SEED = 31
 OVERLAP = 0.5
-BATCH = 2
 BASELINE = "MONAI, batch 1"
-NETWORKS = ("unet", "dynunet", "res-unet-118", "bundle")
+NETWORKS = tuple(MEASURED)
 NEEDED = {
     BASELINE: None,
     "MONAI, batch 4": None,
@@ -42,13 +42,14 @@ def measure(arguments: Namespace, results: Path) -> None:
     """Run every way over one volume, network by network; write sliding_window_runs.csv and sliding_window.csv."""
     ways = available(arguments.python, NEEDED)
     with tempfile.TemporaryDirectory(prefix="medseg-bench-") as place:
-        volume = Path(in_child(write_volume, place, tuple(arguments.size)))
         for network in arguments.networks or NETWORKS:
+            size = tuple(arguments.size or MEASURED[network].size)
+            volume = Path(in_child(write_volume, place, size))
             runs = _runs(arguments, network, ways, volume)
             summaries = summarise_workers(runs, BASELINE, arguments.clock)
             rows = [_with_agreement(row, volume.parent, network) for row in summaries]
-            work = {"size": _times(arguments.size), "window": _times(arguments.window), "overlap": OVERLAP}
-            extra = {**work, "batch": BATCH, "threads": arguments.threads, **circumstances()}
+            work = {"size": _times(size), "window": _times(arguments.window), "overlap": OVERLAP}
+            extra = {**work, "batch": MEASURED[network].batch, "threads": arguments.threads, **circumstances()}
             replace_rows(runs, results / f"{NAME}_runs.csv", network)
             replace_rows(rows, results / f"{NAME}.csv", network, extra)
             replace_rows(judged(NAME, network, runs, rows), results / "targets.csv", f"{NAME} {network}")
@@ -69,8 +70,8 @@ def _has(python: str, module: str) -> bool:
 
 
 def _runs(arguments: Namespace, network: str, ways: Sequence[str], volume: Path) -> list[WorkerRun]:
-    options = ["--overlap", OVERLAP, "--batch", BATCH, "--threads", arguments.threads, "--window", *arguments.window]
-    options += ["--cache", volume.parent / "cache"]
+    options = ["--overlap", OVERLAP, "--batch", MEASURED[network].batch, "--threads", arguments.threads]
+    options += ["--window", *arguments.window, "--cache", volume.parent / "cache"]
     commands = {
         way: [arguments.python, WORKER, way, network, volume, _labels(volume.parent, network, way), *options]
         for way in ways

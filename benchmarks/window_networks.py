@@ -4,28 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import nn
+if TYPE_CHECKING:
+    from torch import nn
 
 SEED = 5
+SIZE = (192, 192, 144)
+BATCH = 2
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A network and how many classes it tells apart.
+    """A network, how many classes it tells apart, and what it is run over.
 
     Args:
         classes: Of its logits.
         build: Makes it, untrained.
+        size: Voxels of the volume.
+        batch: Windows per forward pass of medseg and of the passes alone.
     """
 
     classes: int
     build: Callable[[int], nn.Module]
+    size: tuple[int, int, int] = SIZE
+    batch: int = BATCH
 
 
 def build(name: str) -> nn.Module:
     """The network of that name in NETWORKS, for one channel, in evaluation mode."""
+    import torch
+
     torch.manual_seed(SEED)
     measured = NETWORKS[name]
     network = measured.build(measured.classes).eval()
@@ -62,6 +71,6 @@ def _bundle(classes: int) -> nn.Module:
 NETWORKS = {
     "unet": Measured(4, _unet),
     "dynunet": Measured(4, _dynunet),
-    "res-unet-118": Measured(118, _res_unet),
+    "res-unet-118": Measured(118, _res_unet, size=(192, 192, 256), batch=1),
     "bundle": Measured(7, _bundle),
 }
