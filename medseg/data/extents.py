@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +15,9 @@ from medseg.data.dicom.naming import split_stack
 from medseg.data.dicom.pixel_checks import stored_dtype
 from medseg.data.dicom.rules import errors_in, examine
 from medseg.data.images import read
-from medseg.data.itk_formats import LPS_TO_RAS
+from medseg.data.itk_formats import itk_extent
 from medseg.data.nifti import nifti_extent
-from medseg.data.volume import PARSER_ERRORS
-from medseg.errors import ImageError
+from medseg.data.volume import channels_first
 from medseg.geometry import spacing_mm
 
 ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
@@ -69,9 +67,12 @@ def _extent(path: str) -> Extent:
     name, _, series = path.partition(SERIES_PART)
     suffix = Path(path).name.lower() if Path(path).is_file() else ""
     if suffix.endswith(NIFTI_SUFFIXES):
-        return _of_sizes(*nifti_extent(Path(path)))
+        sizes, dtype, affine = nifti_extent(Path(path))
+        shape, channels = _told_apart(sizes, path)
+        return Extent(shape, affine, channels, dtype.itemsize)
     if suffix.endswith(ITK_SUFFIXES):
-        return _itk_extent(path)
+        shape, channels, dtype, affine = itk_extent(Path(path))
+        return Extent(shape, affine, channels, dtype.itemsize)
     if Path(name).is_dir():
         return _dicom_extent(Path(name), series or None)
     volume = read(path)
@@ -79,10 +80,15 @@ def _extent(path: str) -> Extent:
     return Extent(volume.spatial_shape, volume.affine, array.shape[0] if volume.has_channels else 1, array.itemsize)
 
 
-def _of_sizes(sizes: tuple[int, ...], dtype: np.dtype, affine: NDArray[np.float64]) -> Extent:
-    """NIfTI's sizes: what comes after the third axis are channels."""
-    spatial = sizes[:3]
-    return Extent(spatial, affine, math.prod(sizes[3:]), dtype.itemsize)
+def _told_apart(sizes: Sequence[int], path: str) -> tuple[tuple[int, ...], int]:
+    """Voxels along the spatial axes, and channels: what reading makes of axes of these sizes.
+
+    Raises:
+        ImageError: ``IMAGE_NOT_3D``.
+    """
+    unread = np.broadcast_to(np.uint8(0), tuple(sizes))  # All its voxels share one place in memory.
+    array, has_channels = channels_first(unread, path)
+    return (array.shape[1:], array.shape[0]) if has_channels else (array.shape, 1)
 
 
 def _dicom_extent(folder: Path, series: str | None) -> Extent:
@@ -93,24 +99,3 @@ def _dicom_extent(folder: Path, series: str | None) -> Extent:
     affine = np.diag([*examined.spacing_mm, 1.0, 1.0]) if examined.affine is None else examined.affine
     header = examined.files[0].header
     return Extent(examined.shape, affine, int(header.get("SamplesPerPixel", 1)), stored_dtype(header).itemsize)
-
-
-def _itk_extent(path: str) -> Extent:
-    import SimpleITK
-
-    reader = SimpleITK.ImageFileReader()
-    reader.SetFileName(path)
-    try:
-        reader.ReadImageInformation()
-    except PARSER_ERRORS as error:
-        problem = f"the header cannot be interpreted ({str(error).strip().splitlines()[-1]})"
-        raise ImageError("IMAGE_HEADER", path, problem, "write the image again") from error
-    axes, size = reader.GetDimension(), reader.GetSize()
-    used = min(axes, 3)
-    affine = np.eye(4)
-    direction = np.asarray(reader.GetDirection(), dtype=float).reshape(axes, axes)[:used, :used]
-    affine[:used, :used] = direction * np.asarray(reader.GetSpacing())[:used]
-    affine[:used, 3] = np.asarray(reader.GetOrigin())[:used]
-    channels = reader.GetNumberOfComponents() * math.prod(size[3:])
-    stored = SimpleITK.Image([1] * axes, reader.GetPixelID(), reader.GetNumberOfComponents())
-    return Extent(size[:used], LPS_TO_RAS @ affine, channels, stored.GetSizeOfPixelComponent())

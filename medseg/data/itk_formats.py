@@ -7,7 +7,7 @@ held against the bytes that are there, and checksums are verified.
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
@@ -86,8 +86,7 @@ def read_nrrd(path: Path) -> Volume:
     Raises:
         ImageError: Damaged, contradictory, or in an encoding that is not checked.
     """
-    fields, offset = _header(path, b"NRRD", ":")
-    return _read(path, _nrrd_layout(path, fields, offset))
+    return _read(path, _nrrd_layout(path, *_header(path, b"NRRD", ":")))
 
 
 def read_metaimage(path: Path) -> Volume:
@@ -96,12 +95,32 @@ def read_metaimage(path: Path) -> Volume:
     Raises:
         ImageError: Damaged, contradictory, or in an encoding that is not checked.
     """
-    fields, offset = _header(path, b"", "=")
-    return _read(path, _metaimage_layout(path, fields, offset))
+    return _read(path, _metaimage_layout(path, *_header(path, b"", "=")))
+
+
+def itk_extent(path: Path) -> tuple[tuple[int, ...], int, np.dtype, NDArray[np.float64]]:
+    """Sizes along the spatial axes, channels, type as stored, and affine, held against the rules; no voxel is read.
+
+    Raises:
+        ImageError: As ``read_nrrd`` and ``read_metaimage``, for what the header shows.
+    """
+    is_nrrd = path.suffix.lower() in (".nrrd", ".nhdr")
+    fields, offset = _header(path, b"NRRD", ":") if is_nrrd else _header(path, b"", "=")
+    layout = (_nrrd_layout if is_nrrd else _metaimage_layout)(path, fields, offset)
+    _first_byte(path, layout)
+    unread = np.broadcast_to(np.zeros((), layout.dtype), layout.sizes)  # All its voxels share one place in memory.
+    volume = _placed(path, unread, layout)
+    return volume.spatial_shape, volume.array.shape[0] if volume.has_channels else 1, layout.dtype, volume.affine
 
 
 def _read(path: Path, layout: _Layout) -> Volume:
     array, notes = _voxels(path, layout)
+    volume = _placed(path, array, layout)
+    return replace(volume, notes=notes + volume.notes + value_notes(volume.array))
+
+
+def _placed(path: Path, array: NDArray, layout: _Layout) -> Volume:
+    """Voxels as they are stored, with channels first and where they lie; the values are not looked at."""
     has_channels = layout.channel_axis is not None
     if has_channels:
         array = np.moveaxis(array, layout.channel_axis, 0)  # type: ignore[arg-type]
@@ -113,23 +132,26 @@ def _read(path: Path, layout: _Layout) -> Volume:
     if not 2 <= len(shape) <= 3:
         raise ImageError("IMAGE_NOT_3D", path, f"{len(shape)} spatial axes", "split it into 3D images")
     affine = _affine(path, shape)
-    notes += layout.notes + check_affine(affine, shape, path)
-    return Volume(array, affine, has_channels, notes + value_notes(array))
+    return Volume(array, affine, has_channels, layout.notes + check_affine(affine, shape, path))
 
 
-def _voxels(path: Path, layout: _Layout) -> tuple[NDArray, tuple[Note, ...]]:
+def _first_byte(path: Path, layout: _Layout) -> int:
+    """Where the voxels begin in their file, which is held against the sizes."""
     try:
         stored_bytes = layout.file.stat().st_size
-        file = layout.file.open("rb")
+        layout.file.open("rb").close()
     except (OSError, ValueError) as error:
         problem = f"its data file {layout.file.name!r} cannot be read ({error})"
         raise ImageError("IMAGE_DATA_FILE", path, problem, "keep header and data file together") from error
-    with file:
-        wanted = layout.dtype.itemsize * int(np.prod(layout.sizes, dtype=object))
-        offset = stored_bytes - wanted if layout.skip_from_end and layout.window is None else layout.offset
-        check_budget(
-            max(wanted, offset + wanted if layout.window is None else 0), stored_bytes, bool(layout.window), path
-        )
+    wanted = layout.dtype.itemsize * int(np.prod(layout.sizes, dtype=object))
+    offset = stored_bytes - wanted if layout.skip_from_end and layout.window is None else layout.offset
+    check_budget(max(wanted, offset + wanted if layout.window is None else 0), stored_bytes, bool(layout.window), path)
+    return offset
+
+
+def _voxels(path: Path, layout: _Layout) -> tuple[NDArray, tuple[Note, ...]]:
+    offset = _first_byte(path, layout)
+    with layout.file.open("rb") as file:
         skip_bytes(file, offset, path)
         source = file
         if layout.window is not None:
@@ -147,8 +169,7 @@ def _affine(path: Path, shape: tuple[int, ...]) -> NDArray[np.float64]:
     try:
         reader.ReadImageInformation()
     except PARSER_ERRORS as error:
-        last_line = str(error).strip().splitlines()[-1]
-        raise _refused(path, f"the header cannot be interpreted ({last_line})") from error
+        raise _refused(path, f"the header cannot be interpreted ({str(error).strip().splitlines()[-1]})") from error
     axes, size = reader.GetDimension(), reader.GetSize()
     if tuple(size[: len(shape)]) != shape:
         raise _refused(path, f"the header's sizes {size} are not the voxels' {shape}")
@@ -190,7 +211,6 @@ def _nrrd_layout(path: Path, fields: dict[str, str], offset: int) -> _Layout:
     if kind is None or encoding not in ("raw", "gzip", "gz"):
         problem = f"type {name!r} in encoding {encoding!r}"
         raise ImageError("IMAGE_DTYPE", path, problem, "save it with integers or floats, in encoding raw or gzip")
-    big_endian = fields.get("endian", "little").lower() == "big"
     skip = _integers(path, fields, "byte skip", "byteskip", default=(0,))[0]
     if _integers(path, fields, "line skip", "lineskip", default=(0,))[0] or skip < -1:
         raise _refused(path, "it skips lines before the voxels")
@@ -200,7 +220,7 @@ def _nrrd_layout(path: Path, fields: dict[str, str], offset: int) -> _Layout:
         file=_beside(path, detached) if detached else path,
         offset=(0 if detached else offset) + max(skip, 0),
         sizes=sizes,
-        dtype=np.dtype(kind).newbyteorder(">" if big_endian else "<"),
+        dtype=np.dtype(kind).newbyteorder(">" if fields.get("endian", "").lower() == "big" else "<"),
         window=window,
         channel_axis=_channel_axis(path, fields, len(sizes)),
         skip_from_end=skip == -1,
@@ -232,8 +252,8 @@ def _metaimage_layout(path: Path, fields: dict[str, str], offset: int) -> _Layou
         raise _refused(path, f"DimSize {sizes} does not match NDims {fields['ndims']}")
     name = fields.get("elementtype", "").upper()
     if name not in METAIMAGE_DTYPES or fields.get("binarydata", "true").lower() == "false":
-        remedy = "save it as binary integers or floats"
-        raise ImageError("IMAGE_DTYPE", path, f"ElementType {name!r}, or not binary", remedy)
+        problem = f"ElementType {name!r}, or not binary"
+        raise ImageError("IMAGE_DTYPE", path, problem, "save it as binary integers or floats")
     order = fields.get("elementbyteordermsb", fields.get("binarydatabyteordermsb", "False"))
     channels = _integers(path, fields, "elementnumberofchannels", default=(1,))[0]
     data_file = fields.get("elementdatafile", "")

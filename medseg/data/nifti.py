@@ -79,7 +79,9 @@ def nifti_extent(path: Path) -> tuple[tuple[int, ...], np.dtype, NDArray[np.floa
         dtype, _ = _dtype(header, path)
         claimed = _voxel_offset(header, path) + dtype.itemsize * int(np.prod(stored_shape, dtype=object))
         check_budget(claimed, path.stat().st_size, is_inflated(source), path)
-        return stored_shape, dtype, _affine(header, stored_shape, path)[0]
+        affine, _ = _affine(header, stored_shape, path)
+        _scaling(header, path)
+    return stored_shape, dtype, affine
 
 
 def refuse_pair(path: Path) -> Volume:

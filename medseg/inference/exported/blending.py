@@ -6,16 +6,16 @@ The same windows and weights as in ``medseg.inference.sliding_window``, whose mo
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.data.payload import check_memory
 from medseg.errors import ImageError
 from medseg.inference.exported.description import WindowPlan
-from medseg.inference.restoring.banded import narrowed
+from medseg.inference.exported.sums import OpenSlab, box_of, empty_sums
 from medseg.inference.windows import Slab, Windows
 
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -28,7 +28,9 @@ PADDING = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "c
 """NumPy's names of PyTorch's ways of padding."""
 
 
-def blended(image: NDArray[np.float32], run: Run, plan: WindowPlan, overlap: float | None = None) -> Iterator[Slab]:
+def blended(
+    image: NDArray[np.float32], run: Run, plan: WindowPlan, overlap: float | None = None, spill: Path | None = None
+) -> Iterator[Slab]:
     """Logits of one image (channels, …), slab after slab along the axis that needs the least memory.
 
     Args:
@@ -36,26 +38,37 @@ def blended(image: NDArray[np.float32], run: Run, plan: WindowPlan, overlap: flo
         run: The network.
         plan: The windows.
         overlap: In place of the plan's, along all axes.
+        spill: Folder of a file that holds the sums in place of memory; None: memory.
 
     Raises:
-        ImageError: ``IMAGE_EMPTY``; ``OUTPUT_RESIZED``; ``MEMORY_BUDGET``.
+        ImageError: ``IMAGE_EMPTY``; ``OUTPUT_RESIZED``; ``SPILL_FAILED``.
     """
-    size = image.shape[1:]
-    if not all(size):
-        raise ImageError("IMAGE_EMPTY", size, "an axis has no voxels", "see how the image was cropped")
-    windows = Windows(size, plan.roi, plan.overlap if overlap is None else (overlap,) * len(size))
+    windows = windows_of(image.shape[1:], plan, overlap)
     image = _padded(image, windows, plan)
     weights = importance(plan)
     corners = windows.in_slab_order()
-    sums: _Sums | None = None
+    sums: OpenSlab | None = None
     while batch := list(itertools.islice(corners, plan.batch)):
-        outputs = _run(np.stack([image[(slice(None), *_box(corner, plan.roi))] for corner in batch]), run, plan)
-        sums = sums or _Sums(windows, outputs.shape[1], weights)
+        outputs = _run(np.stack([image[(slice(None), *box_of(corner, plan.roi))] for corner in batch]), run, plan)
+        sums = sums or OpenSlab(windows, weights, empty_sums(windows, outputs.shape[1], spill))
         for corner, output in zip(batch, outputs, strict=True):
             yield from sums.closed_before(corner[windows.slab_axis])
             sums.add(corner, output)
+        del outputs, output  # Else they take room beside those of the next batch.
     if sums:
         yield from sums.closed_before(windows.padded[windows.slab_axis])
+
+
+def windows_of(size: Sequence[int], plan: WindowPlan, overlap: float | None = None) -> Windows:
+    """The windows of an image with these voxels along each spatial axis.
+
+    Raises:
+        ImageError: ``IMAGE_EMPTY``: an axis without voxels.
+    """
+    voxels = tuple(int(each) for each in size)
+    if not all(voxels):
+        raise ImageError("IMAGE_EMPTY", voxels, "an axis has no voxels", "see how the image was cropped")
+    return Windows(voxels, plan.roi, plan.overlap if overlap is None else (overlap,) * len(voxels))
 
 
 def importance(plan: WindowPlan) -> NDArray[np.float32]:
@@ -85,54 +98,3 @@ def _run(batch: NDArray[np.float32], run: Run, plan: WindowPlan) -> NDArray[np.f
         problem = f"windows of {batch.shape[2:]} voxels give {outputs.shape[2:]}"
         raise ImageError("OUTPUT_RESIZED", "network", problem, "export the bundle again")
     return outputs
-
-
-class _Sums:
-    """Weighted sums of the open slab, and of the weights; rows leave at the front as they close."""
-
-    def __init__(self, windows: Windows, classes: int, weights: NDArray[np.float32]) -> None:
-        self.windows, self.weights, self.axis = windows, weights, windows.slab_axis
-        shape = [*windows.padded]
-        shape[self.axis] = windows.roi[self.axis]
-        needed = (classes + 1) * windows.slab_voxels() * np.dtype(np.float32).itemsize
-        check_memory(needed, "network", f"the sums of {classes} classes")
-        self.sums = np.zeros((classes, *shape), np.float32)
-        self.totals = np.zeros((1, *shape), np.float32)
-        self.first = 0
-
-    def add(self, corner: tuple[int, ...], output: NDArray[np.float32]) -> None:
-        """Add a window's logits (C, …); ``corner`` lies in the open slab."""
-        place = [start - (self.first if axis == self.axis else 0) for axis, start in enumerate(corner)]
-        box = (slice(None), *_box(place, self.windows.roi))
-        self.sums[box] += output * self.weights
-        self.totals[box] += self.weights
-
-    def closed_before(self, row: int) -> Iterator[Slab]:
-        """The rows before ``row`` of the padded image, clipped to the image; then room is made behind them."""
-        count, axis = row - self.first, self.axis + 1
-        if count <= 0:
-            return
-        slab = self._clipped(narrowed(self.sums, axis, 0, count) / narrowed(self.totals, axis, 0, count))
-        if slab:
-            yield slab
-        for rows in (self.sums, self.totals):
-            kept = narrowed(rows, axis, count, rows.shape[axis]).copy()
-            narrowed(rows, axis, 0, kept.shape[axis])[...] = kept
-            narrowed(rows, axis, kept.shape[axis], rows.shape[axis])[...] = 0
-        self.first = row
-
-    def _clipped(self, logits: NDArray[np.float32]) -> Slab | None:
-        """Without the padding."""
-        start = self.first
-        for axis, ((before, _), size) in enumerate(zip(self.windows.padding, self.windows.image, strict=True)):
-            shift = self.first if axis == self.axis else 0
-            low, high = max(before, shift), min(before + size, shift + logits.shape[axis + 1])
-            if low >= high:
-                return None
-            logits = narrowed(logits, axis + 1, low - shift, high - shift)
-            start = low - before if axis == self.axis else start
-        return Slab(self.axis, start, logits)
-
-
-def _box(corner: tuple[int, ...] | list[int], roi: tuple[int, ...]) -> tuple[slice, ...]:
-    return tuple(slice(start, start + size) for start, size in zip(corner, roi, strict=True))

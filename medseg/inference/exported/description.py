@@ -90,6 +90,7 @@ class Description:
         air: Of ``medseg.inference.region.air_value``, in images of Hounsfield units.
         files: The sha256 of each file of the network.
         made_by: The version of medseg that exported it.
+        pass_bytes: The most that intermediate results of a window take at once, as PyTorch has them; 0: not known.
     """
 
     name: str
@@ -107,6 +108,12 @@ class Description:
     air: float | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     made_by: str = medseg.__version__
+    pass_bytes: int = 0
+
+    @property
+    def scores(self) -> int:
+        """Channels that the network gives."""
+        return 1 if self.activation == "sigmoid" else len(self.labels)
 
     def __post_init__(self) -> None:
         _require(self.to in TARGETS, f"exported to {self.to!r}")
@@ -116,6 +123,7 @@ class Description:
         )
         _require(list(self.labels) == list(range(len(self.labels))) and len(self.labels) > 1, "labels count from 0")
         _require(bool(self.channels), "there is no channel")
+        _require(type(self.pass_bytes) is int and self.pass_bytes >= 0, f"a pass takes {self.pass_bytes!r} bytes")
         check_steps(self.preprocessing, BEFORE)
         check_steps(self.later, LATER)
 
@@ -130,7 +138,7 @@ def write_description(description: Description, folder: Path) -> None:
     files = {name: _sha256(folder / name) for name in NETWORK_FILES[description.to]}
     plain = asdict(description)
     named = {"name": description.name, "version": description.version, "weights_sha256": description.weights_sha256}
-    kept = ("to", "channels", "preprocessing", "window", "activation", "threshold", "later", "air")
+    kept = ("to", "channels", "preprocessing", "window", "activation", "threshold", "later", "air", "pass_bytes")
     content = {
         "format": FORMAT,
         "medseg": description.made_by,
@@ -181,6 +189,7 @@ def _parsed(content: Mapping[str, Any]) -> Description:
         terms=read_terms(content["terminology"]),
         files=dict(content["files"]),
         made_by=str(content["medseg"]),
+        pass_bytes=content.get("pass_bytes", 0),  # Earlier exports do not say.
     )
 
 

@@ -29,20 +29,17 @@ from medseg.inference.exported.phantom import phantom, phantom_size
 from medseg.inference.exported.predictor import ExportedPredictor
 from medseg.inference.exported.runtimes import check_runtime, open_network
 from medseg.inference.exported.translate import steps_before, steps_later
-from medseg.inference.exported.unsupported import unsupported
+from medseg.inference.exported.unsupported import need, unsupported
 from medseg.inference.exported.window_plan import window_plan
 from medseg.inference.options import PredictOptions
+from medseg.inference.planning.footprint import footprint
 from medseg.inference.predict import Predictor
 from medseg.inference.region import air_value
 from medseg.inference.restoring.restore import discretisation
-from medseg.inference.running.backends import (
-    FAILURES,
-    TOLERANCE,
-    Windowing,
-    largest_difference,
-    onnx_model,
-    openvino_model,
-)
+from medseg.inference.running.backends import FAILURES, TOLERANCE, largest_difference
+from medseg.inference.running.onnx_runtime import onnx_model
+from medseg.inference.running.openvino_runtime import openvino_model
+from medseg.inference.windows import Windowing
 
 LEAST_EQUAL = 0.9999
 """Share of a phantom's voxels in which the exported bundle must give the bundle's labels."""
@@ -62,7 +59,7 @@ class Exported:
         folder: Of the exported bundle.
         description: What it says of itself.
         logits_apart: Largest difference from PyTorch's logits of a noise window, as a share of their largest.
-        equal: Share of a phantom's voxels with the bundle's labels.
+        equal: Least share of a phantom's voxels with the bundle's labels, run whole and cropped.
         bytes: Of all files.
     """
 
@@ -134,6 +131,7 @@ def described(bundle: Bundle, to: str) -> Description:
     how = discretisation(bundle.postprocessing)
     if how is None:
         raise unsupported("postprocessing", "it is not activation, Invertd, AsDiscreted and steps on labels")
+    need(bundle.locator is None, "locator", "it runs one network, over all of an image")
     window = window_plan(bundle.inferer, bundle.spatial_dims)
     try:
         return Description(
@@ -150,6 +148,7 @@ def described(bundle: Bundle, to: str) -> Description:
             later=steps_later(how.later),
             terms=bundle.terms,
             air=air_value(bundle.preprocessing) if bundle.is_hounsfield else None,
+            pass_bytes=footprint(bundle.network, (len(bundle.channels), *window.network_roi)).live_bytes,
         )
     except ValueError as error:
         raise unsupported("bundle", str(error)) from error
@@ -209,20 +208,28 @@ def _check_network(bundle: Bundle, folder: Path) -> float:
 
 
 def _check_pipeline(bundle: Bundle, folder: Path) -> float:
-    """The share of a phantom's voxels with the same label; their probabilities must agree as well."""
+    """The least share of a phantom's voxels with the same label, run whole and cropped."""
+    description = read_description(folder)
+    voxels = int(np.prod(phantom_size(description)))
+    with_scores = voxels * len(bundle.labels) <= MOST_SCORES
+    ways = {
+        "whole": PredictOptions(device="cpu", probabilities=with_scores),
+        "cropped": PredictOptions(device="cpu", crop=True),
+    }
+    return min(_share_equal(bundle, folder, description, options, how) for how, options in ways.items())
+
+
+def _share_equal(bundle: Bundle, folder: Path, description: Description, options: PredictOptions, how: str) -> float:
+    """The share of a phantom's voxels with the same label; probabilities, where they are asked for, must agree too."""
     with tempfile.TemporaryDirectory() as place:
-        description = read_description(folder)
-        case = phantom(description, Path(place))
-        voxels = int(np.prod(phantom_size(description)))
-        with_scores = voxels * len(bundle.labels) <= MOST_SCORES
-        options = PredictOptions(device="cpu", probabilities=with_scores)
+        case = phantom(description, Path(place), is_surrounded=options.crop)
         wanted = Predictor(bundle, replace(options, backend="torch"))(case)
         found = ExportedPredictor(folder, options, allow=[ALLOW_CODE])(case)
     is_same = found.labels.shape == wanted.labels.shape
     different = int(np.count_nonzero(found.labels != wanted.labels)) if is_same else found.labels.size
     apart = _apart(found.probabilities, wanted.probabilities)
     if different > max(1, (1 - LEAST_EQUAL) * found.labels.size) or apart > PROBABILITY_TOLERANCE:
-        counted = f"{different} of {found.labels.size} voxels of a phantom get another label"
+        counted = f"{different} of {found.labels.size} voxels of a phantom, run {how}, get another label"
         problem = f"{counted}, probabilities differ by up to {apart:.2g}"
         raise BundleError("EXPORT_DISAGREES", bundle.root, problem, "predict with the bundle itself, and report it")
     return 1 - different / found.labels.size

@@ -11,6 +11,7 @@ from scipy.ndimage import zoom
 from medseg.data.case import Case
 from medseg.data.images import write
 from medseg.inference.exported.description import Description
+from medseg.inference.region import MARGIN
 
 BEYOND_WINDOW = 1.15
 """Its size in windows along the first axis; along the others it is one window."""
@@ -20,9 +21,17 @@ SPACING_FACTOR = 1.1
 
 GRAIN_VOXELS = 6
 
+AIR_HU = -1024.0
 
-def phantom(description: Description, folder: Path) -> Case:
-    """Smooth noise in the range of values that the bundle takes, turned and spaced unlike its grid, in files."""
+
+def phantom(description: Description, folder: Path, is_surrounded: bool = False) -> Case:
+    """Smooth noise in the range of values that the bundle takes, turned and spaced unlike its grid, in files.
+
+    Args:
+        description: Of the exported bundle.
+        folder: For the files.
+        is_surrounded: Put air, or padding, at both ends of its first axis, more than a window together.
+    """
     generator = np.random.default_rng(0)
     steps = {str(step["step"]): step for step in description.preprocessing}
     size, affine = phantom_size(description), np.eye(4)
@@ -33,9 +42,11 @@ def phantom(description: Description, folder: Path) -> Case:
         wanted = [*steps.get("Spacing", {}).get("pixdim", [1.0])]
         spacing = [SPACING_FACTOR * (each if each > 0 else 1.0) for each in (*wanted, wanted[-1], wanted[-1])[:3]]
         affine = np.diag([-spacing[0], -spacing[1], spacing[2], 1.0])
+    nothing = np.full((size[0] // 2 + 2 * MARGIN, *size[1:]), 0.0 if description.air is None else AIR_HU)
     files = []
     for number in range(len(description.channels)):
         array = low + (high - low) * _smooth_noise(generator, size)
+        array = np.concatenate([nothing, array, nothing]) if is_surrounded else array
         file = folder / f"channel_{number}.{'nii.gz' if len(size) == 3 else 'png'}"
         write(array.astype(np.float32) if len(size) == 3 else np.rint(array).astype(np.uint8), affine, file)
         files.append(str(file))

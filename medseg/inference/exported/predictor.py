@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from medseg.allocator import fit_allocator
 from medseg.bundle.trust import ALLOW_CODE
 from medseg.data.cases import Case
 from medseg.data.images import read
@@ -18,21 +19,23 @@ from medseg.errors import BundleError, UsageError
 from medseg.geometry import Grid
 from medseg.inference.admission import check_axes, check_channels, check_finite, check_output
 from medseg.inference.exported.blending import Run, blended
-from medseg.inference.exported.description import Description, read_description
+from medseg.inference.exported.description import Description, WindowPlan, read_description
 from medseg.inference.exported.image import Image
-from medseg.inference.exported.oblique import is_oblique, restored
+from medseg.inference.exported.memory import ExportedPlan, plan_of, smaller_plans
+from medseg.inference.exported.oblique import restored
 from medseg.inference.exported.runtimes import open_network
 from medseg.inference.exported.steps import improved, prepared
 from medseg.inference.masks import as_labels, emptiness
-from medseg.inference.options import PredictOptions
-from medseg.inference.planning.budget import check_scores, check_spacing
+from medseg.inference.options import NO_LOCATOR, PredictOptions
+from medseg.inference.planning.budget import check_spacing
+from medseg.inference.planning.fitting import allowed_bytes, first_fitting
 from medseg.inference.prediction import Prediction
 from medseg.inference.region import Box, region_of, within
 from medseg.inference.restoring.arrays import NumpyArrays
 from medseg.inference.restoring.restore import Discretisation, LabelRestorer
 from medseg.inference.restoring.way_back import axis_changes
-from medseg.inference.running.allocator import keep_freed_memory
-from medseg.inference.windows import Slab, Windows
+from medseg.inference.running.machine import usable_cores
+from medseg.inference.windows import Slab
 
 BACKEND_OF = {"torchscript": "torch", "onnx": "onnx", "openvino": "openvino"}
 """The ``--backend`` that each kind of export is."""
@@ -86,9 +89,9 @@ class ExportedPredictor:
         if self._model.to == "torchscript" and ALLOW_CODE not in allow:
             remedy = f"if you trust who exported it, repeat with --allow {ALLOW_CODE}; or export to onnx or openvino"
             raise BundleError("BUNDLE_RUNS_CODE", folder, "a TorchScript file is a program, which would run", remedy)
-        self._run = open_network(folder, self._model)
+        self._run = open_network(folder, self._model, options.threads)
         self._found_nothing: dict[tuple[float, ...], bool] = {}
-        keep_freed_memory()
+        fit_allocator(is_memory_limited=options.max_ram is not None)
 
     @property
     def model(self) -> Description:
@@ -134,68 +137,72 @@ class ExportedPredictor:
         Raises:
             ImageError: ``OUTPUT_NONFINITE`` and others of what the network gives; ``MEMORY_BUDGET``.
         """
-        with memory_budget(self.options.max_ram):
-            whole = self._whole if is_oblique(prepared.image) else self._slab_by_slab
-            labels, probabilities, is_air = whole(prepared, case)
+        plan = self.plan(case, prepared)
+        run = self._slab_by_slab if plan.is_streamed else self._whole
+        labels, probabilities, is_air = run(prepared, plan, case)
         labels = as_labels(improved(labels, self.model.later)[None], self.model, case)
         notes = "; ".join(filter(None, [prepared.notes, emptiness(labels, is_air)]))
-        return Prediction(labels, prepared.grid.affine, probabilities, notes)
+        return Prediction(labels, prepared.grid.affine, probabilities, notes, self._run_by(plan))
+
+    def plan(self, case: Case, prepared: Ready) -> ExportedPlan:
+        """How a prepared case will be run so that it keeps to the memory allowed, and what that takes.
+
+        Raises:
+            ImageError: ``MEMORY_BUDGET``: however it is run; the remedy names the size that would do.
+        """
+        free = plan_of(case.id, prepared.image, prepared.grid.shape, self.model, self.options)
+        return first_fitting(smaller_plans(free), allowed_bytes(self.options))
+
+    def _run_by(self, plan: ExportedPlan) -> dict[str, object]:
+        """What ran the windows, for a record."""
+        threads = self.options.threads or usable_cores()
+        runtime = {"backend": BACKEND_OF[self.model.to], "windows_at_a_time": plan.batch, "threads": threads}
+        return {**runtime, "chosen_by": "export"}
 
     @property
     def _how(self) -> Discretisation:
         return Discretisation(self.model.activation, self.model.threshold, ())
 
-    def _slab_by_slab(self, ready: Ready, case: Case) -> Restored:
+    def _slab_by_slab(self, ready: Ready, plan: ExportedPlan, case: Case) -> Restored:
         changes = axis_changes(ready.image)
         if changes is None:
             raise ValueError("a step that has no way back")
-        if self.options.probabilities:
-            grid = np.broadcast_to(np.float32(0), (1, *ready.grid.shape))
-            check_scores(Image(grid, ready.grid.affine), self._channels, case.id)
         image = ready.image.array
-        run = self._told(case)
-        box = self._box(image)
+        box = self._box(image, plan)
         changes = within(changes, box) if box else changes
         restorer = LabelRestorer(changes, self._how, len(self.model.labels), self.options.probabilities)
         if box:
-            for slab in self._slabs(image[(slice(None), *box)], run, case):
+            for slab in self._slabs(image[(slice(None), *box)], plan, case):
                 restorer.add(slab)
         return restorer.labels, restorer.probabilities, box is None
 
-    def _box(self, image: NDArray[np.float32]) -> Box | None:
+    def _box(self, image: NDArray[np.float32], plan: ExportedPlan) -> Box | None:
         """What of an image (channels, …) is run; None: nothing, for it is all air."""
-        plan, overlap = self.model.window, self.options.overlap
-        windows = Windows(image.shape[1:], plan.roi, plan.overlap if overlap is None else (overlap,) * len(plan.roi))
         if not self.options.crop:
-            return tuple(slice(0, size) for size in windows.image)
-        return region_of(image, windows, self.model.air, self._is_background)
+            return tuple(slice(0, size) for size in plan.windows.image)
+        return region_of(image, plan.windows, self.model.air, lambda values: self._is_background(values, plan.window))
 
-    def _is_background(self, values: NDArray[np.floating]) -> bool:
+    def _is_background(self, values: NDArray[np.floating], window: WindowPlan) -> bool:
         """Whether the network finds nothing in a window filled with these values, one per channel."""
-        key, plan = tuple(values.tolist()), self.model.window
+        key = tuple(values.tolist())
         if key not in self._found_nothing:
-            shape = (plan.batch, len(values), *plan.network_roi)
-            filled = np.broadcast_to(values.reshape(1, -1, *[1] * len(plan.network_roi)), shape)
+            shape = (window.batch, len(values), *window.network_roi)  # A batch of that shape comes anyway.
+            filled = np.broadcast_to(values.reshape(1, -1, *[1] * len(window.network_roi)), shape)
             logits = self._run(np.ascontiguousarray(filled, np.float32))[0]
             threshold = self._how.threshold
             found = logits.argmax(0) if threshold is None else NumpyArrays().sigmoid(logits) >= threshold
             self._found_nothing[key] = bool(np.isfinite(logits).all()) and not found.any()
         return self._found_nothing[key]
 
-    def _whole(self, ready: Ready, case: Case) -> Restored:
+    def _whole(self, ready: Ready, plan: ExportedPlan, case: Case) -> Restored:
         """The array of all classes is made, for a way back that mixes axes takes it whole."""
-        check_scores(ready.image, self._channels, case.id)
-        closing = self._slabs(ready.image.array, self._told(case), case)
+        closing = self._slabs(ready.image.array, plan, case)
         slabs = [replace(slab, logits=slab.logits.copy()) for slab in closing]
         logits = np.concatenate([slab.logits for slab in slabs], slabs[0].axis + 1)
         return *restored(logits, ready.image, self._how, self.options.probabilities), False
 
-    @property
-    def _channels(self) -> int:
-        return 1 if self.model.activation == "sigmoid" else len(self.model.labels)
-
-    def _slabs(self, image: NDArray[np.float32], run: Run, case: Case) -> Iterator[Slab]:
-        for slab in blended(image, run, self.model.window, self.options.overlap):
+    def _slabs(self, image: NDArray[np.float32], plan: ExportedPlan, case: Case) -> Iterator[Slab]:
+        for slab in blended(image, self._told(case), plan.window, self.options.overlap, plan.spill):
             check_output(bool(np.isfinite(slab.logits).all()), case.id)
             yield slab
 
@@ -220,6 +227,7 @@ def _check_options(options: PredictOptions, model: Description) -> None:
         "--amp": options.amp,
         "--device cuda": options.device == "cuda",
         f"--backend {options.backend}": options.backend not in ("auto", BACKEND_OF[model.to]),
+        "--locator": options.locator not in (None, NO_LOCATOR),
     }
     for option, is_asked in asked.items():
         if is_asked:

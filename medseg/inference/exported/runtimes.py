@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from medseg.errors import BundleError, UsageError, first_line
 from medseg.inference.exported.blending import Run
 from medseg.inference.exported.description import Description
+from medseg.inference.running.machine import usable_cores
 
 MODULES = {"torchscript": "torch", "onnx": "onnxruntime", "openvino": "openvino"}
 """The package that each kind of export needs."""
@@ -31,8 +31,8 @@ def check_runtime(to: str) -> None:
         raise UsageError("RUNTIME_MISSING", to, f"{MODULES[to]} is not installed", remedy)
 
 
-def open_network(folder: Path, description: Description) -> Run:
-    """The network of an exported bundle, ready to run.
+def open_network(folder: Path, description: Description, threads: int | None = None) -> Run:
+    """The network of an exported bundle, ready to run; ``threads`` of them where that is given.
 
     A batch smaller than the description's is run window by window, so that no window is computed in vain.
 
@@ -42,7 +42,7 @@ def open_network(folder: Path, description: Description) -> Run:
     """
     check_runtime(description.to)
     try:
-        run = _OPENERS[description.to](folder, description)
+        run = _OPENERS[description.to](folder, threads)
     except _FAILURES as error:
         remedy = f"export the bundle again, or update {MODULES[description.to]}"
         raise BundleError("EXPORT_UNREADABLE", folder, first_line(error), remedy) from error
@@ -56,12 +56,7 @@ def open_network(folder: Path, description: Description) -> Run:
     return run_in_batches
 
 
-def threads() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _onnx(folder: Path, description: Description) -> Run:
+def _onnx(folder: Path, threads: int | None) -> Run:
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as raised
 
@@ -69,7 +64,7 @@ def _onnx(folder: Path, description: Description) -> Run:
     names = "EPFail Fail InvalidArgument InvalidGraph InvalidProtobuf NoSuchFile NotImplemented RuntimeException"
     failures = tuple(getattr(raised, name) for name in names.split())
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads()
+    options.intra_op_num_threads = threads or usable_cores()
     try:
         session = onnxruntime.InferenceSession(folder / "network.onnx", options, providers=["CPUExecutionProvider"])
     except failures as error:
@@ -84,12 +79,14 @@ def _onnx(folder: Path, description: Description) -> Run:
     return run
 
 
-def _openvino(folder: Path, description: Description) -> Run:
+def _openvino(folder: Path, threads: int | None) -> Run:
     import openvino
 
     core = openvino.Core()
     model = core.read_model(folder / "network.xml")
     settings = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    if threads:
+        settings["INFERENCE_NUM_THREADS"] = str(threads)
     requests = {}
 
     def run(windows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -101,20 +98,22 @@ def _openvino(folder: Path, description: Description) -> Run:
     return run
 
 
-def _torchscript(folder: Path, description: Description) -> Run:
+def _torchscript(folder: Path, threads: int | None) -> Run:
     import torch
+
+    from medseg.inference.running.threads import pytorch_threads
 
     loaded = torch.jit.load(str(folder / "network.pt"), map_location="cpu").eval()
     network = torch.jit.optimize_for_inference(torch.jit.freeze(loaded))
 
     def run(windows: NDArray[np.float32]) -> NDArray[np.float32]:
-        with torch.inference_mode():
+        with torch.inference_mode(), pytorch_threads(threads):
             return network(torch.from_numpy(windows)).numpy()
 
     return run
 
 
-_OPENERS: dict[str, Callable[[Path, Description], Run]] = {
+_OPENERS: dict[str, Callable[[Path, int | None], Run]] = {
     "torchscript": _torchscript,
     "onnx": _onnx,
     "openvino": _openvino,

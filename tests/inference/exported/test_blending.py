@@ -1,5 +1,7 @@
 """MONAI's inferers are the oracle: same windows, same weights, same logits."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from monai.data.utils import compute_importance_map
 from monai.inferers import SliceInferer, SlidingWindowInferer
 
 from medseg.errors import ImageError
+from medseg.inference.exported import sums
 from medseg.inference.exported.blending import blended, importance
 from medseg.inference.exported.description import WindowPlan
 from medseg.inference.exported.window_plan import window_plan
@@ -22,14 +25,14 @@ def networks():
     return {2: torch.nn.Conv2d(2, 3, 3, padding=1).eval(), 3: torch.nn.Conv3d(2, 3, 3, padding=1).eval()}
 
 
-def whole(image, network, plan, overlap=None):
+def whole(image, network, plan, overlap=None, spill=None):
     """All slabs of an image put together."""
 
     def run(windows):
         with torch.no_grad():
             return network(torch.from_numpy(np.ascontiguousarray(windows))).numpy()
 
-    slabs = list(blended(image, run, plan, overlap))
+    slabs = [replace(slab, logits=slab.logits.copy()) for slab in blended(image, run, plan, overlap, spill)]
     assert [slab.start for slab in slabs[1:]] == [slab.stop for slab in slabs[:-1]]
     return np.concatenate([slab.logits for slab in slabs], axis=slabs[0].axis + 1)
 
@@ -86,3 +89,30 @@ def test_an_image_without_voxels_and_a_network_that_resizes_are_refused():
     with pytest.raises(ImageError) as caught:
         list(blended(np.zeros((1, 5, 5, 5), np.float32), lambda windows: windows[..., ::2], plan))
     assert caught.value.code == "OUTPUT_RESIZED"
+
+
+@pytest.mark.parametrize("at_once", [1 << 26, 1])
+@pytest.mark.parametrize("overlap", [0.0, 0.6])
+def test_sums_in_a_file_give_the_same_logits_to_the_last_bit(networks, tmp_path, monkeypatch, at_once, overlap):
+    monkeypatch.setattr(sums, "CLOSED_BYTES", at_once)
+    image = np.random.default_rng(4).normal(size=(2, 20, 18, 9)).astype(np.float32)
+    plan = window_plan(SlidingWindowInferer((8, 8, 12), 2, overlap, "gaussian"), 3)
+    in_memory, in_file = (whole(image, networks[3], plan, spill=folder) for folder in (None, tmp_path))
+    assert np.array_equal(in_file, in_memory)
+    assert np.ptp(in_file) > 0
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not hasattr(sums.os, "posix_fallocate"), reason="room is not asked for beforehand")
+def test_a_disk_without_room_for_the_sums_is_told_before_they_are_made(networks, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sums.os, "posix_fallocate", full)
+    plan = window_plan(SlidingWindowInferer((8, 8, 8)), 3)
+    with pytest.raises(ImageError) as caught:
+        whole(np.zeros((2, 9, 9, 9), np.float32), networks[3], plan, spill=tmp_path)
+    assert caught.value.code == "SPILL_FAILED"
+    with pytest.raises(ImageError) as caught:
+        whole(np.zeros((2, 9, 9, 9), np.float32), networks[3], plan, spill=tmp_path / "missing")
+    assert caught.value.code == "SPILL_FAILED"

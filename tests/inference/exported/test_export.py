@@ -17,12 +17,15 @@ from medseg.bundle.load import open_bundle
 from medseg.cli import main
 from medseg.data.cases import open_images
 from medseg.errors import BundleError, ImageError, OutputError, UsageError
-from medseg.inference.exported import description, runtimes
+from medseg.inference.exported import description, predictor, runtimes
 from medseg.inference.exported import export as exporting
+from medseg.inference.exported.blending import windows_of
 from medseg.inference.exported.export import export
+from medseg.inference.exported.phantom import phantom
 from medseg.inference.exported.predictor import ExportedPredictor
 from medseg.inference.options import PredictOptions
 from medseg.inference.predict import Predictor
+from medseg.inference.region import region_of
 from tests.conftest import save_nifti
 from tests.inference.exported.conftest import KINDS
 
@@ -137,7 +140,14 @@ def test_windows_are_told_as_they_are_run(exported, scan):
 
 @pytest.mark.parametrize(
     "options",
-    [{"tta": True}, {"amp": True}, {"device": "cuda"}, {"backend": "openvino"}, {"backend": "torch"}],
+    [
+        {"tta": True},
+        {"amp": True},
+        {"device": "cuda"},
+        {"backend": "openvino"},
+        {"backend": "torch"},
+        {"locator": "any"},
+    ],
     ids=lambda options: "-".join(map(str, *options.items())),
 )
 def test_what_an_exported_bundle_cannot_do_is_a_usage_error(exported, options):
@@ -277,6 +287,30 @@ def test_an_export_that_disagrees_is_not_kept(tiny_bundle, tmp_path, monkeypatch
         export(tiny_bundle, tmp_path / "out", to="onnx")
     assert caught.value.code == "EXPORT_DISAGREES"
     assert not [path for path in tmp_path.iterdir() if "out" in path.name]
+
+
+def test_an_export_that_crops_otherwise_than_the_bundle_is_not_kept(tiny_bundle, tmp_path, monkeypatch):
+    cropped = []
+
+    def nothing_to_run(image, *_):
+        cropped.append(image.shape)
+
+    monkeypatch.setattr(predictor, "region_of", nothing_to_run)
+    with pytest.raises(BundleError) as caught:
+        export(tiny_bundle, tmp_path / "out", to="onnx")
+    assert caught.value.code == "EXPORT_DISAGREES"
+    assert len(cropped) == 1
+    assert not [path for path in tmp_path.iterdir() if "out" in path.name]
+
+
+@pytest.mark.parametrize(("is_surrounded", "is_cropped"), [(False, False), (True, True)])
+def test_the_phantom_that_is_cropped_has_padding_around_it(miniature, tmp_path, is_surrounded, is_cropped):
+    bundle = open_bundle(miniature("volumes")[0])
+    model = exporting.described(bundle, "onnx")
+    case = phantom(model, tmp_path, is_surrounded)
+    image = Predictor(bundle, PredictOptions(device="cpu", backend="torch")).prepare(case)["image"].numpy()
+    box = region_of(image, windows_of(image.shape[1:], model.window), model.air, lambda _: True)
+    assert ([part.stop - part.start for part in box] != list(image.shape[1:])) == is_cropped
 
 
 def test_a_network_that_cannot_be_converted_is_said_so(tiny_bundle, tmp_path, monkeypatch):
