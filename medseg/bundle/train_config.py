@@ -6,6 +6,8 @@ from medseg.bundle.augmentation import KEYS, random_transforms
 from medseg.bundle.configs import Config, network_config, places, preprocessing, sliding_window, to_classes
 from medseg.bundle.settings import Settings
 
+_ON_CUDA = "$@device.type == 'cuda'"
+
 
 def train_config(settings: Settings) -> Config:
     """`train.json`: cases with labels in, weights out."""
@@ -16,6 +18,7 @@ def train_config(settings: Settings) -> Config:
             "$import monai",
             "$from medseg.bundle.load import running_root",
             "$from medseg.data.splits import datalist_of",
+            "$from medseg.allocator import keep_freed_memory",
         ],
         **places("$@bundle_root + '/eval'"),
         # The shipped weights have another form than what is trained here, and stay.
@@ -32,7 +35,7 @@ def train_config(settings: Settings) -> Config:
         "train": _train(settings),
         "validate": _validate(settings),
         "checkpoints": _checkpoints(),
-        "initialize": ["$monai.utils.set_determinism(seed=@seed)"],
+        "initialize": ["$keep_freed_memory()", "$monai.utils.set_determinism(seed=@seed)"],
         "run": ["$@checkpoints.attach(seed=@seed, resume=@resume)", "$@train::trainer.run()"],
     }
 
@@ -51,6 +54,7 @@ def multi_gpu_train_config() -> Config:
             "$import monai",
             "$from medseg.bundle.load import running_root",
             "$from medseg.data.splits import datalist_of",
+            "$from medseg.allocator import keep_freed_memory",
         ],
         "device": "$torch.device(int(os.environ['LOCAL_RANK']) if torch.cuda.is_available() else 'cpu')",
         "network": {
@@ -76,6 +80,7 @@ def multi_gpu_train_config() -> Config:
         },
         "validate::dataloader::sampler": "@validate::sampler",
         "initialize": [
+            "$keep_freed_memory()",
             "$dist.init_process_group(backend='nccl' if torch.cuda.is_available() else 'gloo')",
             "$torch.cuda.set_device(@device) if torch.cuda.is_available() else None",
             "$monai.utils.set_determinism(seed=@seed)",
@@ -107,7 +112,7 @@ def _numbers(settings: Settings) -> Config:
         "cache_rate": 1.0,
         "num_workers": 0,
         "resume": False,
-        "amp": "$@device.type == 'cuda'",
+        "amp": _ON_CUDA,
     }
 
 
@@ -164,15 +169,17 @@ def _train(settings: Settings) -> Config:
         },
         "dataset": _dataset(_cases("'train'"), "train"),
         "dataloader": {
-            "_target_": "DataLoader",
+            "_target_": "medseg.training.loading.AheadLoader",
             "dataset": "@train::dataset",
             "batch_size": "@batch_size",
             "shuffle": True,
             "drop_last": "$len(@train::dataset) > @batch_size",
             "num_workers": "@num_workers",
+            "ahead": 1,
+            "pin_memory": _ON_CUDA,
         },
         "inferer": {"_target_": "medseg.training.precision.MixedPrecisionInferer", "is_enabled": "@amp"},
-        "postprocessing": {"_target_": "Compose", "transforms": _to_classes(settings)},
+        "postprocessing": {"_target_": "medseg.training.counting.CountVoxels", "num_classes": len(settings.labels)},
         "handlers": [
             {
                 "_target_": "ValidationHandler",
@@ -181,8 +188,11 @@ def _train(settings: Settings) -> Config:
                 "interval": "@val_interval",
             },
         ],
-        "key_metric": {"train_mean_dice": _mean("MeanDice")},
-        "additional_metrics": {"train_mean_iou": _mean("MeanIoUHandler"), "train_accuracy": _accuracy()},
+        "key_metric": {"train_mean_dice": _counted("MeanOverlap", measure="dice")},
+        "additional_metrics": {
+            "train_mean_iou": _counted("MeanOverlap", measure="iou"),
+            "train_accuracy": _counted("CountedAccuracy"),
+        },
         "trainer": {
             "_target_": "SupervisedTrainer",
             "max_epochs": "@epochs",
@@ -197,6 +207,9 @@ def _train(settings: Settings) -> Config:
             "additional_metrics": "@train::additional_metrics",
             "train_handlers": "@train::handlers",
             "accumulation_steps": "@accumulation_steps",
+            "optim_set_to_none": True,
+            "non_blocking": _ON_CUDA,
+            "decollate": False,
         },
     }
 
@@ -251,12 +264,17 @@ def _pad(settings: Settings) -> Config:
 
 def _to_classes(settings: Settings) -> list[Config]:
     if settings.activation == "sigmoid":
-        return [to_classes(settings)]
+        return [{"_target_": "AsDiscreted", "keys": "pred", "threshold": 0.0}]  # of logits: a probability of 0.5
     classes = len(settings.labels)
     return [
         to_classes(settings, to_onehot=classes),
         {"_target_": "AsDiscreted", "keys": "label", "to_onehot": classes},
     ]
+
+
+def _counted(metric: str, **options: str) -> Config:
+    """A metric of the training batches, from the counts that its postprocessing leaves."""
+    return {"_target_": f"medseg.training.counting.{metric}", **options}
 
 
 def _accuracy() -> Config:

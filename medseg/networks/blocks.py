@@ -80,6 +80,9 @@ def crop(x: Tensor, like: Tensor, is_centred: bool) -> Tensor:
     """Cut the spatial axes of `x` to the sizes of `like`: about the centre, or at their ends."""
     for axis in range(2, x.dim()):
         size = like.size(axis)
+        # A cut that takes nothing off still costs a copy of all on the way back; a traced one stays, for other sizes.
+        if not torch.jit.is_tracing() and x.size(axis) == size:
+            continue
         start = (x.size(axis) - size) // 2 if is_centred else 0
         x = x.narrow(axis, start, size)
     return x

@@ -10,6 +10,7 @@ from typing import Any
 
 import medseg
 from medseg.bundle.forms import KINDS, Config, read_config
+from medseg.bundle.locator import locator_inside, read_locator
 from medseg.data.splits import PARTS, Split, write_split
 from medseg.files import write_json, write_text
 from medseg.training.checks import RECORD_NAME, check_free
@@ -52,6 +53,7 @@ def begin(bundle: Path, folder: Path, configs: Mapping[str, Config], options: Tr
     check_free(bundle, folder)  # again: another run may have ended since
     (folder / "models" / "model.pt").unlink(missing_ok=True)  # of a run that finished no epoch
     _copy(bundle, folder)
+    _copy_locator(bundle, folder, configs.get("inference", {}))
     for name, config in configs.items():
         write_json(config, folder / "configs" / f"{name}.json")
     # A bundle may keep what is trained apart from the weights that it is shipped with; a run has its own.
@@ -95,6 +97,13 @@ def _copy(bundle: Path, folder: Path) -> None:
             shutil.copytree(bundle / name, folder / name, dirs_exist_ok=True, ignore=other_forms)
         elif (bundle / name).is_file():
             shutil.copy2(bundle / name, folder / name)
+
+
+def _copy_locator(bundle: Path, folder: Path, inference: Config) -> None:
+    """The bundle's locator, where it lies inside the bundle, for the run predicts with it as well."""
+    name, _ = read_locator(inference, bundle)
+    if name is not None and (inside := locator_inside(bundle, name)).is_dir():
+        shutil.copytree(inside, folder / inside.relative_to(bundle.resolve()), dirs_exist_ok=True)
 
 
 def _write_overrides(folder: Path, overrides: Mapping[str, Any]) -> None:

@@ -185,7 +185,8 @@ def test_other_patches_and_steps_that_need_the_mask_are_noted(tiny_bundle):
 @pytest.mark.parametrize(
     ("name", "steps"),
     [
-        ("train", ("train", "postprocessing", "transforms", 1, "to_onehot", 3)),
+        ("train", ("train", "postprocessing", "num_classes", 3)),
+        ("train", ("validate", "postprocessing", "transforms", 1, "to_onehot", 3)),
         ("train", ("train", "deterministic_transforms", 1, "values", [0, 1, 2])),
     ],
 )

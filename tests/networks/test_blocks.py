@@ -21,7 +21,7 @@ def test_crop_at_the_end_keeps_the_beginning():
 def test_crop_to_the_same_size_changes_nothing():
     x = torch.randn(2, 3, 4, 5, 6)
 
-    assert torch.equal(crop(x, x, is_centred=True), x)
+    assert crop(x, x, is_centred=True) is x  # a cut that takes nothing would be copied on the way back
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 8])

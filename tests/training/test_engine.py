@@ -114,6 +114,32 @@ VARIANTS = {
 }
 
 
+def test_the_same_seed_gives_the_same_weights(tiny_bundle, ball_data, tmp_path):
+    dropout = {"network_options": {"filters": 4, "depth": 2, "dropout": 0.3}}
+    changes = {"a": {}, "b": {}, "unhurried": {"train::dataloader::ahead": 0}, "other": {"seed": 7}}
+    runs = {
+        name: medseg.train(
+            tiny_bundle, ball_data, tmp_path / name, options=TrainOptions(epochs=2, settings={**dropout, **change})
+        )
+        for name, change in changes.items()
+    }
+    found = {name: weights(run.folder) for name, run in runs.items()}
+    assert same(found["a"], found["b"])
+    # Whether batches are made ahead changes nothing: not the cases' order, their patches or what dropout leaves out.
+    assert same(found["a"], found["unhurried"])
+    assert not same(found["a"], found["other"])
+
+
+def test_the_allocator_is_told_before_the_first_step(tiny_bundle, ball_data, tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr("medseg.allocator.keep_freed_memory", lambda: told.append("allocator"))
+    options = TrainOptions(epochs=1)
+    medseg.train(
+        tiny_bundle, ball_data, tmp_path / "run", options=options, on_step=lambda step, length: told.append(step)
+    )
+    assert told == ["allocator", 1, 2]
+
+
 @pytest.mark.parametrize("settings", VARIANTS.values(), ids=VARIANTS)
 def test_a_resumed_training_gives_the_uninterrupted_one_s_weights(tiny_bundle, ball_data, tmp_path, settings):
     options = TrainOptions(epochs=3, settings=settings)

@@ -87,3 +87,22 @@ def test_a_schedule_s_state_says_nothing_of_the_number_of_epochs(name):
     short, long = (build_schedule(name, optimizer, epochs) for epochs in (2, 8))
     long.load_state_dict(short.state_dict())
     assert long.lr_lambdas[0](4) == build_schedule(name, optimizer, 8).lr_lambdas[0](4)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_steps_in_one_pass_are_those_of_the_plain_optimiser(name):
+    torch.manual_seed(0)
+    networks = [nn.Linear(7, 5), nn.Linear(7, 5)]
+    networks[1].load_state_dict(networks[0].state_dict())
+    plain = {"momentum": 0.99} if name == "sgd" else {}
+    optimizers = [
+        build_optimizer(name, networks[0], 0.05, weight_decay=0.01),
+        OPTIMIZERS[name](networks[1].parameters(), lr=0.05, weight_decay=0.01, fused=False, **plain),
+    ]
+    assert optimizers[0].param_groups[0]["fused"]
+    for _ in range(5):
+        for network, optimizer in zip(networks, optimizers, strict=True):
+            optimizer.zero_grad()
+            network(torch.linspace(-1, 1, 7)).square().sum().backward()
+            optimizer.step()
+    torch.testing.assert_close(networks[0].weight, networks[1].weight, rtol=1e-5, atol=1e-6)
