@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from medseg.bundle.locator import MARGIN_MM, read_locator
 from medseg.bundle.shipped import find_bundle
 from medseg.bundle.trust import ALLOW_CODE, sections_of
 from medseg.data.dicom.terminology import Term, read_terms
@@ -43,6 +44,9 @@ class Bundle:
         weights_sha256: Of the weights file.
         terms: Codes of the labels, where the metadata give them.
         is_hounsfield: Whether the metadata say that images hold Hounsfield units.
+        locator: The bundle that it names for finding where to look, see ``medseg.bundle.locator``; None: it looks
+            everywhere.
+        locator_margin_mm: Kept around what that finds.
     """
 
     root: Path
@@ -58,6 +62,8 @@ class Bundle:
     weights_sha256: str
     terms: Mapping[int, Term] = field(default_factory=dict)
     is_hounsfield: bool = False
+    locator: str | None = None
+    locator_margin_mm: float = MARGIN_MM
 
     @property
     def name(self) -> str:
@@ -101,6 +107,7 @@ def open_bundle(name: str | Path, allow: Collection[str] = ()) -> Bundle:
     parser = ConfigParser(sections_of(config, source, allow_code))
     parts = {section: _built(parser, section, source) for section in ("network_def", "inferer")}
     chains = {section: _chain(_built(parser, section, source)) for section in ("preprocessing", "postprocessing")}
+    locator, margin_mm = read_locator(config, source)
     weights = root / "models" / "model.pt"
     image = _tensor_format(meta, "inputs", "image", root)
     pred = _tensor_format(meta, "outputs", "pred", root)
@@ -118,6 +125,8 @@ def open_bundle(name: str | Path, allow: Collection[str] = ()) -> Bundle:
         weights_sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
         terms=_terms(meta, root),
         is_hounsfield=image.get("format") == "hounsfield",
+        locator=locator,
+        locator_margin_mm=margin_mm,
     )
 
 

@@ -21,9 +21,19 @@ def find_bundle(name: str | Path) -> Path:
     Raises:
         BundleError: There is no such folder with a `configs` inside; the shipped names are listed.
     """
+    given = Path(name)
+    return given.resolve() if (given / "configs").is_dir() else find_shipped(name)
+
+
+def find_shipped(name: str | Path) -> Path:
+    """The folder of a bundle that medseg ships.
+
+    Raises:
+        BundleError: BUNDLE_NOT_FOUND; the shipped names are listed.
+    """
     package = Path(medseg.__file__).parent
     shipped_in = [package / "bundles", package.parent / "bundles"]
-    for folder in (Path(name), *(place / name for place in shipped_in)):
+    for folder in (place / name for place in shipped_in):
         if (folder / "configs").is_dir():
             return folder.resolve()
     shipped = sorted(path.parent.name for place in shipped_in for path in place.glob("*/configs"))

@@ -17,6 +17,7 @@ from medseg.bundle.findings import Finding, as_finding
 from medseg.bundle.forms import SEPARATOR, Config, Form, at, lay_over, read_config, read_forms, strings, value_at
 from medseg.bundle.labelling import label_findings
 from medseg.bundle.load import find_bundle, open_bundle
+from medseg.bundle.locator import check_fits, find_locator, read_locator
 from medseg.bundle.trial import tried, weight_findings
 from medseg.data.case import guessed_group
 from medseg.data.splits import PARTS, read_split
@@ -52,6 +53,7 @@ def verify(bundle: str | Path) -> list[Finding]:
     found += [finding for wrong, _ in trials for finding in wrong]
     found += weight_findings(root, forms[0], trials[0][1])
     found += _split(root)
+    found += _locator(root, forms[0])
     if all(finding.is_note for finding in found) and (root / "models" / "model.pt").is_file():
         found += _opening(root)
     return list(dict.fromkeys(found))
@@ -176,10 +178,27 @@ def _split(root: Path) -> Iterator[Finding]:
             yield as_finding(DatasetError("SPLIT_LEAK", path, problem, "keep each patient's cases in one part"))
 
 
-def _opening(root: Path) -> Iterator[Finding]:
-    """The last word: `medseg predict` can open it."""
+def _locator(root: Path, base: Form) -> Iterator[Finding]:
+    """The bundle that finds where to look is there; one inside this bundle is sound itself, weights and all."""
     try:
-        open_bundle(root)
+        name, _ = read_locator(base.configs.get("inference", {}), base.files.get("inference", root))
+        if name is None:
+            return
+        locator = find_locator(root, name)
+    except BundleError as error:
+        yield as_finding(error)
+        return
+    # Always further down, so this ends.
+    if root in locator.parents:
+        yield from verify(locator)
+
+
+def _opening(root: Path) -> Iterator[Finding]:
+    """The last word: `medseg predict` can open it, and its locator, which must take the same images."""
+    try:
+        opened = open_bundle(root)
+        if opened.locator is not None:
+            check_fits(open_bundle(find_locator(root, opened.locator)), opened)
     except MedsegError as error:
         yield as_finding(error)
 

@@ -1,4 +1,4 @@
-"""The part of an image that a network has to see: the box around all that is not air or padding.
+"""The part of an image that a network has to see: the box around what is not air or padding, or around what was found.
 
 The image is cut after its intensities were scaled, so the cut changes none of them. What lies outside the box is
 background without being run, which is why a network that finds anything in air is run over the whole image.
@@ -6,6 +6,7 @@ background without being run, which is why a network that finds anything in air 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -14,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from medseg.inference.restoring.way_back import AxisChange
+from medseg.geometry import Grid
+from medseg.inference.restoring.way_back import AxisChange, of_axes
 from medseg.inference.windows import Windows
 
 if TYPE_CHECKING:
@@ -28,6 +30,9 @@ BLOCK = 4
 
 MARGIN = 8
 """Voxels kept around what is not air."""
+
+EDGE_DECIMALS = 4
+"""Of a voxel: where a box's edge lies nearer than that to a voxel's, it lies there."""
 
 Box = tuple[slice, ...]
 
@@ -75,10 +80,23 @@ def region_of(
         None where there is nothing to run.
     """
     box = box_to_run(image, windows.roi, air)
-    saves = box is None or len(replace(windows, image=tuple(part.stop - part.start for part in box))) < len(windows)
-    if saves and finds_nothing(outside_value(image, air)):
-        return box
-    return tuple(slice(0, size) for size in windows.image)
+    saves = box is None or len(windows_over(box, windows)) < len(windows)
+    return box if saves and finds_nothing(outside_value(image, air)) else whole(windows.image)
+
+
+def whole(size: Sequence[int]) -> Box:
+    """The box that is all of an image with these voxels along each axis."""
+    return tuple(slice(0, int(n)) for n in size)
+
+
+def windows_over(box: Box, windows: Windows) -> Windows:
+    """The windows of a box.
+
+    Args:
+        box: Of the image.
+        windows: Of the whole image.
+    """
+    return replace(windows, image=tuple(part.stop - part.start for part in box))
 
 
 def box_to_run(image: NDArray[np.floating], window: Sequence[int], air: float | None) -> Box | None:
@@ -105,6 +123,62 @@ def box_to_run(image: NDArray[np.floating], window: Sequence[int], air: float | 
         start, stop = int(hit[0]) * scale - MARGIN, (int(hit[-1]) + 1) * scale + MARGIN
         box.append(_widened(max(0, start), min(size, stop), min(least, size), size))
     return tuple(box)
+
+
+def box_of_labels(labels: NDArray[np.integer]) -> Box | None:
+    """The smallest box with every voxel above 0; None where there is none."""
+    box = []
+    for axis in range(labels.ndim):
+        others = tuple(other for other in range(labels.ndim) if other != axis)
+        hit = np.flatnonzero(np.any(labels, axis=others))
+        if not hit.size:
+            return None
+        box.append(slice(int(hit[0]), int(hit[-1]) + 1))
+    return tuple(box)
+
+
+def box_on(target: Grid, box: Box, source: Grid, margin_mm: float) -> Box | None:
+    """The smallest box of one grid that holds all within ``margin_mm`` of a box of another grid.
+
+    Voxels count from edge to edge. All corners are taken through the world, so that either grid may be flipped, turned
+    or sheared against the other. Slices without a third axis are taken to lie in one plane.
+
+    Args:
+        target: On which the box is wanted.
+        box: Of ``source``.
+        source: Another grid in the same world.
+        margin_mm: From 0.
+
+    Returns:
+        None where it lies outside the grid.
+    """
+    axes = len(target.shape)
+    step = np.linalg.solve(of_axes(target.affine, axes), of_axes(source.affine, axes))
+    edges = itertools.product(*((part.start - 0.5, part.stop - 0.5) for part in box))
+    corners = np.array([(*edge, 1.0) for edge in edges]) @ step[:axes].T
+    # The farthest that a step of so many mm leads along each axis.
+    margin = margin_mm * np.linalg.norm(np.linalg.inv(of_axes(target.affine, axes)[:axes, :axes]), axis=1)
+    low, high = corners.min(axis=0) - margin, corners.max(axis=0) + margin
+    # Rounded, for an edge that is met exactly must not cost a voxel.
+    starts = np.floor(np.round(low + 0.5, EDGE_DECIMALS)).astype(int).clip(0)
+    stops = np.minimum(np.ceil(np.round(high + 0.5, EDGE_DECIMALS)).astype(int), target.shape)
+    if (starts >= stops).any():
+        return None
+    return tuple(slice(int(start), int(stop)) for start, stop in zip(starts, stops, strict=True))
+
+
+def widened(box: Box, windows: Windows) -> Box:
+    """The box, as large as the windows that it takes reach anyway, where the image is.
+
+    Args:
+        box: Of the image.
+        windows: Of the whole image.
+    """
+    reach = windows_over(box, windows).reach
+    return tuple(
+        _widened(part.start, part.stop, min(least, size), size)
+        for part, least, size in zip(box, reach, windows.image, strict=True)
+    )
 
 
 def outside_value(image: NDArray[np.floating], air: float | None) -> NDArray[np.floating]:

@@ -43,6 +43,14 @@ class Windows:
         )
 
     @property
+    def reach(self) -> tuple[int, ...]:
+        """Voxels along each axis that as many windows would cover without overlapping less than they are meant to."""
+        return tuple(
+            window + (len(starts) - 1) * _step(window, share)
+            for window, starts, share in zip(self.roi, self.starts, self.overlap, strict=True)
+        )
+
+    @property
     def slab_axis(self) -> int:
         """The axis along which a slab of one window's thickness is the smallest share of the image."""
         return min(range(len(self.roi)), key=lambda axis: (self.roi[axis] / self.padded[axis], axis))
@@ -107,6 +115,10 @@ def _starts(size: int, window: int, overlap: float) -> tuple[int, ...]:
     """MONAI's: every ``window * (1 - overlap)`` voxels, the last one moved back to end with the image."""
     if size <= window:
         return (0,)
-    step = max(1, int(window * (1 - overlap)))
+    step = _step(window, overlap)
     count = math.ceil((size - window) / step) + 1
     return tuple(min(number * step, size - window) for number in range(count))
+
+
+def _step(window: int, overlap: float) -> int:
+    return max(1, int(window * (1 - overlap)))
