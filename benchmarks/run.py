@@ -14,6 +14,7 @@ import reading
 import scaling
 import sliding_window
 import startup
+import training
 from results import read_rows
 from tables import TABLES, with_tables
 from workers import CLOCKS
@@ -24,6 +25,7 @@ BENCHMARKS = {
     sliding_window.NAME: sliding_window.measure,
     pipeline.NAME: pipeline.measure,
     scaling.NAME: scaling.measure,
+    training.NAME: training.measure,
 }
 HERE = Path(__file__).resolve().parent
 README = HERE / "README.md"

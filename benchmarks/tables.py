@@ -22,6 +22,14 @@ WAYS = (
 )
 CHAINS = (*WAYS[:4], "equal labels [%]", "Dice to MONAI's", "Dice to the truth")
 READERS = ("format", "reader", *WAYS[1:4], "equal voxels [%]")
+TRAININGS = (
+    "way",
+    "time of a step [s]: median (least – most)",
+    *WAYS[2:4],
+    "of it waiting for data [%]",
+    "loss of the last step",
+    "relative difference to MONAI's",
+)
 TARGETS = ("what", "figure", "wanted", "found: median (least – most)", "")
 
 
@@ -101,6 +109,25 @@ def scaling_table(rows: Sequence[Row]) -> str:
     return f"{_table(head, cells)}\n\n{work}; {_circumstances(first)}"
 
 
+def training_table(rows: Sequence[Row]) -> str:
+    """Ways of training, with a line on what was measured where."""
+    cells = [
+        [
+            row["command"],
+            _spread(row, "seconds"),
+            _spread(row, "speed"),
+            _whole(row["growth_mib"]),
+            short(row["waited_percent"]),
+            f"{float(row['loss']):.6f}",
+            short(row["loss_apart"]) if row["loss_apart"] else "other numbers drawn",
+        ]
+        for row in rows
+    ]
+    first = rows[0]
+    work = f"bundle {first['bundle']}, {first['cases']} cases, {first['epochs']} epochs after the first"
+    return f"{_table(TRAININGS, cells)}\n\n{work}; {_circumstances(first)}"
+
+
 def targets_table(rows: Sequence[Row]) -> str:
     """Every target with its verdict."""
     cells = [
@@ -173,6 +200,7 @@ TABLES: dict[str, Callable[[Sequence[Row]], str]] = {
     "sliding_window": ways_table,
     "pipeline": chains_table,
     "scaling": scaling_table,
+    "training": training_table,
     "targets": targets_table,
 }
 """What fills each mark of the page."""

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor, nn
 
+from medseg.allocator import keep_freed_memory
 from medseg.inference.restoring.restore import Discretisation, LabelRestorer
 from medseg.inference.restoring.way_back import AxisChange
-from medseg.inference.running.allocator import keep_freed_memory
 from medseg.inference.running.backends import Windowing, build_backend
+from medseg.inference.running.folding import folded
 from medseg.inference.running.heads import split
 from medseg.inference.sliding_window import SlidingWindow
 
@@ -151,7 +152,7 @@ def _arithmetic(work: Work) -> Prepared:
 def _as_medseg_runs_it(work: Work, network: nn.Module, backend: str) -> Callable[[Tensor], Tensor]:
     """A network as ``Predictor`` prepares it, first pass done."""
     keep_freed_memory()
-    network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    network = folded(network.to(memory_format=torch.channels_last_3d))  # type: ignore[call-overload]
     built = build_backend(network, backend, Windowing(work.batch, 1, work.window), work.cache)
     if built.name != backend:
         raise BackendRefusedError(built.note)

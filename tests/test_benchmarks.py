@@ -1,4 +1,5 @@
 import importlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -297,3 +298,22 @@ def test_the_stock_chain_and_medseg_give_the_same_masks(module, tmp_path):
     (theirs / "scan_0.nii.gz").unlink()
     with pytest.raises(FileNotFoundError, match="same names"):
         pipeline._pairs(ours, theirs)
+
+
+def test_the_loss_of_a_training_is_held_against_the_baseline_s_of_the_rounds_that_count(module, tmp_path):
+    training, workers = module("training"), module("workers")
+    told = {"MONAI, stock": [(9.0, 50.0), (2.0, 10.0)], "medseg": [(9.0, 50.0), (1.5, 4.0)]}
+    told["MONAI, 2 workers"] = told["MONAI, stock"]
+    for way, rounds in told.items():
+        lines = [json.dumps({"losses": [7.0, loss], "waited_percent": waited}) for loss, waited in rounds]
+        training._told(tmp_path, way).write_text("\n".join(lines) + "\n")
+    runs = [worker_run(workers, way, repeat, 1.0) for way in told for repeat in (0, 1)]
+    rows = [training._with_told(row, tmp_path) for row in workers.summarise_workers(runs, "MONAI, stock", "wall")]
+    found = {row.command: (row.waited_percent, row.loss, row.loss_apart) for row in rows}
+    assert found["medseg"] == (4.0, 1.5, 0.25)
+    assert found["MONAI, stock"] == (10.0, 2.0, 0.0)
+    assert found["MONAI, 2 workers"] == (10.0, 2.0, None)
+
+
+def test_every_way_of_training_is_known_to_its_worker(module):
+    assert list(module("training").WAYS) == list(module("training_ways").WAYS)

@@ -36,7 +36,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tta", action="store_true", help="average over mirrored images, as the bundle was trained")
     parser.add_argument("--overlap", type=float, metavar="SHARE", help="overlap of windows, 0 to below 1")
     parser.add_argument("--crop", action="store_true", help="run the box around the patient alone (quicker)")
+    parser.add_argument(
+        "--locator", metavar="BUNDLE", help="coarse bundle that finds where to look (default: the bundle's own; none)"
+    )
+    parser.add_argument("--locator-margin", type=float, metavar="MM", help="kept around what it finds (default: 20)")
     parser.add_argument("--backend", default="auto", choices=BACKENDS, help="what runs the network (default: auto)")
+    parser.add_argument("--threads", type=int, metavar="N", help="of the network's passes (default: found by timing)")
     parser.add_argument("--probabilities", action="store_true", help="write the class probabilities as well")
     parser.add_argument(
         "--series",
@@ -69,6 +74,9 @@ def run_predict(parsed: argparse.Namespace) -> int:
         mask_format=parsed.format,
         seg_type=parsed.seg_type,
         crop=parsed.crop,
+        locator=parsed.locator,
+        locator_margin_mm=parsed.locator_margin,
+        threads=parsed.threads,
     )
     if parsed.dry_run:
         return _dry_run(parsed, options)

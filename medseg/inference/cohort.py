@@ -49,6 +49,7 @@ class CaseRecord:
         seconds: From reading to the verified mask.
         volumes_ml: Each structure's volume.
         notes: What is odd about the image without being wrong, with codes.
+        run_by: Runtime, windows at a time and threads, and what chose them; empty where it is not known.
         error: Code, case, problem and remedy where it failed.
     """
 
@@ -58,6 +59,7 @@ class CaseRecord:
     seconds: float = 0.0
     volumes_ml: dict[str, float] = field(default_factory=dict)
     notes: str = ""
+    run_by: dict[str, Any] = field(default_factory=dict)
     error: dict[str, str] | None = None
 
 
@@ -159,7 +161,7 @@ def _opened(
     from medseg.bundle.load import open_bundle
     from medseg.inference.predict import Predictor
 
-    return Predictor(open_bundle(bundle, allow), options, on_window)
+    return Predictor(open_bundle(bundle, allow), options, on_window, allow)
 
 
 @dataclass(frozen=True)
@@ -225,6 +227,7 @@ class _Steps:
             seconds=round(done.seconds, 3),
             volumes_ml=dict(mask_volumes_ml(done.value, self.segmenter.model.labels)),
             notes=done.value.notes,
+            run_by=done.value.run_by,
         )
 
     def _written(self, target: Path, source: SourceSeries | None, prediction: Prediction) -> Prediction:

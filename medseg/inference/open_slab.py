@@ -14,7 +14,7 @@ from torch import Tensor
 from medseg.errors import ImageError, first_line
 from medseg.inference.windows import Slab, Windows
 
-CLOSED_BYTES = 1 << 26
+CLOSED_BYTES = 1 << 23
 """So much of the rows that closed is handed on at once."""
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medseg.bundle.locator import is_margin
 from medseg.data.case import SERIES_NAME
 from medseg.data.dicom.write_segmentation import SEG_TYPES
 from medseg.errors import UsageError, check_known
@@ -16,6 +18,8 @@ BACKENDS = ("auto", "torch", "compile", "openvino", "onnx", "tensorrt")
 DEVICES = ("auto", "cpu", "cuda")
 DICOM_SEG = "dicom-seg"
 MASK_FORMATS = ("image", DICOM_SEG)
+NO_LOCATOR = "none"
+"""In place of a locator: none, also where the bundle names one."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,9 @@ class PredictOptions:
         mask_format: One of MASK_FORMATS: the format of the image, or DICOM SEG for DICOM series.
         seg_type: How a DICOM SEG holds the mask, one of ``medseg.data.dicom.write_segmentation.SEG_TYPES``.
         crop: Run the box around what is neither air nor padding only, where the network finds nothing in these.
+        locator: The bundle that finds where to look, by its folder or name; NO_LOCATOR: none; None leaves the bundle's.
+        locator_margin_mm: Kept around what the locator finds; None leaves the bundle's.
+        threads: Of a pass on the CPU; None leaves PyTorch's, or what ``auto`` finds by timing.
     """
 
     device: str = "auto"
@@ -48,6 +55,9 @@ class PredictOptions:
     mask_format: str = "image"
     seg_type: str = "binary"
     crop: bool = False
+    locator: str | Path | None = None
+    locator_margin_mm: float | None = None
+    threads: int | None = None
 
     def __post_init__(self) -> None:
         check_backend(self.backend)
@@ -63,6 +73,13 @@ class PredictOptions:
         if self.crop and self.probabilities:
             problem = "what is not run has no probabilities"
             raise UsageError("SETTING_INVALID", "crop", problem, "leave --crop or --probabilities out")
+        if self.locator_margin_mm is not None and not is_margin(self.locator_margin_mm):
+            problem = f"{self.locator_margin_mm} are no millimetres from 0"
+            raise UsageError("SETTING_INVALID", "locator_margin_mm", problem, "give millimetres such as 20")
+        if self.threads is not None and self.threads < 1:
+            raise UsageError("SETTING_INVALID", "threads", f"{self.threads} is no number from 1", "give 1 or more")
+        if self.locator is not None:
+            object.__setattr__(self, "locator", str(self.locator))  # As a record can hold it.
         check_known("SETTING_INVALID", [self.mask_format], MASK_FORMATS, "mask_format")
         check_known("SETTING_INVALID", [self.seg_type], SEG_TYPES, "seg_type")
         if self.seg_type != SEG_TYPES[0] and self.mask_format != DICOM_SEG:

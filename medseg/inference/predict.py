@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 
@@ -19,18 +19,27 @@ from medseg.data.cases import Case
 from medseg.data.payload import memory_budget
 from medseg.errors import ImageError, UsageError
 from medseg.inference.admission import check_axes, check_channels, check_finite, check_output
+from medseg.inference.locating import open_locator
 from medseg.inference.masks import as_labels, check_on_grid, emptiness
 from medseg.inference.options import PredictOptions
 from medseg.inference.planning.budget import check_resampled, check_scores
 from medseg.inference.planning.plan import fitted_window, plan_within_memory
 from medseg.inference.planning.shapes import shapes_of
+from medseg.inference.planning.tuned import tuned
 from medseg.inference.prediction import Prediction
-from medseg.inference.region import Box, air_value, region_of, within
+from medseg.inference.region import Box, air_value, region_of, whole, within
 from medseg.inference.restoring.resampling import quicken
 from medseg.inference.restoring.restore import Discretisation, LabelRestorer, discretisation
 from medseg.inference.restoring.way_back import AxisChange, axis_changes
 from medseg.inference.running.passes import Passes
 from medseg.inference.sliding_window import SlidingWindow
+from medseg.inference.streaming import is_finite, run_into
+
+COARSE = "coarse"
+"""Where a prepared case holds its image as the locator takes it."""
+
+SURE = 1e3
+"""A logit that leaves no doubt, of what is not run."""
 
 
 class Predictor:
@@ -40,16 +49,23 @@ class Predictor:
         bundle: An opened bundle.
         options: How to run it.
         on_window: Called with a case's id and the number of windows run so far.
+        allow: Error codes accepted knowingly in the bundle's locator, as when the bundle was opened.
 
     Raises:
         UsageError: The bundle does not offer what the options ask for.
+        BundleError: The locator is refused.
     """
 
     def __init__(
-        self, bundle: Bundle, options: PredictOptions, on_window: Callable[[str, int], None] | None = None
+        self,
+        bundle: Bundle,
+        options: PredictOptions,
+        on_window: Callable[[str, int], None] | None = None,
+        allow: Collection[str] = (),
     ) -> None:
         self.bundle, self.options, self.on_window = bundle, options, on_window
         self._case_id, self._windows_done = "", 0
+        self.locator = open_locator(bundle, options, allow)
         self.passes = Passes(bundle, options, self._count)
         if options.overlap is not None:
             _set_overlap(bundle, options.overlap)
@@ -83,12 +99,13 @@ class Predictor:
             steps = self.bundle.preprocessing
             data = steps({"image": images, "case_id": case.id}, end=1)
             self._check_axes(data["image"], case)
-            if not _is_finite(data["image"].as_tensor()):
+            if not is_finite(data["image"].as_tensor()):
                 check_finite(int((~torch.isfinite(data["image"])).sum()), data["image"].numel(), case)
             check_resampled(data["image"], steps.transforms, case.id)
+            coarse = self.locator and self.locator.prepare(case, data["image"], steps.transforms[0])
             data = steps(data, start=1)
             check_channels(data["image"].shape[0], self.bundle.channels, case)
-            return data
+            return data if coarse is None else {**data, COARSE: coarse}
 
     def segment(self, case: Case, prepared: dict[str, Any]) -> Prediction:
         """The mask of a case, from what ``prepare`` gave.
@@ -101,7 +118,8 @@ class Predictor:
         with memory_budget(self.options.max_ram):
             changes = axis_changes(image)
             shapes = replace(shapes_of(image), is_along_axes=changes is not None)
-            plan = plan_within_memory(case.id, shapes, self.bundle, self.options)
+            choice = tuned(self.passes, shapes)
+            plan = plan_within_memory(case.id, shapes, self.bundle, self.options, choice)
             window = self._window and fitted_window(self._window, plan)
             with torch.inference_mode(), self.passes.precision():
                 if window and self._how and changes:
@@ -109,7 +127,8 @@ class Predictor:
                 else:
                     made = self._whole(prepared, window, case)
         notes = (image.meta.get("notes", ""), self.passes.note, plan.note, made.notes)
-        return replace(made, notes="; ".join(str(note) for note in notes if note))
+        noted = "; ".join(str(note) for note in notes if note)
+        return replace(made, notes=noted, run_by=self.passes.run_by)
 
     def _streamed(
         self,
@@ -122,28 +141,31 @@ class Predictor:
         """Labels made slab by slab; the array of all classes never exists."""
         image, keeps = data["image"], self.options.probabilities
         self.passes.choose(window, image, splits=True)
-        box = self._box(image.as_tensor(), window)
+        box, note = self._region(data, window, case)
         restorer = LabelRestorer(within(changes, box) if box else changes, how, len(self.bundle.labels), keeps)
         if box is not None:
-            part = image.as_tensor()[(slice(None), *box)].to(self.passes.device)
-            for closed in window.slabs(part, self.passes):
-                for slab in self.passes.finish(closed):
-                    check_output(_is_finite(slab.logits), case.id)
-                    restorer.add(replace(slab, logits=slab.logits.float().cpu()))
+            run_into(restorer, image.as_tensor()[(slice(None), *box)], window, self.passes, case.id)
         pred: Any = MetaTensor(torch.from_numpy(restorer.labels)[None], affine=image.meta["original_affine"])
         pred = Compose(list(how.later))({**data, "pred": pred})["pred"] if how.later else pred
-        return self._checked(pred, image, restorer.probabilities, case, is_air=box is None)
+        made = self._checked(pred, image, restorer.probabilities, case, is_air=box is None)
+        return _noted(made, note)
 
-    def _box(self, image: Tensor, window: SlidingWindow) -> Box | None:
-        """What of an image (channels, …) is run; None: nothing, for it is all air."""
+    def _region(self, data: dict[str, Any], window: SlidingWindow, case: Case) -> tuple[Box | None, str]:
+        """What of a prepared image (channels, …) is run, None for nothing but air; and what the record says of it."""
+        image, note = data["image"], ""
         windows = window.windows(image.shape[1:])
+        if self.locator:
+            located, told = self.locator.locate(data[COARSE], image, windows, case.id)
+            if located:
+                return located, str(told)
+            note = str(told)
         if not self.options.crop:
-            return tuple(slice(0, size) for size in windows.image)
+            return whole(windows.image), note
 
         def finds_nothing(values: NDArray) -> bool:
             return self._is_background(values, window.windowing(image.shape).roi)
 
-        return region_of(image.cpu().numpy(), windows, self._air, finds_nothing)
+        return region_of(image.as_tensor().cpu().numpy(), windows, self._air, finds_nothing), note
 
     def _is_background(self, values: NDArray, roi: tuple[int, ...]) -> bool:
         """Whether the network finds nothing in a window filled with these values, one per channel."""
@@ -154,7 +176,7 @@ class Predictor:
             self._windows_done = 0
             threshold = self._how.threshold if self._how else None
             found = logits.argmax(1) if threshold is None else torch.sigmoid(logits) >= threshold
-            self._found_nothing[key] = _is_finite(logits) and not bool(found.any())
+            self._found_nothing[key] = is_finite(logits) and not bool(found.any())
         return self._found_nothing[key]
 
     def _whole(self, data: dict[str, Any], window: SlidingWindow | None, case: Case) -> Prediction:
@@ -162,15 +184,31 @@ class Predictor:
         image = data["image"]
         check_scores(image, len(self.bundle.labels), case.id)
         self.passes.choose(window, image)
-        logits = (window or self.bundle.inferer)(image[None].to(self.passes.device), self.passes)[0]
-        check_output(_is_finite(logits), case.id)
+        # Of scores that are not read here it is not known what stands for background: all are made.
+        box, note = self._region(data, window, case) if window and self._how else (whole(image.shape[1:]), "")
+        logits = self._logits(image.to(self.passes.device), window, box)
+        check_output(is_finite(logits), case.id)
         pred = MetaTensor(logits.cpu().float(), meta=image.meta, applied_operations=image.applied_operations)
         state, probabilities = {**data, "pred": pred}, None
         for transform in self.bundle.postprocessing.transforms:
             if self.options.probabilities and isinstance(transform, AsDiscrete | AsDiscreted):
                 probabilities = np.asarray(state["pred"], dtype=np.float32)
             state = Compose([transform])(state)
-        return self._checked(state["pred"], image, probabilities, case)
+        return _noted(self._checked(state["pred"], image, probabilities, case, is_air=box is None), note)
+
+    def _logits(self, image: MetaTensor, window: SlidingWindow | None, box: Box | None) -> Tensor:
+        """Of the whole image, (C, …); outside the box, which is run alone, they are those of background."""
+        run = window or self.bundle.inferer
+        if box == whole(image.shape[1:]):
+            return run(image[None], self.passes)[0]
+        has_one = self._how is not None and self._how.threshold is not None
+        logits = torch.full((1 if has_one else len(self.bundle.labels), *image.shape[1:]), -SURE, device=image.device)
+        if not has_one:
+            logits[0] = SURE
+        if box is not None:
+            part = (slice(None), *box)
+            logits[part] = run(image.as_tensor()[part][None], self.passes)[0]
+        return logits
 
     def _checked(
         self, pred: Any, image: MetaTensor, probabilities: NDArray[np.float32] | None, case: Case, is_air: bool = False
@@ -194,9 +232,8 @@ class Predictor:
             self.on_window(self._case_id, self._windows_done)
 
 
-def _is_finite(values: Tensor) -> bool:
-    """Whether none is NaN or infinite; the extremes tell, and take no copy."""
-    return all(bool(torch.isfinite(extreme)) for extreme in torch.aminmax(values)) if values.numel() else True
+def _noted(made: Prediction, note: str) -> Prediction:
+    return replace(made, notes="; ".join(text for text in (note, made.notes) if text))
 
 
 def _set_overlap(bundle: Bundle, overlap: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,12 +24,14 @@ class Prediction:
         affine: 4 by 4, voxel index to RAS+ mm; the image's own.
         probabilities: (C, X, Y[, Z]) float32 from 0 to 1, or None.
         notes: What is odd about the image without being wrong, with codes.
+        run_by: Runtime, windows at a time and threads, and what chose them; empty where it is not known.
     """
 
     labels: NDArray[np.integer]
     affine: NDArray[np.float64]
     probabilities: NDArray[np.float32] | None
     notes: str = ""
+    run_by: dict[str, Any] = field(default_factory=dict)
 
     @property
     def grid(self) -> Grid:

@@ -126,6 +126,7 @@ class SlidingWindow(Inferer):
             sums = sums or OpenSlab(windows, weights, empty_sums(windows, output, self.storage, self.spill))
             yield from sums.closed_before(corner[windows.slab_axis])
             sums.add(corner, output)
+            del output  # Before the next pass, which could take its memory.
         if sums:
             yield from sums.closed_before(windows.padded[windows.slab_axis])
 
@@ -150,9 +151,9 @@ class SlidingWindow(Inferer):
             if of_alike is None and len(fresh) < len(corners):
                 # First, and copied, for what is run next may use the same memory.
                 of_alike = taken([corner for corner in corners if corner in alike][:1])[0].clone()
-            outputs = iter(taken(fresh) if fresh else ())
+            outputs = list(taken(fresh).unbind())[::-1] if fresh else []
             for corner in corners:
-                yield corner, next(outputs) if of_alike is None or corner not in alike else of_alike
+                yield corner, outputs.pop() if of_alike is None or corner not in alike else of_alike
 
     def _run(self, batch: Tensor, network: Network, *args: Any, **kwargs: Any) -> Tensor:
         axis = None if self.slice_axis is None else self.slice_axis + 2

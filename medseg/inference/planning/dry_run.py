@@ -19,10 +19,13 @@ from medseg.inference.admission import check_axes, check_channels
 from medseg.inference.cohort import UNFORESEEN, case_failed
 from medseg.inference.exported.description import is_exported
 from medseg.inference.finding import cases_for
+from medseg.inference.locating import Locator
 from medseg.inference.options import PredictOptions
-from medseg.inference.planning.plan import CasePlan, allowed_bytes, fitted_plan, fitted_window, plan_case, window_of
+from medseg.inference.planning.fitting import allowed_bytes
+from medseg.inference.planning.plan import CasePlan, fitted_plan, fitted_window, plan_case, window_of
 from medseg.inference.planning.probe import preparing_seconds, reading_seconds, restoring_seconds, window_seconds
 from medseg.inference.planning.shapes import expected_shapes
+from medseg.inference.planning.tuned import is_worth_tuning, tuned
 from medseg.inference.predict import Predictor
 from medseg.inference.windows import Windowing
 
@@ -34,12 +37,16 @@ class DryRun:
     Args:
         outcomes: By the id of each case, in order: how it will be run, or why it cannot be.
         device: Where the network runs.
-        threads: Of a pass on the CPU.
+        threads: Of a pass on the CPU, where none were chosen by timing.
+        untimed: Cases whose runtime, batch and threads are to be chosen by timing when they are first run.
+        locator: What finds where to look first, and so spares windows; None: all of every case is run.
     """
 
     outcomes: Mapping[str, CasePlan | MedsegError]
     device: str
     threads: int
+    untimed: tuple[str, ...] = ()
+    locator: str | None = None
 
     @property
     def plans(self) -> tuple[CasePlan, ...]:
@@ -74,7 +81,7 @@ def dry_run(
 
     Raises:
         InputError: There is no image.
-        BundleError: The bundle is refused.
+        BundleError: The bundle or its locator is refused.
         UsageError: ``OPTION_NOT_EXPORTED``.
     """
     if is_exported(bundle):
@@ -83,17 +90,26 @@ def dry_run(
     options = options or PredictOptions()
     opened = open_bundle(bundle, allow)
     cases = cases_for(opened.channels, images, options.series)
-    planner = _Planner(Predictor(opened, options))
+    predictor = Predictor(opened, options, allow=allow)
+    for each in (predictor, predictor.locator):
+        if each:
+            each.passes.keeps = False
+    planner = _Planner(predictor, predictor.locator)
     outcomes = {case.id: planner.outcome(case) for case in cases}
-    return DryRun(outcomes, str(options.torch_device), torch.get_num_threads())
+    locator = predictor.locator.bundle.name if predictor.locator else None
+    threads = options.threads or torch.get_num_threads()
+    return DryRun(outcomes, str(options.torch_device), threads, tuple(planner.untimed), locator)
 
 
 class _Planner:
     """Plans cases of one bundle, and times each kind of window once."""
 
-    def __init__(self, predictor: Predictor) -> None:
-        self.bundle, self.options, self.passes = predictor.bundle, predictor.options, predictor.passes
-        self._seconds: dict[tuple[str, Windowing], float] = {}
+    def __init__(self, runner: Predictor | Locator, locator: Locator | None = None) -> None:
+        self.bundle, self.options, self.passes = runner.bundle, runner.options, runner.passes
+        self._coarse = _Planner(locator) if locator else None
+        self._tunes = isinstance(runner, Predictor)
+        self._seconds: dict[tuple[str, Windowing, int], float] = {}
+        self.untimed: list[str] = []
 
     def outcome(self, case: Case) -> CasePlan | MedsegError:
         """The case's plan, or the error that it will meet."""
@@ -108,14 +124,23 @@ class _Planner:
     def _planned(self, case: Case) -> CasePlan:
         extent = read_extent(case.images)
         self._check(extent, case)
+        plan = self._fitted(extent, case)
+        seconds = reading_seconds(case.images, plan) + self._passes_seconds(plan) + restoring_seconds(self.bundle, plan)
+        if self._coarse:
+            seconds += self._coarse._passes_seconds(self._coarse._fitted(extent, case))
+        return replace(plan, seconds=seconds)
+
+    def _fitted(self, extent: Extent, case: Case) -> CasePlan:
         expected = expected_shapes(extent, self.bundle)
-        plan = fitted_plan(plan_case(case.id, expected, self.bundle, self.options), allowed_bytes(self.options))
-        around = (
-            reading_seconds(case.images, plan)
-            + preparing_seconds(self.bundle, plan)
-            + restoring_seconds(self.bundle, plan)
-        )
-        return replace(plan, seconds=around + len(plan.windows) * self._window_seconds(plan))
+        choice = tuned(self.passes, expected) if self._tunes else None
+        plan = plan_case(case.id, expected, self.bundle, self.options, choice)
+        if self._tunes and choice is None and is_worth_tuning(self.passes, plan.windows):
+            self.untimed.append(case.id)
+        return fitted_plan(plan, allowed_bytes(self.options))
+
+    def _passes_seconds(self, plan: CasePlan) -> float:
+        """Of preparing the image and running all of its windows."""
+        return preparing_seconds(self.bundle, plan) + len(plan.windows) * self._window_seconds(plan)
 
     def _check(self, extent: Extent, case: Case) -> None:
         """Refuse what the header shows not to be what the bundle takes."""
@@ -127,7 +152,7 @@ class _Planner:
     def _window_seconds(self, plan: CasePlan) -> float:
         window = fitted_window(window_of(self.bundle, self.options), plan)
         image = torch.zeros([1] * (1 + len(plan.shapes.network))).expand(plan.shapes.channels, *plan.shapes.network)
-        key = (plan.backend, window.windowing(image.shape))
+        key = (plan.backend, window.windowing(image.shape), self.passes.threads)
         if key not in self._seconds:
             self.passes.choose(window, image, splits=plan.is_streamed)
             self._seconds[key] = window_seconds(self.passes, plan, window)
@@ -146,12 +171,23 @@ def lines(run: DryRun) -> Iterator[str]:
         if plan.is_reduced:
             sums = f"sums in {plan.storage}" if plan.storage != "disk" else "sums in a file"
             yield f"{'':<{width}}  to keep to the memory allowed: {plan.batch} window(s) at a time, {sums}"
-    if run.plans:
-        backends = ", ".join(sorted({plan.backend for plan in run.plans}))
-        yield f"run by {backends} on {run.device} with {run.threads} thread(s); memory is what a case adds at its peak"
+    if run.locator and run.plans:
+        yield f"{run.locator} finds where to look, so that windows, memory and time are at most as said"
+    yield from _ways(run)
     seconds = sum(plan.seconds or 0 for plan in run.plans)
     total = len(run.outcomes)
     yield f"{len(run.plans)} of {total} cases can be run, in about {_time(seconds)}; no mask was written"
+
+
+def _ways(run: DryRun) -> Iterator[str]:
+    """How the windows are run."""
+    ways = {(plan.backend, plan.batch, plan.choice.threads if plan.choice else run.threads) for plan in run.plans}
+    for backend, batch, threads in sorted(ways):
+        yield f"run by {backend} on {run.device}, {batch} window(s) at a time, with {threads} thread(s)"
+    if run.untimed:
+        yield f"runtime, batch and threads are still to be chosen by timing, for {', '.join(run.untimed)}"
+    if run.plans:
+        yield "memory is what a case adds at its peak"
 
 
 def _size(voxels: Iterable[int]) -> str:

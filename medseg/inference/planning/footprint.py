@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -11,11 +12,13 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from medseg.errors import ImageError
+from medseg.inference.running.folding import Folded
 
 KEPT_APART = 1.6
 """What the process takes for each byte in use: the C library keeps freed blocks of other sizes for later windows."""
 
 _MEMORY_EVENT = "[memory]"
+_LOG_LEVEL, _ERRORS_ALONE = "KINETO_LOG_LEVEL", "9"
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,9 @@ def footprint(network: nn.Module, window: Sequence[int]) -> Footprint:
     tensors = [*network.parameters(), *network.buffers()]
     device = tensors[0].device if tensors else torch.device("cpu")
     noise = torch.randn(1, *window, generator=torch.Generator().manual_seed(0)).to(device)
+    if isinstance(network, Folded):
+        with torch.inference_mode():
+            network.prepared(noise.shape)  # Its check is no part of a pass.
     logits, live = most_allocated(lambda: network(noise))
     if not isinstance(logits, Tensor):
         problem = f"the network gives a {type(logits).__name__}"
@@ -59,8 +65,7 @@ def footprint(network: nn.Module, window: Sequence[int]) -> Footprint:
 
 def most_allocated(call: Callable[[], object]) -> tuple[object, int]:
     """What ``call`` returns, and the most bytes of the machine's memory that PyTorch held for it at once."""
-    os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # The profiler tells of its start and end on the error stream.
-    with torch.inference_mode(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watch:
+    with _quiet(), torch.inference_mode(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watch:
         result = call()
     events = [each for each in watch.profiler.kineto_results.events() if each.name() == _MEMORY_EVENT]  # type: ignore[union-attr]
     held = most = 0
@@ -68,3 +73,15 @@ def most_allocated(call: Callable[[], object]) -> tuple[object, int]:
         held += event.nbytes() if event.device_type() == torch.autograd.DeviceType.CPU else 0
         most = max(most, held)
     return result, most
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Within this block the profiler does not tell of its start and end on the error stream, unless asked to."""
+    stated = os.environ.get(_LOG_LEVEL)
+    os.environ[_LOG_LEVEL] = _ERRORS_ALONE if stated is None else stated
+    try:
+        yield
+    finally:
+        if stated is None:
+            del os.environ[_LOG_LEVEL]

@@ -19,17 +19,18 @@ from monai.inferers import SlidingWindowInferer
 from torch import nn
 
 from medseg.bundle.load import Bundle
-from medseg.data.payload import memory_limit
 from medseg.data.volume import Note
-from medseg.errors import ImageError
 from medseg.inference.open_slab import CLOSED_BYTES
 from medseg.inference.options import PredictOptions
 from medseg.inference.planning.budget import FLOAT_BYTES
+from medseg.inference.planning.fitting import allowed_bytes, first_fitting
 from medseg.inference.planning.footprint import Footprint, footprint
 from medseg.inference.planning.shapes import Shapes
 from medseg.inference.restoring.restore import discretisation
 from medseg.inference.running.backends import chosen_backend
+from medseg.inference.running.folding import folded
 from medseg.inference.running.heads import split
+from medseg.inference.running.tuning import Choice
 from medseg.inference.sliding_window import SlidingWindow
 from medseg.inference.windows import Windows
 
@@ -64,6 +65,7 @@ class CasePlan:
         slice_axis: The axis across which a 2D network takes slices; None: windows have the image's axes.
         seconds: What it will take, about; None where nothing was timed.
         is_reduced: Whether it was changed to take less memory.
+        choice: What timing found best; None: batch and backend are chosen by rule.
     """
 
     case: str
@@ -79,6 +81,7 @@ class CasePlan:
     slice_axis: int | None = None
     seconds: float | None = None
     is_reduced: bool = False
+    choice: Choice | None = None
 
     @property
     def roi(self) -> tuple[int, ...]:
@@ -183,18 +186,7 @@ def fitted_plan(plan: CasePlan, most_bytes: int | None) -> CasePlan:
     Raises:
         ImageError: ``MEMORY_BUDGET``: none does.
     """
-    smallest = plan
-    for smallest in smaller_plans(plan):
-        if most_bytes is None or smallest.peak_bytes <= most_bytes:
-            return smallest
-    parts = ", ".join(f"{name} {_gb(size)}" for name, size in smallest.parts.items())
-    raise ImageError(
-        "MEMORY_BUDGET",
-        plan.case,
-        f"it takes {_gb(plan.peak_bytes)} GB as it is and {_gb(smallest.peak_bytes)} GB at least ({parts}), "
-        f"{_gb(most_bytes or 0)} GB are allowed",
-        f"raise --max-ram to {math.ceil(smallest.peak_bytes / 2**20)}M where there is more memory, or crop the image",
-    )
+    return first_fitting(smaller_plans(plan), most_bytes)
 
 
 def smaller_plans(plan: CasePlan) -> Iterator[CasePlan]:
@@ -206,11 +198,9 @@ def smaller_plans(plan: CasePlan) -> Iterator[CasePlan]:
             yield plan
 
 
-def _gb(size: int) -> str:
-    return f"{size / 1e9:.3g}"
-
-
-def plan_case(case: str, shapes: Shapes, bundle: Bundle, options: PredictOptions) -> CasePlan:
+def plan_case(
+    case: str, shapes: Shapes, bundle: Bundle, options: PredictOptions, choice: Choice | None = None
+) -> CasePlan:
     """How a case will be run where memory does not matter.
 
     One window is run to see what a pass takes.
@@ -220,16 +210,19 @@ def plan_case(case: str, shapes: Shapes, bundle: Bundle, options: PredictOptions
         shapes: Of its image.
         bundle: Its network on the device where it will run.
         options: How to run it.
+        choice: What timing found best, of ``medseg.inference.planning.tuned``.
     """
-    plan = _rough_plan(case, shapes, bundle, options)
+    plan = _rough_plan(case, shapes, bundle, options, choice)
     network, window = bundle.network, (shapes.channels, *plan.roi)
     if plan.is_streamed and isinstance(network, nn.Module):
         parts = split(network, (1, *window), len(bundle.labels))
         network = parts.body if parts else network
-    return replace(plan, one_pass=footprint(network, window))
+    return replace(plan, one_pass=footprint(folded(network), window))
 
 
-def plan_within_memory(case: str, shapes: Shapes, bundle: Bundle, options: PredictOptions) -> CasePlan:
+def plan_within_memory(
+    case: str, shapes: Shapes, bundle: Bundle, options: PredictOptions, choice: Choice | None = None
+) -> CasePlan:
     """How a case will be run so that it keeps to ``options.max_ram``, or to what is free.
 
     A window is run to see what a pass takes only where memory is limited, or all the rest comes near what is free.
@@ -239,23 +232,16 @@ def plan_within_memory(case: str, shapes: Shapes, bundle: Bundle, options: Predi
         shapes: Of its image.
         bundle: Its network on the device where it will run.
         options: How to run it.
+        choice: What timing found best, of ``medseg.inference.planning.tuned``.
 
     Raises:
         ImageError: ``MEMORY_BUDGET``.
     """
     most = allowed_bytes(options)
-    rough = _rough_plan(case, shapes, bundle, options)
+    rough = _rough_plan(case, shapes, bundle, options, choice)
     if most is None or (options.max_ram is None and rough.peak_bytes < ROUGH_SHARE * most):
         return rough
-    return fitted_plan(plan_case(case, shapes, bundle, options), most)
-
-
-def allowed_bytes(options: PredictOptions) -> int | None:
-    """What a case may take: ``options.max_ram``, or half of what is free; None where that is not known."""
-    if options.max_ram is not None:
-        return options.max_ram
-    free = memory_limit()
-    return None if free is None else free // 2  # The rest is for the cases that are read and written meanwhile.
+    return fitted_plan(plan_case(case, shapes, bundle, options, choice), most)
 
 
 def window_of(bundle: Bundle, options: PredictOptions) -> SlidingWindow:
@@ -276,7 +262,7 @@ def fitted_window(window: SlidingWindow, plan: CasePlan) -> SlidingWindow:
     return fitted
 
 
-def _rough_plan(case: str, shapes: Shapes, bundle: Bundle, options: PredictOptions) -> CasePlan:
+def _rough_plan(case: str, shapes: Shapes, bundle: Bundle, options: PredictOptions, choice: Choice | None) -> CasePlan:
     """Where a pass of the network takes nothing."""
     window = window_of(bundle, options)
     windows = window.windows(shapes.network)
@@ -285,14 +271,16 @@ def _rough_plan(case: str, shapes: Shapes, bundle: Bundle, options: PredictOptio
     classes = 1 if how and how.activation == "sigmoid" else len(bundle.labels)
     is_torch = options.amp or not has_windows or not isinstance(bundle.network, nn.Module)
     voxels = len(windows) * math.prod(windows.roi)
+    counted = "torch" if is_torch else chosen_backend(options.backend, bundle.network, voxels)
     return CasePlan(
         case=case,
         shapes=shapes,
         classes=classes,
         windows=windows,
         one_pass=Footprint(classes, 0, 0),
-        batch=max(1, window.sw_batch_size),
-        backend="torch" if is_torch else chosen_backend(options.backend, bundle.network, voxels),
+        batch=choice.batch if choice else max(1, window.sw_batch_size),
+        backend=choice.backend if choice else counted,
+        choice=choice,
         is_streamed=has_windows and how is not None and shapes.is_along_axes,
         keeps_probabilities=options.probabilities,
         slice_axis=window.slice_axis,

@@ -5,6 +5,7 @@ Words: the bundle's folder, the image, a small image to begin with, and whether 
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import resource
@@ -37,6 +38,7 @@ def status_bytes(field: str) -> int:
 
 def watched(call):
     """What ``call`` returns, and the most bytes by which this process grew meanwhile."""
+    ctypes.CDLL(None).malloc_trim(0)  # What is free from before would be taken again without growing.
     before = most = status_bytes("RssAnon")
     ended = threading.Event()
 
@@ -47,10 +49,11 @@ def watched(call):
 
     watch = threading.Thread(target=look)
     watch.start()
-    result = call()
-    ended.set()
-    watch.join()
-    return result, most - before
+    try:
+        return call(), most - before
+    finally:
+        ended.set()
+        watch.join()
 
 
 def predictor(root: str, max_ram: int | None) -> Predictor:

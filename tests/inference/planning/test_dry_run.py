@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import SimpleITK
@@ -9,8 +11,11 @@ import SimpleITK
 from medseg.cli import main
 from medseg.data.extents import read_extent
 from medseg.errors import DatasetError
+from medseg.inference.cohort import predict
 from medseg.inference.options import PredictOptions
+from medseg.inference.planning import tuned
 from medseg.inference.planning.dry_run import dry_run, lines
+from medseg.inference.running.tuning import Timing
 from tests.conftest import ball, save_nifti
 from tests.dicom_folders import save_all, slices
 
@@ -65,6 +70,35 @@ def test_the_command_writes_nothing_and_tells_failures_by_its_exit_code(tiny_bun
     assert "good" in printed.out
     assert not output.exists()
     assert main(["predict", str(tiny_bundle), str(scans / "good.nii.gz"), str(output), "--dry-run"]) == 0
+
+
+def test_a_dry_run_shows_the_choice_that_a_run_has_kept_and_makes_none(tiny_bundle, scans, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(tuned, "WORTH_TUNING", 0)
+    monkeypatch.setattr(tuned, "LEAST_BATCHES", 0)
+    scan, auto = scans / "good.nii.gz", PredictOptions(device="cpu")
+    before = dry_run(tiny_bundle, scan, options=auto)
+    assert before.untimed == ("good",)
+    assert before.outcomes["good"].choice is None
+    assert not (tmp_path / "cache").exists()
+
+    monkeypatch.setattr(tuned, "_timing", lambda trial, plan, choice: Timing(1 / choice.batch, 0.0))
+    predict(tiny_bundle, scan, tmp_path / "masks", options=auto)
+    after = dry_run(tiny_bundle, scan, options=auto)
+    assert after.untimed == ()
+    assert after.outcomes["good"].batch == after.outcomes["good"].choice.batch == 4
+    assert "4 window(s) at a time" in "\n".join(lines(after))
+    record = json.loads((tmp_path / "masks" / "predictions.json").read_text())
+    assert record["cases"][0]["run_by"]["windows_at_a_time"] == 4
+    assert record["cases"][0]["run_by"]["chosen_by"] == "timing"
+
+
+def test_a_dry_run_keeps_no_converted_network(tiny_bundle, scans, tmp_path, monkeypatch):
+    pytest.importorskip("openvino")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    found = dry_run(tiny_bundle, scans / "good.nii.gz", options=PredictOptions(device="cpu", backend="openvino"))
+    assert found.outcomes["good"].backend == "openvino"
+    assert not (tmp_path / "cache").exists()
 
 
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.nrrd", "a.mha"])

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from medseg.errors import UsageError
-from medseg.inference.running import backends
-from medseg.inference.running.backends import Backend, Windowing, build_backend, chosen_backend, fingerprint
+from medseg.inference.running import artefacts, backends, onnx_runtime, openvino_runtime
+from medseg.inference.running.artefacts import Artefact, Built, fingerprint
+from medseg.inference.running.backends import Backend, build_backend, chosen_backend
+from medseg.inference.windows import Windowing
 from medseg.networks import build_network
 
 WINDOWING = Windowing(2, 1, (16, 16, 16))
@@ -45,7 +47,7 @@ def test_what_a_runtime_gave_stays_when_it_runs_again(network):
 
 def test_a_runtime_that_gives_out_its_own_memory_is_left(network, monkeypatch):
     memory = torch.empty(1, 3, 16, 16, 16)
-    monkeypatch.setitem(backends._BUILDERS, "compile", lambda *_: lambda windows: memory.copy_(network(windows)))
+    monkeypatch.setitem(backends._BUILDERS, "compile", lambda *_: Built(lambda windows: memory.copy_(network(windows))))
     assert build_backend(network, "compile", WINDOWING).note.code == "BACKEND_DISAGREES"
 
 
@@ -67,18 +69,112 @@ def test_a_runtime_that_is_missing_is_said_and_pytorch_runs(network):
     ],
 )
 def test_a_runtime_that_disagrees_or_fails_is_left_for_pytorch(network, monkeypatch, runtime, code):
-    monkeypatch.setitem(backends._BUILDERS, "compile", lambda *_: runtime)
+    monkeypatch.setitem(backends._BUILDERS, "compile", lambda *_: Built(runtime))
     backend = build_backend(network, "compile", WINDOWING)
     assert (backend.name, backend.note.code) == ("torch", code)
 
 
-def test_a_converted_network_is_kept_and_used_again(network, tmp_path, monkeypatch):
+@pytest.fixture
+def no_work(monkeypatch):
+    """From now on neither converting nor comparing with PyTorch is allowed."""
+
+    def forbid():
+        monkeypatch.setattr(openvino_runtime, "openvino_model", lambda *_: pytest.fail("converted again"))
+        monkeypatch.setattr(backends, "largest_difference", lambda *_: pytest.fail("compared again"))
+
+    return forbid
+
+
+def test_a_compiled_network_that_was_compared_is_kept_and_trusted(network, tmp_path, no_work):
+    pytest.importorskip("openvino")
+    windows = torch.randn(WINDOWING.shape)
+    first = build_backend(network, "openvino", WINDOWING, tmp_path).run(windows)
+    no_work()
+    again = build_backend(network, "openvino", WINDOWING, tmp_path)
+    assert again.name == "openvino"
+    assert torch.equal(again.run(windows), first)
+
+
+def test_other_batches_take_the_kept_conversion_but_are_compared_themselves(network, tmp_path, monkeypatch):
     pytest.importorskip("openvino")
     build_backend(network, "openvino", WINDOWING, tmp_path)
-    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".bin", ".xml"]
+    monkeypatch.setattr(openvino_runtime, "openvino_model", lambda *_: pytest.fail("converted again"))
+    compared = []
+    monkeypatch.setattr(backends, "largest_difference", lambda *given: compared.append(given) or 0.0)
+    single = build_backend(network, "openvino", Windowing(1, 1, (16, 16, 16)), tmp_path)
+    windows = torch.randn(1, 1, 16, 16, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(single.run(windows), network(windows), atol=1e-4, rtol=1e-3)
+    assert len(compared) == 1
 
-    monkeypatch.setattr(backends, "openvino_model", lambda *_: pytest.fail("converted again"))
-    assert build_backend(network, "openvino", WINDOWING, tmp_path).name == "openvino"
+
+def spoil_one_byte(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        spoil_one_byte,
+        lambda path: path.write_bytes(path.read_bytes()[:100]),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.with_suffix(".json").write_text("[1"),
+        lambda path: path.with_suffix(".json").write_text('{"sha256": 1}'),
+        lambda path: path.with_suffix(".json").unlink(),
+    ],
+)
+def test_what_was_kept_is_not_trusted_once_it_is_damaged(network, tmp_path, monkeypatch, spoil):
+    pytest.importorskip("openvino")
+    build_backend(network, "openvino", WINDOWING, tmp_path)
+    (blob,) = tmp_path.glob("*.blob")
+    spoil(blob)
+    compared = []
+    monkeypatch.setattr(backends, "largest_difference", lambda *given: compared.append(given) or 0.0)
+    for _ in range(2):
+        assert build_backend(network, "openvino", WINDOWING, tmp_path).note is None
+    assert len(compared) == 1  # And what replaced it is kept.
+
+
+def test_a_damaged_conversion_is_made_again(network, tmp_path):
+    pytest.importorskip("openvino")
+    build_backend(network, "openvino", WINDOWING, tmp_path)
+    for path in tmp_path.iterdir():
+        path.write_bytes(path.read_bytes()[:10])
+    assert build_backend(network, "openvino", WINDOWING, tmp_path).note is None
+    assert next(tmp_path.glob("*.xml")).stat().st_size > 10
+
+
+def test_what_differs_is_not_kept(network, tmp_path, monkeypatch):
+    pytest.importorskip("openvino")
+    monkeypatch.setattr(backends, "largest_difference", lambda *_: 2 * backends.TOLERANCE)
+    assert build_backend(network, "openvino", WINDOWING, tmp_path).note.code == "BACKEND_DISAGREES"
+    assert not list(tmp_path.glob("*.blob"))
+
+
+def test_another_processor_compares_for_itself(network, tmp_path, monkeypatch):
+    here = Artefact.of("name", WINDOWING, tmp_path)
+    monkeypatch.setattr(artefacts, "cpu_name", lambda: "another")
+    assert Artefact.of("name", WINDOWING, tmp_path) != here
+
+
+def test_nothing_is_kept_where_nothing_is_to_be(network, tmp_path):
+    pytest.importorskip("openvino")
+    assert build_backend(network, "openvino", WINDOWING, tmp_path / "cache", keeps=False).note is None
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_folder_that_cannot_be_written_fails_nothing(network, tmp_path):
+    pytest.importorskip("openvino")
+    (tmp_path / "file").write_text("no folder")
+    assert build_backend(network, "openvino", WINDOWING, tmp_path / "file" / "cache").note is None
+
+
+def test_what_onnx_runtime_raises_is_a_fallback(network, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(onnx_runtime, "onnx_model", lambda *_: b"no model")
+    assert build_backend(network, "onnx", WINDOWING).note.code == "BACKEND_FAILED"
 
 
 def test_nothing_is_sent_anywhere(network, monkeypatch):
@@ -87,18 +183,19 @@ def test_nothing_is_sent_anywhere(network, monkeypatch):
     assert build_backend(network, "openvino", WINDOWING).note is None
 
 
-def test_other_weights_or_windows_are_another_network(network):
-    before, smaller = fingerprint(network, WINDOWING, "1"), Windowing(1, 1, (16, 16, 16))
+def test_other_weights_or_windows_are_another_network_and_other_batches_are_not(network):
+    before, smaller = fingerprint(network, WINDOWING, "1"), Windowing(2, 1, (16, 16, 8))
     changed = build_network("res-unet", 3, 1, 3, {"filters": 4, "depth": 2})
-    assert before == fingerprint(network, WINDOWING, "1")
-    assert len({before, fingerprint(changed, WINDOWING, "1"), fingerprint(network, smaller, "1")}) == 3
+    assert before == fingerprint(network, Windowing(1, 1, (16, 16, 16)), "1")
+    others = [(changed, WINDOWING, "1"), (network, smaller, "1"), (network, WINDOWING, "2")]
+    assert len({before, *(fingerprint(*each) for each in others)}) == 4
 
 
 def test_auto_converts_only_what_is_worth_it(network, monkeypatch):
-    monkeypatch.setattr(backends, "_is_installed", lambda name: True)
+    monkeypatch.setattr(backends, "is_installed", lambda name: True)
     assert chosen_backend("auto", network, 16**3) == "torch"
     assert chosen_backend("auto", network, 10**12) == "openvino"
-    monkeypatch.setattr(backends, "_is_installed", lambda name: False)
+    monkeypatch.setattr(backends, "is_installed", lambda name: False)
     assert chosen_backend("auto", network, 10**12) == "torch"
 
 
