@@ -155,7 +155,7 @@ _ALWAYS = (
 )
 
 _CHAINS = (
-    *(_growth(ours, STOCK, 0.3333) for ours in (TORCH, OPENVINO)),
+    *(_growth(ours, STOCK, round(1 / 3, 5)) for ours in (TORCH, OPENVINO)),
     *(_truth(ours, STOCK, 0.001) for ours in (TORCH, OPENVINO)),
     *(_alike(ours, 0.999) for ours in (TORCH, OPENVINO)),
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,9 @@ if TYPE_CHECKING:
 
 MARGIN_MM = 20.0
 """Kept around what a locator finds: two or three of its voxels, and eight of a network's at 2.5 mm, as for air."""
+
+MOST_MARGIN_MM = 10_000
+"""More than any scanner sees."""
 
 _KEY, _MARGIN_KEY = "locator", "locator_margin_mm"
 
@@ -38,13 +40,13 @@ def read_locator(config: Mapping[str, Any], source: object) -> tuple[str | None,
     if name is not None and (not isinstance(name, str) or not name or name[0] in "$@%"):
         raise _unreadable(f"{source}: {_KEY}", name, "name a folder of the bundle, or a shipped bundle")
     if not is_margin(margin_mm):
-        raise _unreadable(f"{source}: {_MARGIN_KEY}", margin_mm, "give millimetres from 0")
+        raise _unreadable(f"{source}: {_MARGIN_KEY}", margin_mm, f"give millimetres from 0 to {MOST_MARGIN_MM}")
     return name, float(margin_mm)
 
 
 def is_margin(value: object) -> bool:
-    """Whether a value is a number of millimetres from 0."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+    """Whether a value is a number of millimetres from 0 to MOST_MARGIN_MM."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MOST_MARGIN_MM
 
 
 def locator_inside(root: Path, name: str) -> Path:

@@ -45,6 +45,9 @@ SURE = 1e3
 class Predictor:
     """A bundle's network, loaded once and run over one case after the other.
 
+    On a CPU the C library of the whole process is told to keep freed memory, or with ``max_ram`` to give it back; see
+    ``medseg.allocator``.
+
     Args:
         bundle: An opened bundle.
         options: How to run it.

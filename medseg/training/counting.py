@@ -67,7 +67,7 @@ def count_voxels(true: Tensor, predicted: Tensor, num_classes: int) -> Tensor:
         predicted: The same.
         num_classes: C.
     """
-    both = true.flatten(1).to(torch.int32).mul_(num_classes).add_(predicted.flatten(1))
+    both = true.flatten(1).to(torch.int32, copy=True).mul_(num_classes).add_(predicted.flatten(1))
     counts = [torch.bincount(image, minlength=num_classes**2) for image in both]
     return torch.stack(counts).view(-1, num_classes, num_classes)
 

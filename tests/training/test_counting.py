@@ -105,3 +105,10 @@ def test_no_logits_and_no_graph_stay_with_what_was_counted():
 def test_a_measure_that_is_not_known_is_refused():
     with pytest.raises(UsageError, match="SETTING_INVALID"):
         MeanOverlap("dise")
+
+
+def test_labels_of_any_type_stay_as_they_are():
+    for dtype in (torch.int32, torch.int64, torch.uint8, torch.float32):
+        label = torch.ones((1, 1, 9), dtype=dtype)
+        CountVoxels(CLASSES)({"pred": torch.randn((1, CLASSES, 9)), "label": label})
+        assert torch.equal(label, torch.ones((1, 1, 9), dtype=dtype))

@@ -36,9 +36,10 @@ from medseg.inference.planning.footprint import footprint
 from medseg.inference.predict import Predictor
 from medseg.inference.region import air_value
 from medseg.inference.restoring.restore import discretisation
-from medseg.inference.running.backends import FAILURES, TOLERANCE, largest_difference
+from medseg.inference.running.backends import TOLERANCE, largest_difference
 from medseg.inference.running.onnx_runtime import onnx_model
 from medseg.inference.running.openvino_runtime import openvino_model
+from medseg.inference.running.operations import FAILURES
 from medseg.inference.windows import Windowing
 
 LEAST_EQUAL = 0.9999

@@ -17,8 +17,9 @@ from medseg.inference.planning.fitting import allowed_bytes
 from medseg.inference.planning.plan import CasePlan, fitted_window, plan_case, window_of
 from medseg.inference.planning.shapes import Shapes
 from medseg.inference.running.artefacts import default_cache
-from medseg.inference.running.backends import FAILURES, chosen_backend, is_installed
+from medseg.inference.running.backends import chosen_backend, is_installed
 from medseg.inference.running.machine import cpu_name, usable_cores
+from medseg.inference.running.operations import FAILURES
 from medseg.inference.running.passes import Passes
 from medseg.inference.running.tuning import (
     Candidates,

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from medseg.errors import OutputError
 from medseg.files import write_json, write_whole
 from medseg.inference.running.machine import cpu_name
+from medseg.inference.running.operations import FAILURES, traced
 from medseg.inference.windows import Windowing
 
 Run = Callable[[Tensor], Tensor]
@@ -90,13 +91,20 @@ def default_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "medseg", "backends")
 
 
-def fingerprint(network: nn.Module, windowing: Windowing, version: str) -> str:
-    """A name for a converted network: changes with its structure, weights, window and the runtime's version.
+def fingerprint(network: nn.Module, windowing: Windowing, version: str) -> str | None:
+    """A name for a converted network: changes with its operations, weights, window and the runtime's version.
 
     Batches of any size share it.
+
+    Returns:
+        None where the operations depend on what the windows hold, so that nothing tells it from other networks.
     """
-    shape = windowing.shape[1:]
-    digest = hashlib.sha256(f"{network}{shape}{version}{torch.__version__}".encode())
+    shape = (1, *windowing.shape[1:])
+    try:
+        operations = traced(network, shape).text
+    except FAILURES:
+        return None
+    digest = hashlib.sha256(f"{network}{operations}{shape}{version}{torch.__version__}".encode())
     for name, tensor in network.state_dict().items():
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)

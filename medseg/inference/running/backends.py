@@ -20,6 +20,7 @@ from medseg.inference.options import check_backend
 from medseg.inference.running.artefacts import Built, Run
 from medseg.inference.running.onnx_runtime import onnx_built
 from medseg.inference.running.openvino_runtime import openvino_built
+from medseg.inference.running.operations import FAILURES
 from medseg.inference.windows import Windowing
 
 WORTH_CONVERTING = 5e13
@@ -32,8 +33,6 @@ TOLERANCE = 1e-3
 """Largest difference from PyTorch's logits, as a share of their largest, at which a runtime counts as equal."""
 
 _MODULES = {"openvino": "openvino", "onnx": "onnxruntime", "tensorrt": "torch_tensorrt"}
-FAILURES = (RuntimeError, ValueError, TypeError, OSError, LookupError, AttributeError, ImportError, ArithmeticError)
-"""What converting or running a network is known to raise."""
 
 
 @dataclass(frozen=True)

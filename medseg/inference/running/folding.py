@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from medseg.inference.running.backends import FAILURES
-from medseg.inference.running.operations import Operation, Program, Value, traced
+from medseg.inference.running.operations import FAILURES, Operation, Program, Value, traced
 
 AGREES = 1e-5
 """Largest difference from the network's logits, as a share of their largest, at which a folded one is trusted."""
@@ -36,6 +36,9 @@ _WEIGHT, _BIAS, _IS_TRANSPOSED, _GROUPS = 1, 2, 6, 8
 """Places among the arguments of a convolution."""
 
 
+Known = dict[tuple[int, ...], tuple[Tensor, Tensor]]
+
+
 class Folded(nn.Module):
     """A network whose passes take less memory and time; the network itself stays as it is.
 
@@ -51,14 +54,21 @@ class Folded(nn.Module):
         super().__init__()
         self.network = network
         self._programs: dict[tuple[int, ...], Program | None] = {}
-        self._weights: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
+        self._weights: Known = {}
         self._is_trusted: bool | None = None
+        self._state: list[tuple[Tensor, int]] = []
         self.train(network.training)
 
     def forward(self, windows: Tensor) -> Tensor:
         """Logits of windows (N, channels, …)."""
         program = None if self._must_run_itself(windows) else self.prepared(windows.shape)
-        return self.network(windows) if program is None else program(windows)
+        if program is None:
+            return self.network(windows)
+        try:
+            return program(windows)
+        except FAILURES:  # What is done for this shape alone, shapes without values did not show.
+            self._programs[tuple(windows.shape)] = None
+            return self.network(windows)
 
     def _must_run_itself(self, windows: Tensor) -> bool:
         return (
@@ -68,29 +78,41 @@ class Folded(nn.Module):
             or windows.device.type != "cpu"
             or windows.dtype != torch.float32
             or torch.is_autocast_enabled("cpu")
-            or any(module.training for module in self.network.modules())
+            or any(map(_is_watched, self.network.modules()))
         )
 
     def prepared(self, shape: Sequence[int]) -> Program | None:
         """The pass for windows of a shape, traced and checked once; None where the network itself is run."""
+        self._forget_if_changed()
         if self._is_trusted is None:
             # Two windows: PyTorch convolves a single small one in a way that takes more memory than the whole pass.
             small = (2, shape[1], *(min(PROBE_VOXELS, size) for size in shape[2:]))
             agreement = self._agrees(small)
-            self._is_trusted = self._agrees((1, *shape[1:])) if agreement is None else agreement
+            self._is_trusted = bool(self._agrees((1, *shape[1:])) if agreement is None else agreement)
         key = tuple(shape)
         if key not in self._programs:
             self._programs[key] = self._folded(key) if self._is_trusted else None
         return self._programs[key]
 
+    def _forget_if_changed(self) -> None:
+        """Begin anew where a weight was replaced or written to since."""
+        tensors = chain(self.network.parameters(), self.network.buffers())
+        state = [(each, 0 if each.is_inference() else each._version) for each in tensors]
+        pairs = zip(state, self._state, strict=False)
+        if len(state) != len(self._state) or any(new[0] is not old[0] or new[1] != old[1] for new, old in pairs):
+            self._state, self._is_trusted = state, None
+            self._programs.clear()
+            self._weights.clear()
+
     def _folded(self, shape: Sequence[int]) -> Program | None:
         try:
-            return written_over(norms_folded(traced(self.network, shape), self._weights))
+            program = traced(self.network, shape)
         except FAILURES:
             return None
+        return None if _changes_what_it_is_given(program) else written_over(norms_folded(program, self._weights))
 
     def _agrees(self, shape: Sequence[int]) -> bool | None:
-        """Whether it gives what the network gives; None where the network cannot take that shape."""
+        """Whether it gives what the network gives, each time; None where the network cannot take that shape."""
         noise = torch.randn(tuple(shape), generator=torch.Generator().manual_seed(0))
         try:
             expected = self.network(noise.clone())
@@ -100,13 +122,21 @@ class Folded(nn.Module):
         if program is None or not isinstance(expected, Tensor):
             return False
         try:
-            found = program(noise)
+            return all(_is_near(program(noise), expected) for _ in range(2))
         except FAILURES:
             return False
-        if found.shape != expected.shape:
-            return False
-        allowed = AGREES * max(map(abs, map(float, torch.aminmax(expected))))
-        return max(map(abs, map(float, torch.aminmax(found.sub_(expected))))) <= allowed
+
+
+def _is_watched(module: nn.Module) -> bool:
+    """Whether more happens when it is called than its operations, or others in training."""
+    return module.training or bool(module._forward_hooks) or bool(module._forward_pre_hooks)
+
+
+def _is_near(found: Tensor, expected: Tensor) -> bool:
+    if found.shape != expected.shape:
+        return False
+    most = [max(map(abs, map(float, torch.aminmax(each)))) for each in (expected, found - expected)]
+    return most[1] <= AGREES * most[0]
 
 
 def folded(network: Any) -> Any:
@@ -114,25 +144,25 @@ def folded(network: Any) -> Any:
     return Folded(network) if isinstance(network, nn.Module) and not isinstance(network, Folded) else network
 
 
-def norms_folded(program: Program, known: dict[tuple[int, ...], tuple[Tensor, Tensor]] | None = None) -> Program:
+def norms_folded(program: Program, known: Known | None = None) -> Program:
     """Batch norms with fixed statistics as part of the convolution whose result they alone take.
 
     Args:
         program: Of ``traced``.
-        known: Weights folded before, by the tensors that they were made of, to be shared; added to.
+        known: Weights folded before, by where what they were made of lies, to be shared; added to.
     """
     known = {} if known is None else known
     makers = {number: operation for operation in program.operations for number in operation.results}
     uses = _uses(program)
     folded: dict[int, Operation] = {}
-    gone: dict[int, int] = {}
+    gone: set[int] = set()
     for norm in program.operations:
         maker = _folds_into(norm, makers, uses)
         if maker is not None and norm.results[0] is not None:
             arguments = list(maker.arguments)
             arguments[_WEIGHT], arguments[_BIAS] = _weights(maker, norm, known)
             folded[id(maker)] = replace(maker, arguments=tuple(arguments), results=(norm.results[0],))
-            gone[id(norm)] = norm.results[0]
+            gone.add(id(norm))
     kept = (folded.get(id(each), each) for each in program.operations if id(each) not in gone)
     return replace(program, operations=tuple(kept))
 
@@ -152,14 +182,12 @@ def _folds_into(norm: Operation, makers: Mapping[Any, Operation], uses: Mapping[
     return maker if is_fixed and has_statistics and is_plain else None
 
 
-def _weights(
-    convolution: Operation, norm: Operation, known: dict[tuple[int, ...], tuple[Tensor, Tensor]]
-) -> tuple[Tensor, Tensor]:
+def _weights(convolution: Operation, norm: Operation, known: Known) -> tuple[Tensor, Tensor]:
     """Weight and bias of both together, computed in 64 bits."""
     weight, bias = convolution.arguments[_WEIGHT : _BIAS + 1]
     scale, shift, mean, variance = norm.arguments[1:5]
     is_transposed = bool(convolution.arguments[_IS_TRANSPOSED])
-    key = (id(weight), id(bias), id(scale), id(shift), id(mean), id(variance))
+    key = tuple(0 if each is None else each.data_ptr() for each in (weight, bias, scale, shift, mean, variance))
     if key not in known:
         wide = _wide(weight, bias, mean, variance)
         fuse: Callable[..., tuple[Tensor, Tensor]] = fuse_conv_bn_weights
@@ -225,19 +253,22 @@ def _is_free(
 
 
 def _owners(operations: Sequence[Operation]) -> dict[int, int]:
-    """For each value, the one whose memory it shares, or itself."""
+    """For each value, the one whose memory it shares, or itself; 0, whose memory is not the pass's own, for weights."""
     owners = {0: 0}
     for operation in operations:
-        first = next((number for number in _in_order(operation) if number in owners), None)
-        for number in operation.results:
-            if number is not None and number not in owners:
-                shares = (operation.gives_views or operation.changes_its_input) and first is not None
-                owners[number] = owners[first] if shares and first is not None else number
+        sharing = {owners[each.number] if isinstance(each, Value) else 0 for each in operation.shared}
+        for number in (each for each in operation.results if each is not None):
+            owners.setdefault(number, number)
+            sharing |= {owners[number]} if sharing else set()
+        owners |= {number: min(sharing) for number, owner in owners.items() if owner in sharing}
     return owners
 
 
-def _in_order(operation: Operation) -> list[int]:
-    return [each.number for each in operation.arguments if isinstance(each, Value)]
+def _changes_what_it_is_given(program: Program) -> bool:
+    """Whether the pass writes to its windows, or to weights: such a network keeps a state."""
+    owners = _owners(program.operations)
+    written = [each for operation in program.operations if operation.changes_its_input for each in operation.shared]
+    return any(not isinstance(each, Value) or owners[each.number] == 0 for each in written)
 
 
 def _merge(owners: dict[int, int], ends: dict[int, int], result: int | None, target: int) -> None:

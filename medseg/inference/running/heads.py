@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from medseg.inference.running.backends import FAILURES
+from medseg.inference.running.operations import FAILURES
 from medseg.inference.windows import Slab
 
 HEAD_BYTES = 1 << 26

@@ -26,12 +26,12 @@ def openvino_built(network: nn.Module, windowing: Windowing, cache: Path | None,
     import openvino
 
     core = openvino.Core()
-    name = fingerprint(network, windowing, openvino.__version__)
-    artefact = Artefact.of(name, windowing, cache) if cache else None
+    name = fingerprint(network, windowing, openvino.__version__) if cache else None
+    artefact = Artefact.of(name, windowing, cache) if cache and name else None
     known = artefact.read() if artefact else None
     if known and (imported := _imported(core, known[0])):
         return Built(_run_of(imported, windowing.batch), known[1])
-    model = _converted(core, network, windowing, cache / f"{name}.xml" if cache else None, keeps)
+    model = _converted(core, network, windowing, cache / f"{name}.xml" if cache and name else None, keeps)
     compiled = core.compile_model(model, "CPU", _settings())
 
     def keep(difference: float) -> None:
@@ -94,9 +94,13 @@ def _keep(model: Any, path: Path) -> None:
     waiting = path.with_name(f"{path.stem}.{os.getpid()}.xml")
     with contextlib.suppress(OSError, RuntimeError):  # OpenVINO tells of a full disk with a RuntimeError.
         path.parent.mkdir(parents=True, exist_ok=True)
-        openvino.save_model(model, waiting, compress_to_fp16=False)
-        waiting.with_suffix(".bin").replace(path.with_suffix(".bin"))
-        waiting.replace(path)
+        try:
+            openvino.save_model(model, waiting, compress_to_fp16=False)
+            waiting.with_suffix(".bin").replace(path.with_suffix(".bin"))
+            waiting.replace(path)
+        finally:
+            for left in (waiting, waiting.with_suffix(".bin")):
+                left.unlink(missing_ok=True)
 
 
 def _run_of(compiled: Any, batch: int) -> Run:

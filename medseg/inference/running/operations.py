@@ -17,6 +17,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from medseg.inference.running.instance_norm import quicken
 
+FAILURES = (
+    *(RuntimeError, ValueError, TypeError, OSError, LookupError, AttributeError, ImportError, ArithmeticError),
+    *(AssertionError, copy.Error),
+)
+"""What following, converting or running a network is known to raise."""
+
 
 @dataclass(frozen=True)
 class Value:
@@ -51,14 +57,17 @@ class Operation:
         }
 
     @property
+    def shared(self) -> list[Any]:
+        """The tensors (a ``Value`` for each that the pass made) that it writes to or gives views of."""
+        places = enumerate(self.call._schema.arguments)
+        marked = [(place, argument.name) for place, argument in places if argument.alias_info is not None]
+        given = (self.arguments[at] if at < len(self.arguments) else self.keywords.get(name) for at, name in marked)
+        return [each for each in _flat(list(given)) if isinstance(each, Tensor | Value)]
+
+    @property
     def changes_its_input(self) -> bool:
         """Whether it works in place."""
         return bool(self.call._schema.is_mutable)
-
-    @property
-    def gives_views(self) -> bool:
-        """Whether its result shares memory with what it takes."""
-        return any(result.alias_info is not None for result in self.call._schema.returns)
 
 
 @dataclass(frozen=True)
@@ -94,6 +103,16 @@ class Program:
             for number in freed:
                 values.pop(number, None)
         return values[self.result]
+
+    @property
+    def text(self) -> str:
+        """What is computed, for comparing networks: each operation with all its settings, tensors by their shapes."""
+
+        def told(argument: Any) -> Any:
+            return tuple(argument.shape) if isinstance(argument, Tensor) else argument
+
+        rows = ((each.call, _mapped(each.arguments, told), sorted(each.keywords.items())) for each in self.operations)
+        return "\n".join(f"{call} {arguments} {keywords}" for call, arguments, keywords in rows)
 
     def without_unused(self) -> Program:
         """Without operations whose results nothing takes."""
@@ -200,6 +219,8 @@ class _Recorder(TorchDispatchMode):
         return given
 
     def _value(self, argument: Any) -> Any:
+        if isinstance(argument, torch.device) and argument.type == "meta":
+            return torch.device("cpu")
         if not isinstance(argument, Tensor):
             return argument
         if id(argument) in self.numbers:

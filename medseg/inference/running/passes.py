@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,8 @@ class Passes:
         self.bundle, self.options, self.device = bundle, options, options.torch_device
         self.on_windows, self.keeps = on_windows, keeps
         layout = torch.channels_last_3d if bundle.spatial_dims == 3 else torch.channels_last
-        self.network = folded(bundle.network.to(self.device).to(memory_format=layout))  # type: ignore[call-overload]
+        self._own = bundle.network.to(self.device).to(memory_format=layout)  # type: ignore[call-overload]
+        self.network = folded(self._own)
         self._classes = len(bundle.labels)
         self.mirrorings = _mirrorings(bundle, options)
         self.choices: dict[Path, Choice | None] = {}
@@ -126,7 +128,8 @@ class Passes:
 
     def _split_for(self, windowing: Windowing) -> Split | None:
         if not self._is_tried:
-            self._whole_split = split(self.network, (1, *windowing.shape[1:]), self._classes)
+            made = split(self._own, (1, *windowing.shape[1:]), self._classes)
+            self._whole_split = made and replace(made, body=folded(made.body))
             self._is_tried = True
         return self._whole_split
 

@@ -206,3 +206,12 @@ def test_pytorch_is_the_network_itself(network):
 def test_an_unknown_runtime_is_refused(network):
     with pytest.raises(UsageError, match="BACKEND_UNKNOWN"):
         build_backend(network, "abacus", WINDOWING)
+
+
+def test_networks_that_differ_in_a_plain_attribute_have_other_names():
+    names = {
+        fingerprint(torch.nn.Upsample(scale_factor=2, mode="trilinear", align_corners=how), WINDOWING, "1")
+        for how in (True, False)
+    }
+    assert len(names) == 2
+    assert None not in names

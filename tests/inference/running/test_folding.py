@@ -158,6 +158,18 @@ def test_the_network_itself_is_not_changed() -> None:
     assert isinstance(network[1], nn.BatchNorm3d)
 
 
+def test_weights_that_changed_since_are_taken() -> None:
+    network = _drawn(NETWORKS["batch norm"]())
+    quick = Folded(network)
+    with torch.no_grad():
+        quick(_noise())
+        network.load_state_dict(_drawn(NETWORKS["batch norm"](), seed=7).state_dict())
+        torch.testing.assert_close(quick(_noise()), network(_noise()), rtol=1e-5, atol=1e-5)
+        network[0].weight = nn.Parameter(network[0].weight * 2)
+        torch.testing.assert_close(quick(_noise()), network(_noise()), rtol=1e-5, atol=1e-5)
+    assert all(quick._programs.values())
+
+
 def test_every_size_of_batch_gets_its_own_pass() -> None:
     network = _drawn(NETWORKS["instance norm"]())
     quick = Folded(network)
@@ -189,12 +201,107 @@ class Several(nn.Module):
         return [x, x * 2]
 
 
-@pytest.mark.parametrize("network", [Moody(), Several(), nn.Identity()])
+class Counting(nn.Module):
+    """Keeps a state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("passes", torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.passes += 1
+        return x + self.passes
+
+
+@pytest.mark.parametrize("network", [Moody(), Several()])
 def test_what_cannot_be_folded_is_run_as_it_is(network: nn.Module) -> None:
     network.eval()
+    quick, windows = Folded(network), _noise()
     with torch.inference_mode():
-        windows = _noise()
-        torch.testing.assert_close(Folded(network)(windows), network(windows), rtol=0, atol=0)
+        torch.testing.assert_close(quick(windows), network(windows), rtol=0, atol=0)
+    assert [*quick._programs.values()] == [None]
+
+
+def test_a_network_that_keeps_a_state_is_run_as_it_is() -> None:
+    quick = Folded(Counting().eval())
+    with torch.inference_mode():
+        quick(_noise())
+        before = quick.network.passes.clone()
+        quick(_noise())
+    assert not any(quick._programs.values())
+    assert quick.network.passes > before
+
+
+class Gated(nn.Module):
+    """Views of weights go through an activation, and are added to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(1, 4, 3, padding=1)
+        self.gate = nn.Parameter(torch.linspace(-1, 1, 4))
+        self.place = nn.Parameter(torch.linspace(-1, 1, 4 * 8**3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        gated = self.conv(x) * torch.sigmoid(self.gate.view(1, -1, 1, 1, 1))
+        return torch.relu(self.place.view(1, 4, 8, 8, 8)[..., : x.shape[-1]] + gated)
+
+
+def test_weights_are_never_written_over() -> None:
+    network = Gated().eval()
+    quick, before = Folded(network), copy.deepcopy(network.state_dict())
+    with torch.inference_mode():
+        for shape in ((1, 1, 8, 8, 8), (2, 1, 8, 8, 8)):
+            expected = network(_noise(shape))
+            for _ in range(3):
+                torch.testing.assert_close(quick(_noise(shape)), expected, rtol=1e-5, atol=1e-5)
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, before[name])
+
+
+def test_passes_of_several_shapes_share_folded_weights() -> None:
+    quick = Folded(_drawn(NETWORKS["batch norm"]()))
+    with torch.inference_mode():
+        for shape in ((1, 1, 8, 8, 8), (2, 1, 8, 8, 8)):
+            quick(_noise(shape))
+    first, second = (
+        [each.data_ptr() for step in program.operations for each in step.arguments if isinstance(each, Tensor)]
+        for program in quick._programs.values()
+    )
+    assert first == second
+
+
+class Padding(nn.Module):
+    """Makes tensors of its own, for some sizes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        missing = -x.shape[2] % 16
+        padded = torch.cat([x, torch.zeros(*x.shape[:2], missing, *x.shape[3:], device=x.device)], 2) if missing else x
+        return (padded * 2)[:, :, : x.shape[2]]
+
+
+class Strict(nn.Module):
+    """Takes one size alone."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert x.shape[2:] == (8, 8, 8), "another size"
+        return torch.relu(x * 2)
+
+
+@pytest.mark.parametrize("network", [Padding(), Strict()])
+def test_networks_that_look_at_the_size_are_run(network: nn.Module) -> None:
+    network.eval()
+    with torch.inference_mode():
+        torch.testing.assert_close(Folded(network)(_noise((1, 1, 8, 8, 8))), network(_noise((1, 1, 8, 8, 8))))
+
+
+def test_a_network_that_is_watched_is_run_itself() -> None:
+    network, seen = _drawn(NETWORKS["batch norm"]()), []
+    quick = Folded(network)
+    with torch.inference_mode():
+        quick(_noise())
+        network[0].register_forward_hook(lambda *_: seen.append(1))
+        quick(_noise())
+    assert seen == [1]
 
 
 def test_what_differs_from_the_network_on_noise_is_not_trusted() -> None:
