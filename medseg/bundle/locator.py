@@ -87,6 +87,9 @@ def check_fits(locator: Bundle, bundle: Bundle) -> None:
     """
     if len(locator.channels) != len(bundle.channels) or image_axes(locator) != image_axes(bundle):
         raise unfit(locator, f"takes {_images(locator)}, and {bundle.name} takes {_images(bundle)}")
+    if locator.is_hounsfield != bundle.is_hounsfield:
+        taking, other = (locator, bundle) if locator.is_hounsfield else (bundle, locator)
+        raise unfit(locator, f"{taking.name} takes Hounsfield units, and {other.name} does not")
 
 
 def unfit(locator: Bundle, problem: str) -> BundleError:

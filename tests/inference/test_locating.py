@@ -13,6 +13,7 @@ import torch
 from medseg import predict
 from medseg.bundle.build import write_bundle
 from medseg.bundle.load import open_bundle
+from medseg.bundle.locator import check_fits
 from medseg.bundle.verify import verify
 from medseg.cli import main
 from medseg.data.case import Case
@@ -253,6 +254,14 @@ def test_a_locator_for_other_images_is_refused_when_it_is_opened(fine, make, cha
     other = make("other", **{"spacing_mm": (3, 3, 3), **changes})
     with pytest.raises(BundleError) as refused:
         Predictor(open_bundle(fine), PredictOptions(device="cpu", locator=other))
+    assert refused.value.code == "LOCATOR_UNFIT"
+
+
+def test_a_locator_for_hounsfield_units_is_for_bundles_of_these_alone(fine, coarse):
+    bundle, locator = open_bundle(fine), open_bundle(coarse)
+    check_fits(replace(locator, is_hounsfield=True), replace(bundle, is_hounsfield=True))
+    with pytest.raises(BundleError) as refused:
+        check_fits(replace(locator, is_hounsfield=not bundle.is_hounsfield), bundle)
     assert refused.value.code == "LOCATOR_UNFIT"
 
 

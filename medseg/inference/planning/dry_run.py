@@ -85,7 +85,7 @@ def dry_run(
         UsageError: ``OPTION_NOT_EXPORTED``.
     """
     if is_exported(bundle):
-        remedy = "plan with the bundle that was exported"
+        remedy = "leave --dry-run out; with --max-ram 1M, predicting names what it needs"
         raise UsageError("OPTION_NOT_EXPORTED", "--dry-run", "an exported bundle holds no plan of memory", remedy)
     options = options or PredictOptions()
     opened = open_bundle(bundle, allow)
