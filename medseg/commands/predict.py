@@ -39,7 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--locator",
         metavar="BUNDLE",
-        help="coarse bundle that finds where to look (default: the bundle's own, if any); none: no",
+        help="coarse bundle that finds where to look, or none (default: the bundle's)",
     )
     parser.add_argument("--locator-margin", type=float, metavar="MM", help="kept around what it finds (default: 20)")
     parser.add_argument("--backend", default="auto", choices=BACKENDS, help="what runs the network (default: auto)")
@@ -47,7 +47,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--threads",
         type=int,
         metavar="N",
-        help="of the network's passes (default: PyTorch's own; timed for large cases)",
+        help="of the network's passes; timed for large cases",
     )
     parser.add_argument("--probabilities", action="store_true", help="write the class probabilities as well")
     parser.add_argument(
@@ -62,7 +62,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seg-type", default="binary", choices=SEG_TYPES, help="how a DICOM SEG holds the mask")
     parser.add_argument("--dry-run", action="store_true", help="print windows, memory and time; write nothing")
     parser.add_argument(
-        "--allow", action="append", default=[], metavar="CODE", help="accept an error knowingly: BUNDLE_RUNS_CODE"
+        "--allow", action="append", default=[], metavar="CODE", help="accept an error, such as BUNDLE_RUNS_CODE"
     )
     parser.set_defaults(run=run_predict)
 

@@ -18,9 +18,9 @@ class AheadLoader(DataLoader):
     """MONAI's loader, which makes the next batches in a thread while this one is trained on.
 
     One thread makes all batches, one after the other, from numbers drawn in that order: they are those of the plain
-    loader, where transforms have random states of their own, as MONAI's do. An error there is raised where its batch is
-    asked for; with MONAI's `ThreadDataLoader` the epoch would end early instead, in silence. Worker processes work ahead
-    by themselves, so where there are any, no thread is used.
+    loader, where transforms have random states of their own, as MONAI's do. An error there is raised where its batch
+    is asked for; with MONAI's `ThreadDataLoader` the epoch would end early instead, in silence. Worker processes work
+    ahead by themselves, so where there are any, no thread is used.
 
     Args:
         dataset: As of MONAI's loader.
