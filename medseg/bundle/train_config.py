@@ -193,24 +193,28 @@ def _train(settings: Settings) -> Config:
             "train_mean_iou": _counted("MeanOverlap", measure="iou"),
             "train_accuracy": _counted("CountedAccuracy"),
         },
-        "trainer": {
-            "_target_": "SupervisedTrainer",
-            "max_epochs": "@epochs",
-            "device": "@device",
-            "train_data_loader": "@train::dataloader",
-            "network": "@network",
-            "loss_function": "@loss",
-            "optimizer": "@optimizer",
-            "inferer": "@train::inferer",
-            "postprocessing": "@train::postprocessing",
-            "key_train_metric": "@train::key_metric",
-            "additional_metrics": "@train::additional_metrics",
-            "train_handlers": "@train::handlers",
-            "accumulation_steps": "@accumulation_steps",
-            "optim_set_to_none": True,
-            "non_blocking": _ON_CUDA,
-            "decollate": False,
-        },
+        "trainer": _trainer(),
+    }
+
+
+def _trainer() -> Config:
+    return {
+        "_target_": "SupervisedTrainer",
+        "max_epochs": "@epochs",
+        "device": "@device",
+        "train_data_loader": "@train::dataloader",
+        "network": "@network",
+        "loss_function": "@loss",
+        "optimizer": "@optimizer",
+        "inferer": "@train::inferer",
+        "postprocessing": "@train::postprocessing",
+        "key_train_metric": "@train::key_metric",
+        "additional_metrics": "@train::additional_metrics",
+        "train_handlers": "@train::handlers",
+        "accumulation_steps": "@accumulation_steps",
+        "optim_set_to_none": True,
+        "non_blocking": _ON_CUDA,
+        "decollate": False,
     }
 
 
