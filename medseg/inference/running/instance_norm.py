@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TypeGuard
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, library, nn
 from torch.nn import functional
 
 MOST_SUMMED = 4096
@@ -101,7 +101,7 @@ def _is_plain(module: nn.Module) -> TypeGuard[nn.InstanceNorm2d | nn.InstanceNor
 
 
 # One operation, so that what follows a pass operation by operation need not look into it.
-_LIBRARY = torch.library.Library("medseg", "FRAGMENT")
+_LIBRARY = library.Library("medseg", "FRAGMENT")
 _LIBRARY.define("instance_norm(Tensor image, Tensor? weight, Tensor? bias, float eps) -> Tensor")
 _LIBRARY.impl("instance_norm", _normalised, "CPU")
 _LIBRARY.impl("instance_norm", _slowly, "CUDA")
