@@ -19,7 +19,7 @@ from medseg.bundle.labelling import label_findings
 from medseg.bundle.load import find_bundle, open_bundle
 from medseg.bundle.locator import check_fits, find_locator, read_locator
 from medseg.bundle.trial import tried, weight_findings
-from medseg.data.case import guessed_group
+from medseg.data.cases.case import guessed_group
 from medseg.data.splits import PARTS, read_split
 from medseg.errors import BundleError, DatasetError, MedsegError
 

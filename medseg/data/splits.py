@@ -8,24 +8,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from medseg.data.case import Case, some_of
 from medseg.data.cases import datalist, open_dataset
-from medseg.data.channels import Channels, with_channels
-from medseg.data.foreground import with_foreground
-from medseg.data.shares import Sizes, group_counts
+from medseg.data.cases.case import Case, some_of
+from medseg.data.cases.channels import Channels, with_channels
+from medseg.data.read import read_mask
 from medseg.errors import DatasetError, UsageError
 from medseg.files import write_json
 
 PARTS = ("train", "validation", "test")
 FRACTIONS = (0.7, 0.2, 0.1)
 Stratum = Callable[[Case], str]
+Sizes = str | Sequence[float]
+"""``(0.7, 0.2, 0.1)``, ``"8:1:1"`` or ``(250, 74, 45)``."""
+
+READERS_AT_ONCE = 2
 
 
 @dataclass(frozen=True)
@@ -192,7 +197,7 @@ def datalist_of(
         split_file: See :func:`parts`.
         fractions: See :func:`split_cases`.
         seed: Of the split, where one is drawn.
-        channels: Names of the channels wanted, in order; see :func:`medseg.data.channels.with_channels`.
+        channels: Names of the channels wanted, in order; see :func:`medseg.data.cases.channels.with_channels`.
         drop_empty: Leave out cases whose mask holds nothing; the split stays that of all cases.
 
     Raises:
@@ -212,6 +217,49 @@ def datalist_of(
             "PART_EMPTY", dataset_dir, f"no case is left for {part} ({how})", "add cases or change the fractions"
         )
     return datalist(cases)
+
+
+def group_counts(wanted: Sizes, count: int) -> list[int]:
+    """Numbers of groups in the three parts: exact, or by largest remainder.
+
+    Args:
+        wanted: Fractions, a ratio in text, or numbers; of two parts or three.
+        count: How many groups there are.
+
+    Raises:
+        UsageError: SPLIT_SIZES, they make no sense.
+        DatasetError: SPLIT_SIZES, numbers that do not add up to ``count``.
+    """
+    shares = _numbers(wanted)
+    is_ratio = isinstance(wanted, str) or math.isclose(sum(shares), 1, abs_tol=1e-6)
+    if not is_ratio and all(share == int(share) for share in shares):
+        if sum(shares) != count:
+            raise DatasetError(
+                "SPLIT_SIZES",
+                str(wanted),
+                f"adds up to {int(sum(shares))}, but there are {count} groups (patients)",
+                f"give numbers that add up to {count}, fractions, or a ratio in text such as '8:1:1'",
+            )
+        return [int(share) for share in shares]
+    if not is_ratio:
+        raise _bad_sizes(wanted)
+    exact = [share / sum(shares) * count for share in shares]
+    sizes = [math.floor(value + 1e-9) for value in exact]
+    by_remainder = sorted(range(3), key=lambda part: (sizes[part] - exact[part], part))
+    for part in by_remainder[: count - sum(sizes)]:
+        sizes[part] += 1
+    return sizes
+
+
+def with_foreground(cases: Iterable[Case]) -> tuple[Case, ...]:
+    """The cases whose mask has a voxel above 0; those without a mask are left out too.
+
+    Raises:
+        ImageError: A mask cannot be read.
+    """
+    cases = tuple(cases)
+    with ThreadPoolExecutor(READERS_AT_ONCE) as pool:
+        return tuple(case for case, shows in zip(cases, pool.map(_shows_foreground, cases), strict=True) if shows)
 
 
 def _grouped(cases: Iterable[Case]) -> dict[str, list[Case]]:
@@ -257,3 +305,26 @@ def _invalid(path: object, problem: str) -> DatasetError:
     return DatasetError(
         "SPLIT_INVALID", path, problem, "write it with medseg, or name each case once in train, validation or test"
     )
+
+
+def _numbers(wanted: Sizes) -> list[float]:
+    try:
+        shares = [float(share) for share in (wanted.split(":") if isinstance(wanted, str) else wanted)]
+    except (TypeError, ValueError) as error:
+        raise _bad_sizes(wanted) from error
+    if len(shares) not in (2, 3) or not all(math.isfinite(s) and s >= 0 for s in shares) or sum(shares) <= 0:
+        raise _bad_sizes(wanted)
+    return [*shares, 0.0][:3]
+
+
+def _bad_sizes(wanted: object) -> UsageError:
+    return UsageError(
+        "SPLIT_SIZES",
+        str(wanted),
+        "not two or three sizes",
+        "give fractions that add up to 1, '8:1:1', or numbers of groups",
+    )
+
+
+def _shows_foreground(case: Case) -> bool:
+    return any(bool(read_mask(path).array.any()) for path in case.label_files)

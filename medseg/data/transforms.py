@@ -12,8 +12,8 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from numpy.typing import NDArray
 
-from medseg.data.pictures import is_grey
-from medseg.data.placing import placed, spread
+from medseg.data.align import placed, spread
+from medseg.data.formats.pictures import is_grey
 from medseg.errors import GridError
 from medseg.geometry import NEAR_GRID_VOXELS, Grid, corner_distance_voxels, is_same_grid, reindex
 
@@ -24,7 +24,7 @@ class AlignToImaged(MapTransform):
     Corners up to 0.1 voxel apart are a rounded header: the voxels stay, the image's grid counts.
 
     A bare array (NPZ without an affine) takes the image's grid where the order of its axes
-    follows from the image's size; see `medseg.data.placing`. A mask of some of the image's voxels
+    follows from the image's size; see `medseg.data.align`. A mask of some of the image's voxels
     (a DICOM SEG without its series) is background elsewhere.
 
     Args:

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.data.images import Volume, read_mask
-from medseg.data.joining import completed
-from medseg.data.placing import on_grid
+from medseg.data.align import on_grid
+from medseg.data.combine import completed
+from medseg.data.read import read_mask
+from medseg.data.volume import Volume
 from medseg.errors import ImageError, UsageError
 from medseg.evaluation.classes import rename_values
 from medseg.evaluation.metrics import Tabulation, tabulate

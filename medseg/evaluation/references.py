@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from medseg.data.case import Dataset, split_slice
 from medseg.data.cases import open_dataset
-from medseg.data.images import find_images, image_stem
-from medseg.data.mask_files import find_masks
+from medseg.data.cases.case import Dataset
+from medseg.data.image_files import find_images, find_masks, image_stem
+from medseg.data.slicing import split_slice
 from medseg.errors import DatasetError, InputError
 
 DESCRIPTIONS = (".json", ".csv")

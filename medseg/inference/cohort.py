@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medseg.data.cases import Case
-from medseg.data.images import write
+from medseg.data.write import write
 from medseg.errors import ImageError, MedsegError, coded_cause, first_line
 from medseg.files import held
 from medseg.inference.exported.description import is_exported

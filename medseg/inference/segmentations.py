@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import medseg
-from medseg.data.case import SERIES_PART, split_slice
 from medseg.data.cases import Case
-from medseg.data.dicom.files import is_dicom_file
 from medseg.data.dicom.reference import SourceSeries, source_series
 from medseg.data.dicom.write_segmentation import Author, Meaning, write_segmentation
+from medseg.data.formats.signature import is_dicom_file
+from medseg.data.slicing import SERIES_PART, split_slice
 from medseg.data.volume import Volume
 from medseg.errors import UsageError
 from medseg.inference.prediction import Model, Prediction

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from medseg.data.case import split_slice
 from medseg.data.cases import Case
+from medseg.data.slicing import split_slice
 from medseg.errors import OutputError
 from medseg.inference.options import DICOM_SEG
 from medseg.inference.recording import earlier_masks

@@ -8,9 +8,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from medseg.bundle.forms import Config, read_config
-from medseg.data.case import Dataset
-from medseg.data.foreground import with_foreground
-from medseg.data.splits import Split, parts, write_split
+from medseg.data.cases.case import Dataset
+from medseg.data.splits import Split, parts, with_foreground, write_split
 from medseg.errors import BundleError, DatasetError, OutputError, UsageError
 from medseg.training.choices import check_choices
 from medseg.training.forms import check_overrides, value_at, with_overrides

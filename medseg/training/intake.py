@@ -8,11 +8,11 @@ from typing import Any
 
 from medseg.bundle.expecting import image_axes
 from medseg.bundle.forms import Config, at
-from medseg.data.case import Dataset, some_of
-from medseg.data.channels import with_channels
+from medseg.data.cases.case import Dataset, some_of
+from medseg.data.cases.channels import with_channels
 from medseg.data.checking.findings import counted
 from medseg.data.checking.pairs import require_usable
-from medseg.data.mask_steps import mask_reading
+from medseg.data.labels import mask_reading
 from medseg.errors import DatasetError
 
 CaseSeen = Callable[[str, int], None]

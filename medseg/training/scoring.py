@@ -18,9 +18,9 @@ import medseg
 from medseg.bundle.forms import read_config
 from medseg.bundle.load import open_bundle
 from medseg.data.cases import open_dataset
-from medseg.data.images import write
 from medseg.data.labels import whole_labels
 from medseg.data.splits import PARTS
+from medseg.data.write import write
 from medseg.errors import BundleError, ImageError, MedsegError, check_known, coded_cause, first_line
 from medseg.evaluation.comparison.folders import SCORED_NAME
 from medseg.evaluation.evaluate import evaluate

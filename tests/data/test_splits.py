@@ -1,3 +1,5 @@
+""""""
+
 import json
 from itertools import combinations
 
@@ -8,8 +10,19 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from medseg.data.cases import Case, open_dataset
-from medseg.data.splits import Split, datalist_of, fingerprint, folds, parts, read_split, split_cases, write_split
-from medseg.errors import DatasetError, UsageError
+from medseg.data.splits import (
+    Split,
+    datalist_of,
+    fingerprint,
+    folds,
+    parts,
+    read_split,
+    split_cases,
+    with_foreground,
+    write_split,
+)
+from medseg.data.write import write
+from medseg.errors import DatasetError, ImageError, UsageError
 
 
 def made(count, cases_each=1):
@@ -257,3 +270,31 @@ def test_all_patients_in_two_parts_are_named_at_once(tmp_path):
     file = write_split(Split(("c0-0", "c1-0", "c2-0", "c2-1"), ("c0-1",), ("c1-1",), 0, ""), tmp_path / "s.json")
     with pytest.raises(DatasetError, match=r"SPLIT_LEAK.*g0, g1;"):
         parts(made(3, cases_each=2), file)
+
+
+def case(folder, name, *masks):
+    paths = tuple(
+        str(write(np.asarray(m, np.uint8), np.eye(4), folder / f"{name}{i}.png")) for i, m in enumerate(masks)
+    )
+    return Case(name, ("x.png",), (paths[0] if len(paths) == 1 else paths) if paths else None, name)
+
+
+def test_cases_whose_mask_is_empty_or_not_there_are_left_out_in_order(tmp_path):
+    empty, full = np.zeros((3, 3)), np.eye(3) * 255
+    cases = [case(tmp_path, n, *m) for n, m in (("a", [full]), ("b", [empty]), ("c", []), ("d", [full]))]
+    assert [each.id for each in with_foreground(cases)] == ["a", "d"]
+
+
+def test_one_half_with_something_in_it_is_enough(tmp_path):
+    cases = [case(tmp_path, "a", np.zeros((3, 3)), np.eye(3)), case(tmp_path, "b", np.zeros((3, 3)), np.zeros((3, 3)))]
+    assert [each.id for each in with_foreground(cases)] == ["a"]
+
+
+def test_no_cases_leave_none():
+    assert with_foreground([]) == ()
+
+
+def test_a_mask_that_cannot_be_read_is_refused(tmp_path):
+    (tmp_path / "m.png").write_bytes(b"0")
+    with pytest.raises(ImageError):
+        with_foreground([Case("a", ("x.png",), str(tmp_path / "m.png"), "a")])

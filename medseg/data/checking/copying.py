@@ -11,15 +11,17 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.data.case import SERIES_PART, Case, split_slice
+from medseg.data.align import on_grid
+from medseg.data.cases.case import Case
 from medseg.data.checking.naming import true_suffix
 from medseg.data.checking.stored import WHITE, is_white_only, whole_or_one_hot
-from medseg.data.images import as_labels, read, read_stored_mask, write
+from medseg.data.deshear import SHEAR_CODES, is_sheared, rectified
+from medseg.data.formats.table import WRITTEN
 from medseg.data.labels import HALF_OF_255, has_soft_edges_only, label_values
-from medseg.data.placing import on_grid
-from medseg.data.rectifying import SHEAR_CODES, is_sheared, rectified
+from medseg.data.read import as_labels, read, read_stored_mask
+from medseg.data.slicing import SERIES_PART, split_slice
 from medseg.data.volume import Volume
-from medseg.data.writing import WRITERS
+from medseg.data.write import write
 from medseg.errors import UsageError
 from medseg.files import write_whole
 from medseg.geometry import NEAR_GRID_VOXELS, Grid, corner_distance_voxels, reindex
@@ -198,4 +200,4 @@ def _rewritten_suffix(path: str) -> str:
     if split_slice(path)[1] or suffix in (".jpg", ".jpeg", ".bmp"):
         return ".png" if suffix in PICTURES else ".nii.gz"
     suffix = ONE_FILE.get(suffix, suffix)
-    return suffix if suffix in WRITERS else ".nii.gz"
+    return suffix if suffix in WRITTEN else ".nii.gz"

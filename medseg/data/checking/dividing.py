@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from medseg.data.case import Case, some_of
+from medseg.data.cases.case import Case, some_of
 from medseg.data.checking.facts import Facts
 from medseg.data.checking.findings import WHOLE, Finding, counted, found
 from medseg.data.splits import PARTS, Split

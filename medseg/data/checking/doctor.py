@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medseg.data.case import Case, Dataset
 from medseg.data.cases import of_series
+from medseg.data.cases.case import Case, Dataset
 from medseg.data.checking.across import data_set_findings, with_white_as_one
 from medseg.data.checking.dividing import copy_findings, parts_of, split_findings
 from medseg.data.checking.each import case_findings

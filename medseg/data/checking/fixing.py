@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import medseg
-from medseg.data.case import Case
+from medseg.data.cases.case import Case
+from medseg.data.cases.descriptions import write_dataset
 from medseg.data.checking.copying import Target, sheared_grid, write_images, write_labels
 from medseg.data.checking.doctor import Examined
 from medseg.data.checking.findings import Finding
 from medseg.data.checking.naming import file_names
 from medseg.data.checking.pairs import OnCase
 from medseg.data.checking.report import CheckReport, FixedCopy
-from medseg.data.descriptions import write_dataset
-from medseg.data.rectifying import SHEAR_CODES, perpendicular
+from medseg.data.deshear import SHEAR_CODES, perpendicular
 from medseg.errors import MedsegError, OutputError
 from medseg.files import LOCK_NAME, held, write_json
 from medseg.geometry import Grid

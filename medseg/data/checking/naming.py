@@ -7,10 +7,10 @@ import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
-from medseg.data.case import split_slice
-from medseg.data.images import image_stem
-from medseg.data.listing import CHANNEL_ENDING
-from medseg.data.payload import GZIP_MAGIC
+from medseg.data.cases.listing import CHANNEL_ENDING
+from medseg.data.formats.payload import GZIP_MAGIC
+from medseg.data.image_files import image_stem
+from medseg.data.slicing import split_slice
 
 LONGEST_BYTES = 180
 """Of a name without its ending; file systems take 255."""

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medseg.data.case import Case, Dataset, Labels, case_ids, is_present
-from medseg.data.cases import open_images, recognised
+from medseg.data.cases import open_images
+from medseg.data.cases.case import Case, Dataset, Labels, case_ids
+from medseg.data.cases.descriptions import DESCRIPTION, TABLE, read_description, read_table
+from medseg.data.cases.listing import Folder, Found, Pair, cases_of, names_in_list, names_of
+from medseg.data.cases.open_cases import recognised
 from medseg.data.checking.findings import WHOLE, Finding, counted, found, of_error
-from medseg.data.descriptions import DESCRIPTION, read_description
-from medseg.data.listing import Folder, Found, Pair, cases_of, names_in_list, names_of
-from medseg.data.tables import TABLE, read_table
+from medseg.data.slicing import is_present
 from medseg.errors import DatasetError
 
 IMAGES_ALONE = "images"

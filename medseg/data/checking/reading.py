@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.data.case import Case, split_slice
+from medseg.data.align import on_grid
+from medseg.data.cases.case import Case
 from medseg.data.checking.findings import Finding, found, of_error, of_note
 from medseg.data.checking.stored import Stored, meaning
-from medseg.data.images import read, read_stored_mask
-from medseg.data.joining import stacked, united
-from medseg.data.payload import GZIP_MAGIC
-from medseg.data.pictures import is_grey
-from medseg.data.placing import on_grid
+from medseg.data.combine import stacked, united
+from medseg.data.formats.payload import GZIP_MAGIC
+from medseg.data.formats.pictures import is_grey
+from medseg.data.read import read, read_stored_mask
+from medseg.data.slicing import split_slice
 from medseg.data.volume import Volume
 from medseg.errors import GridError, ImageError, MedsegError
 from medseg.geometry import NEAR_GRID_VOXELS, SAME_GRID_VOXELS, Grid, corner_distance_voxels, reindex

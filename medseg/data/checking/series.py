@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from medseg.data.case import Case, split_slice
+from medseg.data.cases.case import Case
 from medseg.data.checking.findings import WHOLE, Finding
 from medseg.data.checking.report import SeriesRow
 from medseg.data.dicom.contents import SHORTEST_ENDING
 from medseg.data.dicom.inventory import FolderInventory, Series, SeriesFinding, inventory
 from medseg.data.dicom.naming import ENDING_SHOWN, split_stack
+from medseg.data.slicing import split_slice
 
 JUNK = "DICOM_JUNK_SKIPPED"
 

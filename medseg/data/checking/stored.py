@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.data.checking.findings import WHOLE, Finding, found, of_error, of_note
-from medseg.data.images import as_labels
 from medseg.data.labels import HALF_OF_255, expected_labels, has_soft_edges_only, label_values
+from medseg.data.read import as_labels
 from medseg.data.volume import Note, Volume
 from medseg.errors import LabelError
 

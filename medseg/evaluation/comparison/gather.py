@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.data.case import guessed_group, some_of
+from medseg.data.cases.case import guessed_group, some_of
 from medseg.errors import InputError, UsageError
 from medseg.evaluation.comparison.folders import find_runs, usual_part
 from medseg.evaluation.comparison.paired import PairedTest, mean_ranks, paired_tests

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from medseg.data.mask_steps import mask_reading
+from medseg.data.labels import mask_reading
 from medseg.data.splits import PARTS
 from medseg.errors import DatasetError, InputError, first_line
 from medseg.evaluation.records import read_cases

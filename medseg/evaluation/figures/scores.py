@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from medseg.data.case import natural_order
+from medseg.data.cases.case import natural_order
 from medseg.data.splits import PARTS
 from medseg.errors import check_known
 from medseg.evaluation.figures.drawing import (

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from medseg.allocator import fit_allocator
 from medseg.bundle.trust import ALLOW_CODE
 from medseg.data.cases import Case
-from medseg.data.images import read
-from medseg.data.joining import stacked
-from medseg.data.payload import memory_budget
+from medseg.data.combine import stacked
+from medseg.data.formats.payload import memory_budget
+from medseg.data.read import read
 from medseg.errors import BundleError, UsageError
 from medseg.geometry import Grid
 from medseg.inference.admission import check_axes, check_channels, check_finite, check_output

@@ -15,10 +15,10 @@ from PIL import Image
 import medseg
 from medseg.data.cases import open_dataset
 from medseg.data.checking.rules import RULES
-from medseg.data.dicom.series import write_ct_series
-from medseg.data.images import read, read_mask
-from medseg.data.rectifying import is_sheared, rectified
+from medseg.data.deshear import is_sheared, rectified
+from medseg.data.read import read, read_mask
 from medseg.data.volume import Volume
+from medseg.demonstration.synthetic_ct import write_ct_series
 from medseg.errors import OutputError
 from medseg.geometry import is_same_grid
 from tests.data.checking.conftest import AFFINE, SHAPE, Scans, image_of, mask_of, save

@@ -6,10 +6,10 @@ import numpy as np
 import pydicom
 import pytest
 
+from medseg.data.align import on_grid
 from medseg.data.dicom.segmentation import read_own_planes, read_segmentation
-from medseg.data.dicom.synthetic_ct import write_ct_series
-from medseg.data.images import read, read_mask
-from medseg.data.placing import on_grid
+from medseg.data.read import read, read_mask
+from medseg.demonstration.synthetic_ct import write_ct_series
 from medseg.errors import GridError, ImageError, LabelError, MedsegError
 from medseg.geometry import Grid
 from tests.dicom_segs import blobs, make_seg, segment
