@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from medseg.data.write import write
 from medseg.demonstration.anatomy import Anatomy, draw_anatomy, turned
 from medseg.errors import UsageError
 from medseg.files import write_json
@@ -104,8 +105,6 @@ def write_phantoms(folder: str | Path, count: int, seed: int = 0, shape: tuple[i
         seed: Of the whole set; the first cases of two sets of one seed are the same.
         shape: Voxels of each scan.
     """
-    from medseg.data.write import write
-
     root = Path(folder)
     training = []
     for index in range(count):

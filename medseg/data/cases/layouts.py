@@ -15,7 +15,6 @@ from pathlib import Path
 from medseg.data.cases.listing import Folder, Found, Pair, names_of, numbered, stem_of, unique_names
 from medseg.data.cases.publishers import folder_names, recognise_acdc, recognise_brats, recognise_xrays
 from medseg.data.image_files import find_masks
-from medseg.data.segmented_series import recognise_segmented_series
 from medseg.errors import DatasetError
 
 IMAGE_FOLDERS = (
@@ -139,6 +138,16 @@ def _page_count(path: Path) -> int:
         raise DatasetError("STACK_UNREADABLE", path, f"not a TIFF stack ({error})", "export the stack again") from error
 
 
+def _segmented_series(folder: Folder) -> Found | None:
+    """Folders of DICOM slices, and anywhere among them one SEG or RTSTRUCT for each series."""
+    if not any(path.is_dir() for path in folder.images):
+        return None
+    # What reads DICOM is imported only where there is a series.
+    from medseg.data.segmented_series import recognise_segmented_series
+
+    return recognise_segmented_series(folder)
+
+
 def _dicom_npz(folder: Folder) -> Found | None:
     """A folder of DICOM slices for each case, its mask an ``.npz`` inside it, or of its name beside it or elsewhere."""
     series = [path for path in folder.images if path.is_dir()]
@@ -196,9 +205,7 @@ LAYOUTS = (
     Layout(
         "chest-x-rays", "MCUCXR_0001_0.png or CHNCXR_0001_0.png, and masks, whole or left and right", recognise_xrays
     ),
-    Layout(
-        "dicom-and-seg", "CASE/*.dcm, and for each series a DICOM SEG or RTSTRUCT anywhere", recognise_segmented_series
-    ),
+    Layout("dicom-and-seg", "CASE/*.dcm, and for each series a DICOM SEG or RTSTRUCT anywhere", _segmented_series),
     Layout("image-and-mask-folders", "images/NAME.png and masks/NAME.png (or NAME_mask.png)", _folders),
     Layout("tiff-stacks", "train-volume.tif and train-labels.tif, one case on each page", _stacks),
     Layout("dicom-and-npz", "CASE/*.dcm with CASE/mask.npz or CASE.npz", _dicom_npz),

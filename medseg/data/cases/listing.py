@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from medseg.data.cases.case import Case, Labels, case_ids, guessed_group, label_files, some_of
+from medseg.data.image_files import find_images, image_stem
 from medseg.data.slicing import SERIES_PART, is_present, split_slice
 from medseg.errors import DatasetError
 
@@ -58,8 +59,6 @@ class Folder:
     @cached_property
     def images(self) -> tuple[Path, ...]:
         """Every image below, a DICOM series as its folder, sorted; hidden files left out."""
-        from medseg.data.image_files import find_images
-
         return tuple(find_images(self.root))
 
     def names(self, *paths: Path) -> tuple[str, ...]:
@@ -78,8 +77,6 @@ class Folder:
 
 def stem_of(path: Path) -> str:
     """A file's name without suffix (``.nii.gz`` counts as one); a folder's whole name."""
-    from medseg.data.image_files import image_stem
-
     return path.name if path.is_dir() else image_stem(path)
 
 
