@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 
 from medseg.data.volume import Volume
 from medseg.errors import GridError
-from medseg.geometry import NEAR_GRID_VOXELS, Grid, is_same_grid
+from medseg.geometry import (
+    NEAR_GRID_VOXELS,
+    Grid,
+    corner_distance_voxels,
+    corner_indices,
+    flip_axes,
+    is_same_grid,
+    size_text,
+)
 
 READINGS: dict[int, dict[tuple[int, ...], str]] = {
     3: {(2, 1, 0): "slices, rows, columns", (1, 0, 2): "rows, columns, slices", (0, 1, 2): "columns, rows, slices"},
@@ -54,7 +62,7 @@ def placed(array: NDArray, grid: Grid, case: object) -> NDArray:
     fitting = [order for order in readings if tuple(array.shape[axis] for axis in order) == grid.shape]
     if len(fitting) == 1:
         return array.transpose(fitting[0])
-    stored, wanted = _size(array.shape), _size(grid.shape)
+    stored, wanted = size_text(array.shape), size_text(grid.shape)
     if fitting:
         names = " or ".join(readings[order] for order in fitting)
         raise GridError(
@@ -91,11 +99,11 @@ def spread(array: NDArray, source: Grid, target: Grid, case: object) -> tuple[ND
     """
     turn, offset, apart = _change(source, target)
     if apart > NEAR_GRID_VOXELS:
-        problem = f"its {_size(source.shape)} voxels are not among the {_size(target.shape)} of the image"
+        problem = f"its {size_text(source.shape)} voxels are not among the {size_text(target.shape)} of the image"
         raise GridError("GRID_MISMATCH", case, problem, "export the mask on the image that it was drawn on")
     order = [int(axis) for axis in np.abs(turn).argmax(axis=1)]
     signs = [int(turn[row, axis]) for row, axis in enumerate(order)]
-    moved = array.transpose(order)[tuple(slice(None, None, sign) for sign in signs)]
+    moved = flip_axes(array, order, signs)
     starts = [
         int(start) if sign > 0 else int(start) - size + 1
         for start, sign, size in zip(offset, signs, moved.shape, strict=True)
@@ -108,7 +116,9 @@ def spread(array: NDArray, source: Grid, target: Grid, case: object) -> tuple[ND
 def covering(grids: Sequence[Grid]) -> Grid:
     """The smallest grid along the axes of the first that holds the voxels of all."""
     first = grids[0]
-    corners = np.concatenate([_corners(grid) @ (np.linalg.inv(first.affine) @ grid.affine).T for grid in grids])
+    corners = np.concatenate(
+        [corner_indices(grid.shape) @ (np.linalg.inv(first.affine) @ grid.affine).T for grid in grids]
+    )
     low, high = np.rint(corners[:, :3].min(axis=0)), np.rint(corners[:, :3].max(axis=0))
     affine = first.affine.copy()
     affine[:3, 3] = (first.affine @ [*low, 1])[:3]
@@ -142,15 +152,7 @@ def _change(source: Grid, target: Grid) -> tuple[NDArray, NDArray, float]:
     offset = np.rint(index_change[:3, :3] @ middle + index_change[:3, 3] - turn @ middle)
     whole = np.eye(4)
     whole[:3, :3], whole[:3, 3] = turn, offset
-    apart_mm = _corners(source) @ (source.affine - target.affine @ whole)[:3].T
-    smallest_mm = min(source.spacing_mm + target.spacing_mm)
-    return turn, offset, float(np.linalg.norm(apart_mm, axis=1).max()) / smallest_mm
-
-
-def _corners(grid: Grid) -> NDArray[np.float64]:
-    """Indices of the eight corner voxels, (8, 4), the last being 1."""
-    ends = np.array(np.meshgrid(*[(0, n - 1) for n in grid.shape])).T.reshape(-1, 3)
-    return np.hstack([ends, np.ones((len(ends), 1))]).astype(float)
+    return turn, offset, corner_distance_voxels(source, Grid(source.shape, target.affine @ whole))
 
 
 def _in_plane(stored: tuple[int, ...], wanted: tuple[int, ...]) -> int | None:
@@ -159,7 +161,3 @@ def _in_plane(stored: tuple[int, ...], wanted: tuple[int, ...]) -> int | None:
     if sorted(stored[1:]) == columns_rows:
         return stored[0]
     return stored[2] if sorted(stored[:2]) == columns_rows else None
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return "×".join(str(n) for n in shape)

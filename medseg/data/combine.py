@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from medseg.data.align import covering, on_grid
 from medseg.data.volume import Note, Volume
 from medseg.errors import GridError, LabelError
-from medseg.geometry import is_same_grid, reindex
+from medseg.geometry import is_same_grid, reindex, size_text
 
 
 def stacked(volumes: Sequence[Volume], paths: Sequence[str | os.PathLike]) -> Volume:
@@ -54,7 +54,8 @@ def united(masks: Sequence[Volume], paths: Sequence[str | os.PathLike]) -> Volum
     union, notes = masks[0].array, list(masks[0].notes)
     for mask, path in zip(masks[1:], paths[1:], strict=True):
         if not is_same_grid(mask.grid, masks[0].grid):
-            problem = f"{_size(mask)} voxels, {paths[0]} has {_size(masks[0])}, or they lie elsewhere"
+            first, other = size_text(masks[0].spatial_shape), size_text(mask.spatial_shape)
+            problem = f"{other} voxels, {paths[0]} has {first}, or they lie elsewhere"
             raise GridError("GRID_MISMATCH", path, problem, "export all parts of the mask from the same image")
         clash = (union != 0) & (mask.array != 0) & (union != mask.array)
         if clash.any():
@@ -82,7 +83,3 @@ def completed(masks: Sequence[Volume], names: Sequence[object]) -> Sequence[Volu
     grid = whole or covering([mask.grid for mask in masks])
     moved = [on_grid(mask, grid, name) if mask.is_partial else mask for mask, name in zip(masks, names, strict=True)]
     return [replace(mask, is_partial=whole is None) for mask in moved]
-
-
-def _size(volume: Volume) -> str:
-    return "×".join(str(n) for n in volume.spatial_shape)

@@ -11,7 +11,7 @@ from scipy.ndimage import affine_transform
 
 from medseg.data.formats.payload import check_memory
 from medseg.data.volume import LEAST_SHEAR, Note, Volume
-from medseg.geometry import Grid
+from medseg.geometry import Grid, corner_indices, shear_cosine
 
 SHEAR_CODES = ("GANTRY_TILT", "SHEARED_GRID")
 """Of the notes by which readers tell of sheared grids."""
@@ -21,8 +21,7 @@ ROUNDING_VOXELS = 1e-6
 
 def is_sheared(affine: NDArray[np.float64]) -> bool:
     """Whether two voxel axes are not perpendicular."""
-    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    return float(np.abs(directions.T @ directions - np.eye(3)).max()) > LEAST_SHEAR
+    return shear_cosine(affine) > LEAST_SHEAR
 
 
 def perpendicular(grid: Grid) -> Grid:
@@ -41,8 +40,7 @@ def perpendicular(grid: Grid) -> Grid:
         for before in range(column):
             share = axes[:, before] @ axes[:, column] / (axes[:, before] @ axes[:, before])
             axes[:, column] -= share * axes[:, before]
-    corners = np.array(np.meshgrid(*[(0, size - 1) for size in grid.shape])).reshape(3, -1)
-    places = np.linalg.solve(axes, stored @ corners)
+    places = np.linalg.solve(axes, stored @ corner_indices(grid.shape)[:, :3].T)
     first = np.floor(places.min(axis=1) + ROUNDING_VOXELS)
     last = np.ceil(places.max(axis=1) - ROUNDING_VOXELS)
     affine = np.eye(4)

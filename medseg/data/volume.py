@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.errors import ImageError
-from medseg.geometry import Grid, spacing_mm
+from medseg.geometry import Grid, shear_cosine, size_text, spacing_mm
 
 PARSER_ERRORS: tuple[type[Exception], ...] = (
     ArithmeticError,
@@ -112,7 +112,7 @@ def check_affine(affine: NDArray[np.float64], shape: tuple[int, ...], case: obje
     directions = affine[:3, :3] / lengths_mm
     if abs(np.linalg.det(directions)) < 1e-3:
         raise ImageError("IMAGE_GRID", case, "two voxel axes point the same way", remedy)
-    shear = float(np.abs(directions.T @ directions - np.eye(3)).max())
+    shear = shear_cosine(affine)
     if shear <= LEAST_SHEAR:
         return ()
     return (Note("SHEARED_GRID", f"voxel axes are not perpendicular (cosine {shear:.3g}); many tools ignore this"),)
@@ -168,8 +168,8 @@ def channels_first(array: NDArray, case: object) -> tuple[NDArray, bool]:
     while array.ndim > 3 and array.shape[-1] == 1:
         array = array[..., 0]
     if array.ndim > 4:
-        size = "×".join(str(n) for n in array.shape)
-        raise ImageError("IMAGE_NOT_3D", case, f"{array.ndim} axes ({size})", "split it into 3D images")
+        problem = f"{array.ndim} axes ({size_text(array.shape)})"
+        raise ImageError("IMAGE_NOT_3D", case, problem, "split it into 3D images")
     return (np.moveaxis(array, -1, 0), True) if array.ndim == 4 else (array, False)
 
 
@@ -187,4 +187,4 @@ def _extreme(array: NDArray) -> float:
 
 
 def _listed(values: NDArray[np.float64]) -> str:
-    return "×".join(f"{value:.4g}" for value in values)
+    return size_text(f"{value:.4g}" for value in values)

@@ -19,7 +19,7 @@ from medseg.data.formats.format import Extent, Format, extent_of_axes
 from medseg.data.formats.payload import check_budget, is_inflated, open_source, read_voxels, skip_bytes, trailing_notes
 from medseg.data.volume import PARSER_ERRORS, Note, Volume, channels_first, check_affine, rescaled, value_notes
 from medseg.errors import ImageError
-from medseg.geometry import Grid, corner_distance_voxels, spacing_mm
+from medseg.geometry import Grid, corner_distance_voxels, shear_cosine, spacing_mm
 
 DTYPES = {
     2: np.uint8,
@@ -42,6 +42,9 @@ QFORM_ERRORS: tuple[type[Exception], ...] = (HeaderDataError, *PARSER_ERRORS)
 
 GZIP_LEVEL = 3
 LARGEST_NIFTI1_AXIS = 2**15 - 1
+
+QFORM_SHEAR = 1e-4
+"""A qform holds rotations alone: it is not set where two axes have a larger cosine than this."""
 
 REWRITE = "write the image again with a tool that sets a correct header"
 
@@ -96,9 +99,7 @@ def write_nifti(volume: Volume, path: Path) -> None:
     image = kind(array, volume.affine, dtype=array.dtype)
     image.header.set_xyzt_units("mm")
     image.set_sform(volume.affine, code=1)
-    directions = volume.affine[:3, :3] / np.linalg.norm(volume.affine[:3, :3], axis=0)
-    is_sheared = not np.allclose(directions.T @ directions, np.eye(3), atol=1e-4)
-    image.set_qform(volume.affine, code=0 if is_sheared else 1)
+    image.set_qform(volume.affine, code=1 if shear_cosine(volume.affine) <= QFORM_SHEAR else 0)
     with path.open("xb") as file:
         if path.name.endswith(".gz"):
             with igzip.IGzipFile("", "wb", compresslevel=GZIP_LEVEL, fileobj=file, mtime=0) as packed:
