@@ -8,8 +8,8 @@ from pathlib import Path
 import medseg
 from medseg.data.cases import Case
 from medseg.data.dicom.reference import SourceSeries, source_series
+from medseg.data.dicom.sniff import is_dicom_file
 from medseg.data.dicom.write_segmentation import Author, Meaning, write_segmentation
-from medseg.data.formats.signature import is_dicom_file
 from medseg.data.slicing import SERIES_PART, split_slice
 from medseg.data.volume import Volume
 from medseg.errors import UsageError

@@ -6,6 +6,7 @@ Nothing is inflated or allocated beyond what the header accounts for.
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO
@@ -19,8 +20,8 @@ from pydicom.tag import BaseTag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
 from medseg.data.dicom.kinds import NOT_IMAGES, kind_of
+from medseg.data.dicom.sniff import DIRECTORY_NAME, META_START, is_dicom_file
 from medseg.data.formats.payload import Inflated, check_budget
-from medseg.data.formats.signature import META_START
 from medseg.data.volume import PARSER_ERRORS
 from medseg.errors import ImageError
 
@@ -98,6 +99,17 @@ class DicomFile:
     def kind(self) -> str:
         """What a file that holds no acquired image holds, such as SEG or SR."""
         return kind_of(str(self.header.get("SOPClassUID", "") or self.storage_class))
+
+
+def holds_images(files: Iterable[Path]) -> bool:
+    """Whether any of ``files`` is a DICOM image, or a DICOM file too damaged to tell."""
+    for path in files:
+        try:
+            if path.name != DIRECTORY_NAME and is_dicom_file(path) and read_file(path).is_image:
+                return True
+        except HEADER_ERRORS:
+            return True
+    return False
 
 
 def read_file(path: Path) -> DicomFile:

@@ -19,7 +19,7 @@ from medseg.data.dicom.segmentation import (
     read_segmentation,
 )
 from medseg.data.dicom.segments import Names
-from medseg.data.formats.signature import is_dicom_file
+from medseg.data.dicom.sniff import is_dicom_file
 from medseg.data.volume import Volume
 from medseg.errors import ImageError
 

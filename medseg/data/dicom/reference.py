@@ -20,8 +20,8 @@ from medseg.data.dicom.frames import Frame
 from medseg.data.dicom.naming import split_stack
 from medseg.data.dicom.references import Image, images_in
 from medseg.data.dicom.rules import examine
+from medseg.data.dicom.sniff import is_dicom_file
 from medseg.data.dicom.stacks import PICKABLE, stacks_of
-from medseg.data.formats.signature import is_dicom_file
 from medseg.errors import ImageError
 from medseg.geometry import LPS_TO_RAS, Grid
 

@@ -20,8 +20,8 @@ from medseg.data.dicom.naming import split_stack
 from medseg.data.dicom.pixel_checks import stored_dtype
 from medseg.data.dicom.pixels import decoded_frames
 from medseg.data.dicom.rules import Examined, errors_in, examine
+from medseg.data.dicom.sniff import is_dicom_file
 from medseg.data.formats.payload import check_memory
-from medseg.data.formats.signature import is_dicom_file
 from medseg.data.volume import Note, Volume, value_notes
 from medseg.errors import ImageError
 

@@ -6,35 +6,43 @@ pydicom and the readers of series, SEG and RTSTRUCT take their time to import, a
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from medseg.data.dicom.sniff import DIRECTORY_NAME, is_dicom_file
 from medseg.data.formats.format import Extent, Format
-from medseg.data.formats.signature import DIRECTORY_NAME, is_dicom_file
 from medseg.data.volume import Volume
 
 if TYPE_CHECKING:
     from medseg.data.dicom.segments import Names
 
 
+def looks_like_dicom(path: Path) -> bool:
+    """Whether the file can be read and bears DICOM's mark."""
+    try:
+        return is_dicom_file(path)
+    except OSError:
+        return False
+
+
 def holds_images(files: Iterable[Path]) -> bool:
     """Whether any of ``files`` is a DICOM image, or a DICOM file too damaged to tell."""
-    return any(path.name != DIRECTORY_NAME and _holds_image(path) for path in files)
+    marked = (path for path in files if path.name != DIRECTORY_NAME and _may_be_dicom(path))
+    first = next(marked, None)
+    if first is None:
+        return False
+    from medseg.data.dicom import files as dicom_files
+
+    return dicom_files.holds_images(chain([first], marked))
 
 
-def _holds_image(path: Path) -> bool:
+def _may_be_dicom(path: Path) -> bool:
     try:
-        if not is_dicom_file(path):
-            return False
+        return is_dicom_file(path)
     except OSError:
-        return True
-    from medseg.data.dicom.files import HEADER_ERRORS, read_file
-
-    try:
-        return read_file(path).is_image
-    except HEADER_ERRORS:
         return True
 
 

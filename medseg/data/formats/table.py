@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medseg.data.formats.dicom import DICOM
+from medseg.data.formats.dicom import DICOM, looks_like_dicom
 from medseg.data.formats.format import Format
 from medseg.data.formats.itk import METAIMAGE, NRRD
 from medseg.data.formats.nifti import NIFTI, NIFTI_PAIR
 from medseg.data.formats.npz import NPZ
 from medseg.data.formats.pictures import PICTURE
-from medseg.data.formats.signature import looks_like_dicom
 from medseg.errors import ImageError
 
 FORMATS: tuple[Format, ...] = (NIFTI, NIFTI_PAIR, NRRD, METAIMAGE, PICTURE, NPZ, DICOM)
