@@ -9,7 +9,7 @@ from pathlib import Path
 from medseg.bundle.forms import Config, at, read_config, read_forms, resolved
 from medseg.bundle.load import find_bundle
 from medseg.data.cases.case import Dataset
-from medseg.data.cases.channels import with_channels
+from medseg.data.cases.channels import select_channels
 from medseg.data.checking.doctor import Examined, examine
 from medseg.data.checking.findings import WHOLE, Finding, of_error
 from medseg.data.checking.fixing import write_fixed
@@ -139,7 +139,7 @@ def expectations(dataset: Dataset, configs: Mapping[str, Config] | None) -> tupl
     wanted = train.get("channel_names") or image["num_channels"]
     findings: list[Finding] = []
     try:
-        dataset = replace(dataset, cases=with_channels(dataset.cases, dataset.channels, wanted, dataset.root))
+        dataset = replace(dataset, cases=select_channels(dataset.cases, dataset.channels, wanted, dataset.root))
     except DatasetError as error:
         findings.append(of_error(error, WHOLE))
     count = wanted if isinstance(wanted, int) else len(wanted)

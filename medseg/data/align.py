@@ -27,7 +27,7 @@ READINGS: dict[int, dict[tuple[int, ...], str]] = {
 """How bare arrays are commonly stored, by number of axes: the order that makes them (X, Y[, Z])."""
 
 
-def on_grid(mask: Volume, grid: Grid, case: object) -> Volume:
+def put_on_grid(mask: Volume, grid: Grid, case: object) -> Volume:
     """``mask``, if it is a bare array or a part, on the grid of its image; any other is returned as it is.
 
     A stack of a series' slices in the order of their positions, ``numpy.stack(slices)``,
@@ -49,14 +49,14 @@ def on_grid(mask: Volume, grid: Grid, case: object) -> Volume:
         return replace(mask, array=array, affine=grid.affine, is_partial=False)
     if mask.has_grid:
         return mask
-    return replace(mask, array=placed(mask.array, grid, case), affine=grid.affine, has_grid=True)
+    return replace(mask, array=order_axes(mask.array, grid, case), affine=grid.affine, has_grid=True)
 
 
-def placed(array: NDArray, grid: Grid, case: object) -> NDArray:
+def order_axes(array: NDArray, grid: Grid, case: object) -> NDArray:
     """``array``, its axes put in the order of ``grid``'s by their sizes alone.
 
     Raises:
-        GridError: As :func:`on_grid`.
+        GridError: As :func:`put_on_grid`.
     """
     readings = READINGS.get(array.ndim, {}) if array.ndim == len(grid.shape) else {}
     fitting = [order for order in readings if tuple(array.shape[axis] for axis in order) == grid.shape]
@@ -113,7 +113,7 @@ def spread(array: NDArray, source: Grid, target: Grid, case: object) -> tuple[ND
     return _pasted(moved, starts, target, case), apart
 
 
-def covering(grids: Sequence[Grid]) -> Grid:
+def cover(grids: Sequence[Grid]) -> Grid:
     """The smallest grid along the axes of the first that holds the voxels of all."""
     first = grids[0]
     corners = np.concatenate(

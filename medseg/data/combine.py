@@ -9,13 +9,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.data.align import covering, on_grid
+from medseg.data.align import cover, put_on_grid
 from medseg.data.volume import Note, Volume
 from medseg.errors import GridError, LabelError
 from medseg.geometry import is_same_grid, reindex, size_text
 
 
-def stacked(volumes: Sequence[Volume], paths: Sequence[str | os.PathLike]) -> Volume:
+def stack(volumes: Sequence[Volume], paths: Sequence[str | os.PathLike]) -> Volume:
     """The volumes as channels of one, on the first one's grid.
 
     Args:
@@ -39,7 +39,7 @@ def stacked(volumes: Sequence[Volume], paths: Sequence[str | os.PathLike]) -> Vo
     return Volume(np.stack(channels), first.affine, True, tuple(notes))
 
 
-def united(masks: Sequence[Volume], paths: Sequence[str | os.PathLike]) -> Volume:
+def unite(masks: Sequence[Volume], paths: Sequence[str | os.PathLike]) -> Volume:
     """The union of masks that each hold a part of the structures, such as the left and the right lung.
 
     Args:
@@ -50,7 +50,7 @@ def united(masks: Sequence[Volume], paths: Sequence[str | os.PathLike]) -> Volum
         GridError: ``GRID_MISMATCH``: they lie on different grids.
         LabelError: ``LABEL_OVERLAP``: a voxel has different labels in two of them.
     """
-    masks = completed(masks, paths)
+    masks = complete(masks, paths)
     union, notes = masks[0].array, list(masks[0].notes)
     for mask, path in zip(masks[1:], paths[1:], strict=True):
         if not is_same_grid(mask.grid, masks[0].grid):
@@ -67,7 +67,7 @@ def united(masks: Sequence[Volume], paths: Sequence[str | os.PathLike]) -> Volum
     return replace(masks[0], array=union, notes=tuple(notes))
 
 
-def completed(masks: Sequence[Volume], names: Sequence[object]) -> Sequence[Volume]:
+def complete(masks: Sequence[Volume], names: Sequence[object]) -> Sequence[Volume]:
     """Masks of some of an image's voxels on the grid of one that has them all, or on the one that covers all.
 
     Args:
@@ -80,6 +80,8 @@ def completed(masks: Sequence[Volume], names: Sequence[object]) -> Sequence[Volu
     if not any(mask.is_partial for mask in masks):
         return masks
     whole = next((mask.grid for mask in masks if not mask.is_partial), None)
-    grid = whole or covering([mask.grid for mask in masks])
-    moved = [on_grid(mask, grid, name) if mask.is_partial else mask for mask, name in zip(masks, names, strict=True)]
+    grid = whole or cover([mask.grid for mask in masks])
+    moved = [
+        put_on_grid(mask, grid, name) if mask.is_partial else mask for mask, name in zip(masks, names, strict=True)
+    ]
     return [replace(mask, is_partial=whole is None) for mask in moved]

@@ -24,7 +24,7 @@ def is_sheared(affine: NDArray[np.float64]) -> bool:
     return shear_cosine(affine) > LEAST_SHEAR
 
 
-def perpendicular(grid: Grid) -> Grid:
+def make_perpendicular(grid: Grid) -> Grid:
     """The grid that keeps the first axis, the planes and every voxel's volume, large enough for all stored voxels.
 
     Its axes are those of Gram and Schmidt; a grid whose axes are perpendicular is its own.
@@ -48,7 +48,7 @@ def perpendicular(grid: Grid) -> Grid:
     return Grid(tuple(int(n) for n in last - first + 1), affine)
 
 
-def rectified(volume: Volume, case: object = "the volume", *, is_mask: bool = False) -> Volume:
+def deshear(volume: Volume, case: object = "the volume", *, is_mask: bool = False) -> Volume:
     """The volume on the :func:`perpendicular` grid of its own.
 
     Values are interpolated linearly between neighbours (of masks, the nearest is taken);
@@ -65,7 +65,7 @@ def rectified(volume: Volume, case: object = "the volume", *, is_mask: bool = Fa
     """
     if len(volume.spatial_shape) != 3 or not is_sheared(volume.affine):
         return volume
-    grid = perpendicular(volume.grid)
+    grid = make_perpendicular(volume.grid)
     growth = prod(grid.shape) / prod(volume.spatial_shape)
     check_memory(int(volume.array.nbytes * growth), case, "its voxels on perpendicular axes")
     to_stored = np.linalg.inv(volume.affine) @ grid.affine

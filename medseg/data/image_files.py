@@ -7,7 +7,7 @@ from pathlib import Path
 
 from medseg.data.formats.dicom import DICOM, find_segments, holds_images
 from medseg.data.formats.table import image_suffix
-from medseg.data.slicing import split_slice
+from medseg.data.slicing import split_part
 from medseg.errors import ImageError
 
 
@@ -52,11 +52,11 @@ def image_stem(path: str | Path) -> str:
     >>> image_stem("scans/a.b.nii.gz"), image_stem("pages.tif#3")
     ('a.b', 'pages#3')
     """
-    name, part = split_slice(Path(path).name)
+    name, part = split_part(Path(path).name)
     suffix = image_suffix(name)
     return (name[: -len(suffix)] if suffix and len(suffix) < len(name) else name) + part
 
 
 def is_image_name(name: str) -> bool:
     """Whether a file's name ends as one of the formats expects (``#N`` and ``#tN`` left out)."""
-    return image_suffix(split_slice(name)[0]) != ""
+    return image_suffix(split_part(name)[0]) != ""

@@ -36,7 +36,7 @@ def label_values(array: NDArray) -> list[int]:
     return [int(value) for value in np.flatnonzero(present)]
 
 
-def whole_labels(array: NDArray, case: object) -> NDArray:
+def convert_labels(array: NDArray, case: object) -> NDArray:
     """``array`` as non-negative integers; floats that hold whole numbers are converted.
 
     Raises:
@@ -53,10 +53,10 @@ def whole_labels(array: NDArray, case: object) -> NDArray:
     if array.size and array.min() < 0:
         problem = f"lowest label {int(array.min())}"
         raise LabelError("LABEL_NEGATIVE", case, problem, "give background 0 and every structure a positive label")
-    return array if np.issubdtype(array.dtype, np.integer) else smallest_integers(array, case)
+    return array if np.issubdtype(array.dtype, np.integer) else shrink_integers(array, case)
 
 
-def smallest_integers(array: NDArray, case: object) -> NDArray:
+def shrink_integers(array: NDArray, case: object) -> NDArray:
     """Whole numbers in the smallest of uint8, int16, uint16, int32, uint32 and int64 that holds them.
 
     Raises:
@@ -69,7 +69,7 @@ def smallest_integers(array: NDArray, case: object) -> NDArray:
     raise LabelError("LABEL_NOT_INTEGER", case, f"label {high:g} does not fit 64 bits", "renumber the labels")
 
 
-def expected_labels(
+def match_labels(
     array: NDArray, values: Collection[int], case: object, *, is_8bit_picture: bool
 ) -> tuple[NDArray, tuple[Note, ...]]:
     """``array`` if it holds only ``values``; where these are 0 and 1, white (255) counts as 1.

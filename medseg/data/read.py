@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medseg.data.combine import united
+from medseg.data.combine import unite
 from medseg.data.formats.format import Extent, Format
 from medseg.data.formats.table import format_of
-from medseg.data.labels import expected_labels, whole_labels
-from medseg.data.slicing import SERIES_PART, frame_of, locate, slice_of
+from medseg.data.labels import convert_labels, match_labels
+from medseg.data.slicing import SERIES_PART, locate, take_frame, take_slice
 from medseg.data.volume import Note, Volume
 from medseg.errors import ImageError, LabelError
 
@@ -71,7 +71,7 @@ def read_mask(
         GridError: ``GRID_MISMATCH``: the parts lie on different grids.
     """
     if not isinstance(path, str | Path):
-        return united([_read_mask(each, values, names) for each in path], path)
+        return unite([_read_mask(each, values, names) for each in path], path)
     return _read_mask(path, values, names)
 
 
@@ -96,7 +96,7 @@ def read_stored_mask(path: str | Path, names: Names | None = None) -> tuple[Volu
     return _read(file, part, known, known.read_indices or known.read), known.is_picture
 
 
-def as_labels(volume: Volume, values: Collection[int] | None, path: str | Path, *, is_picture: bool) -> Volume:
+def interpret_labels(volume: Volume, values: Collection[int] | None, path: str | Path, *, is_picture: bool) -> Volume:
     """What a mask's stored voxels mean; see ``read_mask``.
 
     Raises:
@@ -109,10 +109,10 @@ def as_labels(volume: Volume, values: Collection[int] | None, path: str | Path, 
             raise LabelError("LABEL_CHANNELS", path, problem, "store one label per voxel, not one channel per label")
         array = array[0]
     is_8bit_picture = is_picture and array.dtype == np.uint8
-    array = whole_labels(array, path)
+    array = convert_labels(array, path)
     notes: tuple[Note, ...] = ()
     if values is not None:
-        array, notes = expected_labels(array, values, path, is_8bit_picture=is_8bit_picture)
+        array, notes = match_labels(array, values, path, is_8bit_picture=is_8bit_picture)
     return replace(volume, array=array, has_channels=False, notes=volume.notes + notes)
 
 
@@ -146,8 +146,8 @@ def _read(path: Path, part: str, known: Format, reader: Callable[..., Volume]) -
     if own or not part:
         return volume
     if part.startswith("#t"):
-        return frame_of(volume, int(part[2:]), path, has_time=known.has_frames)
-    return slice_of(volume, int(part[1:]), path)
+        return take_frame(volume, int(part[2:]), path, has_time=known.has_frames)
+    return take_slice(volume, int(part[1:]), path)
 
 
 def _own_part(known: Format, part: str) -> tuple[int | str, ...]:
@@ -159,7 +159,7 @@ def _own_part(known: Format, part: str) -> tuple[int | str, ...]:
 
 def _read_mask(path: str | Path, values: Collection[int] | None, names: Names | None) -> Volume:
     volume, is_picture = read_stored_mask(path, names)
-    return as_labels(volume, values, path, is_picture=is_picture)
+    return interpret_labels(volume, values, path, is_picture=is_picture)
 
 
 def _read_extent(path: str) -> Extent:

@@ -20,10 +20,10 @@ PART_ENDING = re.compile(rf"(.+)(#(?:t?\d+|series=(?:{SERIES_NAME.pattern})))", 
 """A path that names a part: ``FILE#N`` a slice or page, ``FILE#tN`` a time frame, from 0; ``FOLDER#series=SUFFIX``."""
 
 
-def split_slice(path: str) -> tuple[str, str]:
+def split_part(path: str) -> tuple[str, str]:
     """A path and its ending ``#N`` (a slice), ``#tN`` (a time frame) or ``#series=SUFFIX``, or an empty string.
 
-    >>> split_slice("train-volume.tif#3"), split_slice("cine.nii.gz#t11"), split_slice("scan.nii.gz")
+    >>> split_part("train-volume.tif#3"), split_part("cine.nii.gz#t11"), split_part("scan.nii.gz")
     (('train-volume.tif', '#3'), ('cine.nii.gz', '#t11'), ('scan.nii.gz', ''))
     """
     match = PART_ENDING.fullmatch(path)
@@ -32,7 +32,7 @@ def split_slice(path: str) -> tuple[str, str]:
 
 def is_present(path: str) -> bool:
     """Whether the file (or DICOM folder) of a case's path exists, with or without ``#N`` or ``#tN``."""
-    return os.path.lexists(path) or Path(split_slice(path)[0]).exists()
+    return os.path.lexists(path) or Path(split_part(path)[0]).exists()
 
 
 def locate(path: str | Path) -> tuple[Path, str]:
@@ -43,7 +43,7 @@ def locate(path: str | Path) -> tuple[Path, str]:
     """
     try:
         whole = Path(path)
-        name, part = (str(path), "") if whole.exists() else split_slice(str(path))
+        name, part = (str(path), "") if whole.exists() else split_part(str(path))
         file = Path(name) if part else whole
         if not (file.is_file() or file.is_dir()):
             problem = "it is neither a file nor a folder" if file.exists() else "there is no such file or folder"
@@ -53,7 +53,7 @@ def locate(path: str | Path) -> tuple[Path, str]:
     return file, part
 
 
-def slice_of(volume: Volume, index: int, path: Path) -> Volume:
+def take_slice(volume: Volume, index: int, path: Path) -> Volume:
     """Slice ``index`` along the third axis, its grid starting at that slice; a 2D image is its own slice 0.
 
     Raises:
@@ -70,7 +70,7 @@ def slice_of(volume: Volume, index: int, path: Path) -> Volume:
     return replace(volume, array=volume.array[..., index], affine=affine)
 
 
-def frame_of(volume: Volume, index: int, path: Path, has_time: bool) -> Volume:
+def take_frame(volume: Volume, index: int, path: Path, has_time: bool) -> Volume:
     """Frame ``index`` along the fourth axis, where that is known to be time and not channels.
 
     Raises:

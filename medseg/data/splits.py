@@ -19,12 +19,12 @@ import numpy as np
 
 from medseg.data.cases import datalist, open_dataset
 from medseg.data.cases.case import Case, some_of
-from medseg.data.cases.channels import Channels, with_channels
+from medseg.data.cases.channels import Channels, select_channels
 from medseg.data.read import read_mask
 from medseg.errors import DatasetError, UsageError
 from medseg.files import write_json
 
-PARTS = ("train", "validation", "test")
+SPLIT_PARTS = ("train", "validation", "test")
 FRACTIONS = (0.7, 0.2, 0.1)
 Stratum = Callable[[Case], str]
 Sizes = str | Sequence[float]
@@ -117,7 +117,7 @@ def write_split(split: Split, path: str | Path) -> Path:
         "seed": split.seed,
         "how": split.how,
         "fingerprint": fingerprint(split.ids),
-        **{part: list(getattr(split, part)) for part in PARTS},
+        **{part: list(getattr(split, part)) for part in SPLIT_PARTS},
     }
     write_json(content, target)
     return target
@@ -135,7 +135,7 @@ def read_split(path: str | Path) -> Split:
         raise _invalid(path, f"cannot be read ({error})") from error
     if not isinstance(content, dict) or not {"train", "validation"} <= content.keys():
         raise _invalid(path, "has no 'train' and 'validation'")
-    chunks = [content.get(part, []) for part in PARTS]
+    chunks = [content.get(part, []) for part in SPLIT_PARTS]
     if not all(isinstance(ids, list) and all(isinstance(name, str) for name in ids) for ids in chunks):
         raise _invalid(path, "a part is not a list of case ids")
     ids = [name for chunk in chunks for name in chunk]
@@ -149,7 +149,7 @@ def read_split(path: str | Path) -> Split:
     return Split(train, validation, test, seed if isinstance(seed, int) else None, how)
 
 
-def parts(
+def choose_split(
     cases: Iterable[Case], split_file: str | Path | None = None, fractions: Sizes = FRACTIONS, seed: int = 0
 ) -> Split:
     """The split in ``split_file`` if it is one of these cases, else a freshly drawn one.
@@ -194,23 +194,23 @@ def datalist_of(
     Args:
         dataset_dir: Anything that :func:`medseg.data.cases.open_dataset` opens.
         part: ``train``, ``validation`` or ``test``.
-        split_file: See :func:`parts`.
+        split_file: See :func:`choose_split`.
         fractions: See :func:`split_cases`.
         seed: Of the split, where one is drawn.
-        channels: Names of the channels wanted, in order; see :func:`medseg.data.cases.channels.with_channels`.
+        channels: Names of the channels wanted, in order; see :func:`medseg.data.cases.channels.select_channels`.
         drop_empty: Leave out cases whose mask holds nothing; the split stays that of all cases.
 
     Raises:
         UsageError: PART_UNKNOWN.
         DatasetError: PART_EMPTY, or what is wrong with the data set or the split.
     """
-    if part not in PARTS:
-        raise UsageError("PART_UNKNOWN", part, "is no part of a split", f"choose one of {', '.join(PARTS)}")
+    if part not in SPLIT_PARTS:
+        raise UsageError("PART_UNKNOWN", part, "is no part of a split", f"choose one of {', '.join(SPLIT_PARTS)}")
     dataset = open_dataset(dataset_dir)
-    split = parts(dataset.cases, split_file, fractions, seed)
+    split = choose_split(dataset.cases, split_file, fractions, seed)
     wanted = set(getattr(split, part))
     cases = tuple(case for case in dataset.cases if case.id in wanted)
-    cases = with_channels(with_foreground(cases) if drop_empty else cases, dataset.channels, channels, dataset_dir)
+    cases = select_channels(keep_foreground(cases) if drop_empty else cases, dataset.channels, channels, dataset_dir)
     if not cases:
         how = f"{split.how}, empty masks left out" if drop_empty else split.how
         raise DatasetError(
@@ -251,7 +251,7 @@ def group_counts(wanted: Sizes, count: int) -> list[int]:
     return sizes
 
 
-def with_foreground(cases: Iterable[Case]) -> tuple[Case, ...]:
+def keep_foreground(cases: Iterable[Case]) -> tuple[Case, ...]:
     """The cases whose mask has a voxel above 0; those without a mask are left out too.
 
     Raises:
@@ -293,7 +293,7 @@ def _ids(names: Iterable[str], groups: dict[str, list[Case]]) -> tuple[str, ...]
 
 
 def _check_groups_whole(split: Split, cases: Iterable[Case], split_file: str | Path) -> None:
-    part_of = {name: part for part in PARTS for name in getattr(split, part)}
+    part_of = {name: part for part in SPLIT_PARTS for name in getattr(split, part)}
     divided = sorted(name for name, members in _grouped(cases).items() if len({part_of[c.id] for c in members}) > 1)
     if divided:
         raise DatasetError(

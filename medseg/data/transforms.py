@@ -12,7 +12,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from numpy.typing import NDArray
 
-from medseg.data.align import placed, spread
+from medseg.data.align import order_axes, spread
 from medseg.data.formats.pictures import is_grey
 from medseg.errors import GridError
 from medseg.geometry import NEAR_GRID_VOXELS, Grid, corner_distance_voxels, is_same_grid, reindex
@@ -54,7 +54,7 @@ class AlignToImaged(MapTransform):
             elif label.meta.get("has_grid", True) or is_same_grid(_grid(label), target):
                 turned = _turned(array, _grid(label), target, case)
             else:
-                turned = placed(array, target, case)
+                turned = order_axes(array, target, case)
             if turned is not array or not is_same_grid(_grid(label), target):
                 aligned[key] = _on(target, turned, label)
         return aligned

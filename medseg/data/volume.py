@@ -139,7 +139,7 @@ def value_notes(array: NDArray) -> tuple[Note, ...]:
     return tuple(notes)
 
 
-def rescaled(array: NDArray, slope: float, intercept: float) -> NDArray:
+def rescale(array: NDArray, slope: float, intercept: float) -> NDArray:
     """``slope`` × stored value + ``intercept``, the values that a header means.
 
     Identity returns the array itself. Integers stay integers (the smallest of int16,
@@ -156,7 +156,7 @@ def rescaled(array: NDArray, slope: float, intercept: float) -> NDArray:
     return result
 
 
-def channels_first(array: NDArray, case: object) -> tuple[NDArray, bool]:
+def put_channels_first(array: NDArray, case: object) -> tuple[NDArray, bool]:
     """Drop trailing singleton axes beyond the third; move a fourth axis to the front.
 
     Returns:

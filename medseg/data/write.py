@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from medseg.data.formats.format import Format
 from medseg.data.formats.table import WRITTEN
-from medseg.data.labels import smallest_integers
+from medseg.data.labels import shrink_integers
 from medseg.data.volume import Volume
 from medseg.errors import ImageError, OutputError, UsageError
 from medseg.geometry import Grid, is_same_grid
@@ -78,7 +78,7 @@ def _storable(array: NDArray, affine: NDArray[np.float64], has_channels: bool, p
     if array.dtype == bool:
         array = array.astype(np.uint8)
     elif array.dtype in WIDE_INTEGERS and array.max() <= np.iinfo(np.int64).max:
-        array = smallest_integers(array, path) if abs(array).max() < 2**53 else array
+        array = shrink_integers(array, path) if abs(array).max() < 2**53 else array
     elif array.dtype == np.float16:
         array = array.astype(np.float32)
     return Volume(array.astype(array.dtype.newbyteorder("="), copy=False), affine, has_channels)

@@ -170,7 +170,7 @@ def draw_anatomy(rng: np.random.Generator) -> Anatomy:
     """Draw one patient: sizes, positions, pose, deformation, tissues and one or two lesions."""
     lungs = tuple(_ellipsoid(rng, (side * 45, -2, 12), (38, 60, 80), (0, side * 4, 0), spread_mm=2) for side in (-1, 1))
     bare = Anatomy(
-        pose=turned(rng.normal(size=3), rng.uniform(0, 6)).astype(np.float32),
+        pose=rotation(rng.normal(size=3), rng.uniform(0, 6)).astype(np.float32),
         deformation=_waves(rng, outputs=3, wavelength_mm=(110, 220), amplitude=1.6, count=7),
         vessels=_waves(rng, outputs=2, wavelength_mm=(20, 42), amplitude=0.5, count=9),
         marbling=_waves(rng, outputs=1, wavelength_mm=(12, 45), amplitude=2.5, count=8),
@@ -219,7 +219,7 @@ def _ellipsoid(
     center = np.asarray(center_mm, dtype=float) + rng.normal(size=3).clip(-2, 2) * spread_mm
     half_axes = np.asarray(half_axes_mm, dtype=float) * rng.uniform(0.94, 1.06, size=3)
     angles = np.asarray(degrees, dtype=float) + rng.uniform(-5, 5, size=3)
-    turn = turned(np.eye(3)[0], angles[0]) @ turned(np.eye(3)[1], angles[1]) @ turned(np.eye(3)[2], angles[2])
+    turn = rotation(np.eye(3)[0], angles[0]) @ rotation(np.eye(3)[1], angles[1]) @ rotation(np.eye(3)[2], angles[2])
     return Ellipsoid(center.astype(np.float32), half_axes.astype(np.float32), turn.T.astype(np.float32))
 
 
@@ -233,7 +233,7 @@ def _waves(
     return Waves(*(a.astype(np.float32) for a in (steps, rng.uniform(0, 2 * np.pi, size=count), amplitudes)))
 
 
-def turned(axis: NDArray, degrees: float) -> NDArray[np.float64]:
+def rotation(axis: NDArray, degrees: float) -> NDArray[np.float64]:
     """The rotation by ``degrees`` about ``axis`` (Rodrigues' formula)."""
     x, y, z = np.asarray(axis, dtype=float) / np.linalg.norm(axis)
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])

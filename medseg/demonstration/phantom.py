@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from medseg.data.write import write
-from medseg.demonstration.anatomy import Anatomy, draw_anatomy, turned
+from medseg.demonstration.anatomy import Anatomy, draw_anatomy, rotation
 from medseg.errors import UsageError
 from medseg.files import write_json
 
@@ -173,7 +173,7 @@ def _drawn_affine(
     for column, row in enumerate(world_axes):
         steps[row, column] = chosen_mm[column] * (1 if orientation[column] in "RAS" else -1)
     affine = np.eye(4)
-    affine[:3, :3] = turned(axis_of_turn, oblique_degrees) @ steps
+    affine[:3, :3] = rotation(axis_of_turn, oblique_degrees) @ steps
     affine[:3, 3] = np.asarray(CENTER_MM) - affine[:3, :3] @ ((np.asarray(shape) - 1) / 2)
     return affine
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from monai.data import MetaTensor
 from numpy.testing import assert_array_equal
 
-from medseg.data.align import covering, on_grid, placed, spread
-from medseg.data.combine import completed, united
+from medseg.data.align import cover, order_axes, put_on_grid, spread
+from medseg.data.combine import complete, unite
 from medseg.data.read import read_mask
 from medseg.data.transforms import AlignToImaged
 from medseg.data.volume import Volume
@@ -26,20 +26,20 @@ def grid(*shape):
 
 def refusal(array, target):
     with pytest.raises(GridError) as caught:
-        placed(array, target, "mask.npz")
+        order_axes(array, target, "mask.npz")
     return caught.value
 
 
 def test_a_stack_of_slices_lies_on_the_series_grid_voxel_by_voxel():
     volume = np.arange(6 * 6 * 4).reshape(6, 6, 4)  # (columns, rows, slices)
     slices = np.stack([volume[:, :, z].T for z in range(4)])  # each (rows, columns), as pixel arrays are
-    np.testing.assert_array_equal(placed(slices, grid(6, 6, 4), "mask.npz"), volume)
+    np.testing.assert_array_equal(order_axes(slices, grid(6, 6, 4), "mask.npz"), volume)
 
 
 @given(st.permutations([3, 4, 5]).map(tuple), st.sampled_from([(2, 1, 0), (1, 0, 2), (0, 1, 2)]))
 def test_sizes_that_all_differ_tell_each_reading(shape, order):
     volume = np.arange(60).reshape(shape)
-    np.testing.assert_array_equal(placed(volume.transpose(np.argsort(order)), grid(*shape), "m"), volume)
+    np.testing.assert_array_equal(order_axes(volume.transpose(np.argsort(order)), grid(*shape), "m"), volume)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_sizes_that_fit_in_no_way_are_refused(stored):
 
 def test_a_mask_with_a_grid_is_left_alone():
     mask = Volume(np.zeros((4, 6, 6)), np.eye(4))
-    assert on_grid(mask, grid(6, 6, 4), "m") is mask
+    assert put_on_grid(mask, grid(6, 6, 4), "m") is mask
 
 
 def test_an_archive_without_affine_has_no_grid_and_takes_the_image_s(tmp_path):
@@ -75,14 +75,14 @@ def test_an_archive_without_affine_has_no_grid_and_takes_the_image_s(tmp_path):
     bare = read_mask(tmp_path / "bare.npz")
     assert not bare.has_grid
     assert read_mask(tmp_path / "placed.npz").has_grid
-    mask = on_grid(bare, grid(6, 5, 4), "m")
+    mask = put_on_grid(bare, grid(6, 5, 4), "m")
     assert (mask.array.shape, mask.has_grid) == ((6, 5, 4), True)
     np.testing.assert_array_equal(mask.affine, AFFINE)
 
 
 def test_bare_arrays_that_are_both_image_and_mask_are_taken_as_they_are():
     mask = Volume(np.zeros((6, 6, 4)), np.eye(4), has_grid=False)
-    assert on_grid(mask, Grid((6, 6, 4), np.eye(4)), "m") is mask
+    assert put_on_grid(mask, Grid((6, 6, 4), np.eye(4)), "m") is mask
 
 
 TURN = np.array([[0.36, 0.48, -0.8], [-0.8, 0.6, 0.0], [0.48, 0.64, 0.6]])
@@ -124,7 +124,7 @@ BOXES = st.tuples(*[st.tuples(st.integers(0, n - 1), st.integers(0, n - 1)) for 
 @given(BOXES, st.permutations(range(3)), st.tuples(*[st.sampled_from([1, -1])] * 3))
 def test_any_part_in_any_order_lands_on_its_own_voxels(box, order, signs):
     mask = part(*box, tuple(order), signs)
-    placed = on_grid(mask, WHOLE, "case")
+    placed = put_on_grid(mask, WHOLE, "case")
     assert_array_equal(placed.array, kept(*box))
     assert is_same_grid(placed.grid, WHOLE)
     assert not placed.is_partial
@@ -135,7 +135,7 @@ def test_voxels_between_those_of_the_image_are_refused():
         mask = part([1, 1, 1], [3, 3, 3])
         moved = mask.affine @ np.array([[1, 0, 0, shift], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
         with pytest.raises(GridError, match="GRID_MISMATCH"):
-            on_grid(Volume(mask.array, moved, is_partial=True), WHOLE, "case")
+            put_on_grid(Volume(mask.array, moved, is_partial=True), WHOLE, "case")
 
 
 def test_a_header_rounded_by_less_than_a_tenth_of_a_voxel_is_told():
@@ -150,40 +150,40 @@ def test_another_spacing_and_another_number_of_axes_are_refused():
     mask = part([1, 1, 1], [3, 3, 3])
     for target in (Grid(SHAPE, OBLIQUE @ np.diag([1, 1, 2, 1])), Grid((5, 6), OBLIQUE)):
         with pytest.raises(GridError, match="GRID_MISMATCH"):
-            on_grid(mask, target, "case")
+            put_on_grid(mask, target, "case")
 
 
 def test_background_outside_the_image_is_cut_off_and_foreground_refused():
     smaller = Grid((5, 6, 4), OBLIQUE)
     empty = Volume(np.zeros(SHAPE, np.uint8), OBLIQUE, is_partial=True)
-    assert on_grid(empty, smaller, "case").spatial_shape == (5, 6, 4)
+    assert put_on_grid(empty, smaller, "case").spatial_shape == (5, 6, 4)
     with pytest.raises(GridError, match="GRID_MISMATCH"):
-        on_grid(Volume(LABELS, OBLIQUE, is_partial=True), smaller, "case")
+        put_on_grid(Volume(LABELS, OBLIQUE, is_partial=True), smaller, "case")
     elsewhere = OBLIQUE.copy()
     elsewhere[:, 3] += 40 * OBLIQUE[:, 0]
-    assert not on_grid(Volume(empty.array, elsewhere, is_partial=True), WHOLE, "case").array.any()
+    assert not put_on_grid(Volume(empty.array, elsewhere, is_partial=True), WHOLE, "case").array.any()
 
 
 @settings(max_examples=40, deadline=None)
 @given(BOXES, BOXES, st.permutations(range(3)))
 def test_two_parts_alone_meet_on_the_grid_that_covers_both(first, second, order):
     one, two = part(*first), part(*second, tuple(order), (-1, 1, -1))
-    grid = covering([one.grid, two.grid])
-    moved = completed([one, two], ["a", "b"])
+    grid = cover([one.grid, two.grid])
+    moved = complete([one, two], ["a", "b"])
     assert all(mask.is_partial and is_same_grid(mask.grid, grid) for mask in moved)
     low = [min(pair) for pair in zip(first[0], second[0], strict=True)]
     high = [max(pair) for pair in zip(first[1], second[1], strict=True)]
     assert grid.shape == tuple(b - a for a, b in zip(low, high, strict=True))
     for mask, box in zip(moved, (first, second), strict=True):
-        assert_array_equal(on_grid(mask, WHOLE, "case").array, kept(*box))
+        assert_array_equal(put_on_grid(mask, WHOLE, "case").array, kept(*box))
 
 
 def test_the_union_of_parts_and_of_a_part_with_a_whole():
     left, right = part([0, 0, 0], [2, 6, 7]), part([3, 0, 0], [5, 6, 7])
     both = kept([0, 0, 0], [2, 6, 7]) + kept([3, 0, 0], [5, 6, 7])
-    assert_array_equal(united([left, right], ["a", "b"]).array, both)
+    assert_array_equal(unite([left, right], ["a", "b"]).array, both)
     whole = Volume(kept([3, 0, 0], [5, 6, 7]), OBLIQUE)
-    assert_array_equal(united([left, whole], ["a", "b"]).array, both)
+    assert_array_equal(unite([left, whole], ["a", "b"]).array, both)
 
 
 def test_a_part_is_judged_on_the_grid_of_the_reference_and_a_part_of_it_on_the_mask_s():

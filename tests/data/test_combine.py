@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medseg.data.combine import stacked, united
+from medseg.data.combine import stack, unite
 from medseg.data.read import read_mask
 from medseg.data.volume import Note, Volume
 from medseg.data.write import write
@@ -18,28 +18,28 @@ def mask(array, affine=None):
 
 
 def test_the_union_holds_each_part_s_labels():
-    assert united([mask([[1, 0, 0]]), mask([[0, 0, 2]])], ["a", "b"]).array.tolist() == [[1, 0, 2]]
+    assert unite([mask([[1, 0, 0]]), mask([[0, 0, 2]])], ["a", "b"]).array.tolist() == [[1, 0, 2]]
 
 
 def test_one_part_is_its_own_union():
     whole = mask([[1, 0]])
-    assert united([whole], ["a"]) == whole
+    assert unite([whole], ["a"]) == whole
 
 
 def test_empty_parts_give_an_empty_union():
-    assert not united([mask([[0, 0]]), mask([[0, 0]])], ["a", "b"]).array.any()
+    assert not unite([mask([[0, 0]]), mask([[0, 0]])], ["a", "b"]).array.any()
 
 
 @given(st.lists(st.lists(st.booleans(), min_size=4, max_size=4), min_size=1, max_size=4))
 def test_of_binary_parts_the_union_is_their_maximum(parts):
     arrays = [np.array([part], np.uint8) for part in parts]
-    union = united([mask(array) for array in arrays], [str(i) for i in range(len(arrays))]).array
+    union = unite([mask(array) for array in arrays], [str(i) for i in range(len(arrays))]).array
     np.testing.assert_array_equal(union, np.maximum.reduce(arrays))
 
 
 def test_a_voxel_with_two_labels_is_refused_with_its_place():
     with pytest.raises(LabelError) as caught:
-        united([mask([[1, 1, 0]]), mask([[0, 2, 2]])], ["a", "b"])
+        unite([mask([[1, 1, 0]]), mask([[0, 2, 2]])], ["a", "b"])
     assert (caught.value.code, caught.value.case) == ("LABEL_OVERLAP", "b")
     assert "(0, 1)" in caught.value.problem
 
@@ -47,13 +47,13 @@ def test_a_voxel_with_two_labels_is_refused_with_its_place():
 @pytest.mark.parametrize("other", [mask([[1, 0, 0, 0]]), mask([[1, 0, 0]], np.diag([1.0, 2, 1, 1]))])
 def test_parts_on_different_grids_are_refused(other):
     with pytest.raises(GridError, match="GRID_MISMATCH"):
-        united([mask([[1, 0, 0]]), other], ["a", "b"])
+        unite([mask([[1, 0, 0]]), other], ["a", "b"])
 
 
 def test_notes_of_parts_are_kept_once():
     same, own = Note("A", "same"), Note("B", "own")
     parts = [Volume(np.zeros((1, 2), int), np.eye(4), notes=notes) for notes in ((same,), (same, own))]
-    assert united(parts, ["a", "b"]).notes == (same, own)
+    assert unite(parts, ["a", "b"]).notes == (same, own)
 
 
 def test_pictures_of_a_left_and_a_right_half_are_read_as_one_mask(tmp_path):
@@ -67,11 +67,11 @@ def test_pictures_of_a_left_and_a_right_half_are_read_as_one_mask(tmp_path):
 
 
 def test_channels_lie_on_the_first_volume_s_grid():
-    image = stacked([mask(VOXELS), mask(VOXELS[:, :, ::-1] + 1, UPSIDE_DOWN)], ["a", "b"])
+    image = stack([mask(VOXELS), mask(VOXELS[:, :, ::-1] + 1, UPSIDE_DOWN)], ["a", "b"])
     assert image.has_channels
     np.testing.assert_array_equal(image.array, [VOXELS, VOXELS + 1])
 
 
 def test_one_volume_is_not_stacked():
     alone = mask(VOXELS)
-    assert stacked([alone], ["a"]) is alone
+    assert stack([alone], ["a"]) is alone

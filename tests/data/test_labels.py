@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from medseg.data.labels import COUNTED_UP_TO, label_values, mask_reading, smallest_integers, whole_labels
+from medseg.data.labels import COUNTED_UP_TO, convert_labels, label_values, mask_reading, shrink_integers
 from medseg.errors import LabelError
 
 SHAPES = arrays.array_shapes(min_dims=1, max_dims=3, max_side=6)
@@ -27,7 +27,7 @@ def test_an_array_without_voxels_has_no_labels():
 
 @given(arrays.arrays(np.float64, SHAPES, elements=st.integers(0, 70000).map(float)))
 def test_whole_floats_become_equal_integers(array):
-    labels = whole_labels(array, "case")
+    labels = convert_labels(array, "case")
     assert np.issubdtype(labels.dtype, np.integer)
     np.testing.assert_array_equal(labels, array)
 
@@ -46,16 +46,16 @@ def test_whole_floats_become_equal_integers(array):
     ],
 )
 def test_the_smallest_type_that_holds_the_values_is_chosen(values, dtype):
-    assert smallest_integers(np.array(values, dtype=float), "case").dtype == dtype
+    assert shrink_integers(np.array(values, dtype=float), "case").dtype == dtype
 
 
 def test_a_label_beyond_64_bits_is_refused():
     with pytest.raises(LabelError, match="LABEL_NOT_INTEGER"):
-        whole_labels(np.array([0.0, 1e30]), "case")
+        convert_labels(np.array([0.0, 1e30]), "case")
 
 
 def test_booleans_are_labels_0_and_1():
-    labels = whole_labels(np.array([True, False]), "case")
+    labels = convert_labels(np.array([True, False]), "case")
     assert labels.dtype == np.uint8
     assert labels.tolist() == [1, 0]
 

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from medseg.data.cases.case import Case, Dataset, Labels
 from medseg.data.cases.descriptions import write_dataset
-from medseg.data.cases.open_cases import datalist, of_series, open_dataset, open_images
+from medseg.data.cases.open_cases import datalist, narrow_to_series, open_dataset, open_images
 
-__all__ = ["Case", "Dataset", "Labels", "datalist", "of_series", "open_dataset", "open_images", "write_dataset"]
+__all__ = ["Case", "Dataset", "Labels", "datalist", "narrow_to_series", "open_dataset", "open_images", "write_dataset"]

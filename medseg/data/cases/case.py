@@ -82,10 +82,10 @@ class Dataset:
     unlabelled: tuple[str, ...] = ()
 
 
-def guessed_group(case_id: str) -> str:
+def guess_group(case_id: str) -> str:
     """The patient named in a case id by :data:`GROUP_RULES`; the id itself where none is.
 
-    >>> guessed_group("patient007_frame01"), guessed_group("TCGA_CS_4941_19960909_12"), guessed_group("scan7")
+    >>> guess_group("patient007_frame01"), guess_group("TCGA_CS_4941_19960909_12"), guess_group("scan7")
     ('patient007', 'TCGA_CS_4941', 'scan7')
     """
     found = (rule.search(case_id) for rule in GROUP_RULES)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from medseg.data.cases.case import Case, some_of
 from medseg.errors import DatasetError
 
-MODALITIES = {
+BRAIN_CHANNELS = {
     "flair": ("flair", "t2f"),
     "t1": ("t1", "t1n", "t1w"),
     "t1ce": ("t1ce", "t1c", "t1gd", "t1post"),
@@ -34,7 +34,7 @@ def modality_of(word: str) -> str | None:
     ('t1ce', 'flair', None)
     """
     plain = _plain(word)
-    return next((name for name, spellings in MODALITIES.items() if plain in spellings), None)
+    return next((name for name, spellings in BRAIN_CHANNELS.items() if plain in spellings), None)
 
 
 def are_modalities(wanted: Channels) -> bool:
@@ -42,7 +42,7 @@ def are_modalities(wanted: Channels) -> bool:
     return isinstance(wanted, Sequence) and bool(wanted) and all(modality_of(name) for name in wanted)
 
 
-def with_channels(cases: Iterable[Case], named: Sequence[str], wanted: Channels, place: object) -> tuple[Case, ...]:
+def select_channels(cases: Iterable[Case], named: Sequence[str], wanted: Channels, place: object) -> tuple[Case, ...]:
     """The cases with the wanted channels only, in the wanted order.
 
     Names are compared without regard to case and punctuation, brain MR channels in all

@@ -13,7 +13,7 @@ from typing import Any
 
 from medseg.data.cases.case import Case, Dataset, Labels, some_of
 from medseg.data.cases.layouts import recognise_nnunet
-from medseg.data.cases.listing import Folder, Pair, cases_of, check_present, names_in_list, one_or_more
+from medseg.data.cases.listing import Folder, Pair, check_present, make_cases, names_in_list, one_or_more
 from medseg.data.slicing import is_present
 from medseg.errors import DatasetError, OutputError
 from medseg.files import write_text
@@ -42,9 +42,9 @@ def read_description(path: Path, needs_files: bool = True) -> Dataset:
         pairs, groups = _listed(content["training"], path)
         if needs_files:
             check_present(path, pairs)
-        return Dataset(path.parent, cases_of(pairs, groups), labels, channels, "decathlon")
+        return Dataset(path.parent, make_cases(pairs, groups), labels, channels, "decathlon")
     if "channel_names" in content and "file_ending" in content:
-        return Dataset(path.parent, cases_of(_nnunet_pairs(content, path)), labels, channels, "nnunet")
+        return Dataset(path.parent, make_cases(_nnunet_pairs(content, path)), labels, channels, "nnunet")
     raise _invalid(path, "neither a list 'training' (Decathlon) nor 'channel_names' and 'file_ending' (nnU-Net)")
 
 
@@ -74,7 +74,7 @@ def write_dataset(dataset: Dataset, folder: str | Path) -> Path:
     return target
 
 
-def inside(description: Path, text: str) -> str:
+def resolve_inside(description: Path, text: str) -> str:
     """The absolute path that a dataset.json names by ``text``.
 
     Raises:
@@ -121,7 +121,7 @@ def read_table(path: Path, needs_label: bool = True, needs_files: bool = True) -
         groups.append(cells.get("group") or None)
     if needs_files:
         check_present(path, pairs)
-    return Dataset(path.parent, cases_of(pairs, groups), Labels(), (), "csv")
+    return Dataset(path.parent, make_cases(pairs, groups), Labels(), (), "csv")
 
 
 def _loaded(path: Path) -> dict[str, Any]:
@@ -147,9 +147,13 @@ def _listed(training: object, path: Path) -> tuple[list[Pair], list[str | None]]
             raise _invalid(path, f"training[{number}] names its files by something else than text")
         if Path(images[0]).name.startswith("._"):
             continue
-        found = [image for text in images for image in _with_channels(inside(path, text))]
-        names = (str(entry["id"]),) if "id" in entry else names_in_list(found[0], path.parent, inside(path, images[0]))
-        pairs.append(Pair(names, tuple(found), one_or_more([inside(path, text) for text in masks])))
+        found = [image for text in images for image in _with_channels(resolve_inside(path, text))]
+        names = (
+            (str(entry["id"]),)
+            if "id" in entry
+            else names_in_list(found[0], path.parent, resolve_inside(path, images[0]))
+        )
+        pairs.append(Pair(names, tuple(found), one_or_more([resolve_inside(path, text) for text in masks])))
         groups.append(str(entry["group"]) if "group" in entry else None)
     return pairs, groups
 
@@ -231,7 +235,7 @@ def _entry(case: Case, target: Path) -> dict[str, object]:
 
 def _below(text: str, target: Path) -> str:
     relative = os.path.relpath(text, target.parent)
-    inside(target, relative)
+    resolve_inside(target, relative)
     return f"./{Path(relative).as_posix()}"
 
 

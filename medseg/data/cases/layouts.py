@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medseg.data.cases.listing import Folder, Found, Pair, names_of, numbered, stem_of, unique_names
+from medseg.data.cases.listing import Folder, Found, Pair, group_channels, names_of, stem_of, unique_names
 from medseg.data.cases.publishers import folder_names, recognise_acdc, recognise_brats, recognise_xrays
 from medseg.data.image_files import find_masks
 from medseg.errors import DatasetError
@@ -43,7 +43,7 @@ def recognise_nnunet(folder: Folder) -> Found | None:
     images, masks = folder.root / "imagesTr", folder.root / "labelsTr"
     if not (images.is_dir() and masks.is_dir()):
         return None
-    channels = numbered(Folder(images).images)
+    channels = group_channels(Folder(images).images)
     labels, repeated = unique_names(Folder(masks).images, stem_of)
     if channels is None or not any(name.name in labels for name in channels):
         return None

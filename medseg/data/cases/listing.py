@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from medseg.data.cases.case import Case, Labels, case_ids, guessed_group, label_files, some_of
+from medseg.data.cases.case import Case, Labels, case_ids, guess_group, label_files, some_of
 from medseg.data.image_files import find_images, image_stem
-from medseg.data.slicing import SERIES_PART, is_present, split_slice
+from medseg.data.slicing import SERIES_PART, is_present, split_part
 from medseg.errors import DatasetError
 
 CHANNEL_ENDING = re.compile(r"_(\d{4})$")
@@ -89,7 +89,7 @@ def names_of(path: Path, root: Path) -> tuple[str, str, str]:
 
 def names_in_list(path: str, root: Path, called: str | None = None) -> tuple[str, ...]:
     """The names that a case of this path could go by, with the page of ``#N`` or the frame of ``#tN`` added."""
-    file, page = split_slice(called or path)
+    file, page = split_part(called or path)
     names = (
         names_of(Path(file), root) if Path(file).is_relative_to(root) else (names_of(Path(file), Path(file).parent)[0],)
     )
@@ -107,7 +107,7 @@ def one_or_more(masks: list[str]) -> str | tuple[str, ...] | None:
     return masks[0] if len(masks) == 1 else tuple(masks)
 
 
-def numbered(images: Iterable[Path]) -> dict[Path, list[Path]] | None:
+def group_channels(images: Iterable[Path]) -> dict[Path, list[Path]] | None:
     """Files grouped as channels of a case by their ending ``_0000``, ``_0001`` …; None unless all have one.
 
     The keys are paths without that ending and suffix. Channels are counted from
@@ -132,13 +132,13 @@ def unique_names(paths: Iterable[Path], name_of: Callable[[Path], str]) -> tuple
     return unique, [path for same in named.values() if len(same) > 1 for path in same]
 
 
-def cases_of(pairs: Iterable[Pair], groups: Iterable[str | None] | None = None) -> tuple[Case, ...]:
+def make_cases(pairs: Iterable[Pair], groups: Iterable[str | None] | None = None) -> tuple[Case, ...]:
     """Cases with distinct ids, sorted by id; a group that is not given is guessed from the id."""
     pairs = tuple(pairs)
     ids = case_ids([pair.names for pair in pairs])
     given = tuple(groups) if groups is not None else (None,) * len(pairs)
     cases = (
-        Case(name, pair.images, pair.label, group or guessed_group(name))
+        Case(name, pair.images, pair.label, group or guess_group(name))
         for name, pair, group in zip(ids, pairs, given, strict=True)
     )
     return tuple(sorted(cases, key=lambda case: case.id))

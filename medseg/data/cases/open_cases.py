@@ -12,11 +12,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from medseg.data.cases.case import Case, Dataset, Labels, case_ids, guessed_group, some_of
-from medseg.data.cases.channels import Channels, are_modalities, channel_count, with_channels
+from medseg.data.cases.case import Case, Dataset, Labels, case_ids, guess_group, some_of
+from medseg.data.cases.channels import Channels, are_modalities, channel_count, select_channels
 from medseg.data.cases.descriptions import DESCRIPTION, TABLE, read_description, read_table, write_dataset
 from medseg.data.cases.layouts import LAYOUTS, Layout
-from medseg.data.cases.listing import Folder, Found, cases_of, names_of, numbered
+from medseg.data.cases.listing import Folder, Found, group_channels, make_cases, names_of
 from medseg.data.cases.publishers import recognise_modalities
 from medseg.data.slicing import SERIES_PART, is_present
 from medseg.errors import DatasetError
@@ -39,12 +39,12 @@ def open_dataset(path: str | Path) -> Dataset:
         if not described.cases:
             raise _no_cases(place)
         return described
-    layout, found = recognised(Folder(place))
+    layout, found = recognise(Folder(place))
     if layout is None or found is None:
         raise _no_cases(place)
     _check_whole(place, layout, found)
     unlabelled = tuple(sorted(pair.names[0] for pair in found.unlabelled))
-    return Dataset(place, cases_of(found.pairs), found.labels, found.channels, layout.name, unlabelled)
+    return Dataset(place, make_cases(found.pairs), found.labels, found.channels, layout.name, unlabelled)
 
 
 def open_images(path: str | Path, channels: Channels = None) -> tuple[Case, ...]:
@@ -63,7 +63,7 @@ def open_images(path: str | Path, channels: Channels = None) -> tuple[Case, ...]
     Args:
         path: Where to look.
         channels: How many the model wants, or which, by name and in its order; up to 8
-            files are taken as channels if None. See :func:`medseg.data.cases.channels.with_channels`.
+            files are taken as channels if None. See :func:`medseg.data.cases.channels.select_channels`.
 
     Raises:
         DatasetError: NOT_FOUND, NO_CASES, CHANNELS_MISSING, CHANNELS_DIFFER, or what is wrong with a list.
@@ -71,14 +71,14 @@ def open_images(path: str | Path, channels: Channels = None) -> tuple[Case, ...]
     place = _place(path)
     is_part = not place.exists() and is_present(str(place))
     if is_part or (place.is_file() and place.name != DESCRIPTION):
-        return with_channels(_in_file(place), (), channels, place)
+        return select_channels(_in_file(place), (), channels, place)
     described = _described(place)
     if described is not None:
-        return with_channels(_without_masks(described.cases), described.channels, channels, place)
+        return select_channels(_without_masks(described.cases), described.channels, channels, place)
     return _in_folder(place, channels)
 
 
-def of_series(cases: Iterable[Case], series: str | None) -> tuple[Case, ...]:
+def narrow_to_series(cases: Iterable[Case], series: str | None) -> tuple[Case, ...]:
     """The cases, DICOM folders narrowed to one series.
 
     Args:
@@ -134,7 +134,7 @@ def _in_file(place: Path) -> tuple[Case, ...]:
 
 def _in_folder(place: Path, channels: Channels) -> tuple[Case, ...]:
     folder = Folder(place)
-    _, found = recognised(folder)
+    _, found = recognise(folder)
     if found is None and are_modalities(channels):
         found = recognise_modalities(folder)
     if found is not None and found.lacking:
@@ -144,15 +144,15 @@ def _in_folder(place: Path, channels: Channels) -> tuple[Case, ...]:
         items = [(pair.names, pair.images) for pair in (*found.pairs, *found.unlabelled)]
         alone = _grouped(found.images_alone, len(found.pairs[0].images))
         cases = _with_ids(items + [(names_of(image, place), images) for image, images in alone])
-        return with_channels(cases, found.channels, channels, place)
+        return select_channels(cases, found.channels, channels, place)
     if not folder.images:
         raise _no_cases(place)
     if folder.images == (place,):
-        return with_channels((_case(place.name, (str(place),)),), (), channels, place)
-    return with_channels(_named(folder.images, channel_count(channels), place), (), channels, place)
+        return select_channels((_case(place.name, (str(place),)),), (), channels, place)
+    return select_channels(_named(folder.images, channel_count(channels), place), (), channels, place)
 
 
-def recognised(folder: Folder) -> tuple[Layout | None, Found | None]:
+def recognise(folder: Folder) -> tuple[Layout | None, Found | None]:
     """The first layout that fits the folder, and what it makes of it; None and None where none fits."""
     for layout in LAYOUTS:
         found = layout.recognise(folder)
@@ -220,7 +220,7 @@ def _grouped(images: Iterable[Path], channels: int | None) -> list[tuple[Path, t
         in_folder.setdefault(path.parent, []).append(path)
     items: list[tuple[Path, tuple[str, ...]]] = []
     for folder, paths in in_folder.items():
-        groups = numbered(paths) or {}
+        groups = group_channels(paths) or {}
         most = max((len(files) for files in groups.values()), default=0)
         if not groups or (channels == 1 and most > 1) or (channels is None and most > MOST_CHANNELS):
             items += [(path, (str(path),)) for path in paths]
@@ -246,7 +246,7 @@ def _with_ids(items: Sequence[tuple[Sequence[str], tuple[str, ...]]]) -> tuple[C
 
 
 def _case(name: str, images: tuple[str, ...]) -> Case:
-    return Case(name, images, None, guessed_group(name))
+    return Case(name, images, None, guess_group(name))
 
 
 def _without_masks(cases: Iterable[Case]) -> tuple[Case, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medseg.data.cases.case import Labels, some_of
-from medseg.data.cases.channels import MODALITIES, modality_of
+from medseg.data.cases.channels import BRAIN_CHANNELS, modality_of
 from medseg.data.cases.listing import Folder, Found, Pair, names_of, stem_of
 from medseg.errors import DatasetError
 
@@ -133,7 +133,7 @@ def recognise_modalities(folder: Folder, needs_mask: bool = False) -> Found | No
         if role:
             cases.setdefault(path.parent, []).append((role, path))
     present = {role for files in cases.values() for role, _ in files}
-    channels = tuple(name for name in MODALITIES if name in present)
+    channels = tuple(name for name in BRAIN_CHANNELS if name in present)
     if len(channels) < 2 or (needs_mask and MASK not in present):
         return None
     pairs, lacking, alone = [], [], []

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.data.volume import Volume, channels_first
+from medseg.data.volume import Volume, put_channels_first
 from medseg.geometry import spacing_mm
 
 
@@ -92,5 +92,5 @@ def extent_of_axes(sizes: Sequence[int], dtype: np.dtype, affine: NDArray[np.flo
     Raises:
         ImageError: ``IMAGE_NOT_3D``: five or more axes are in use.
     """
-    array, has_channels = channels_first(unread(sizes, dtype), case)
+    array, has_channels = put_channels_first(unread(sizes, dtype), case)
     return Extent.of(Volume(array, affine, has_channels))

@@ -24,7 +24,7 @@ from medseg.data.formats.payload import (
     skip_bytes,
     trailing_notes,
 )
-from medseg.data.volume import PARSER_ERRORS, Note, Volume, channels_first, check_affine, value_notes
+from medseg.data.volume import PARSER_ERRORS, Note, Volume, check_affine, put_channels_first, value_notes
 from medseg.errors import ImageError
 from medseg.geometry import LPS_TO_RAS
 
@@ -152,7 +152,7 @@ def _placed(path: Path, array: NDArray, layout: _Layout) -> Volume:
         array = array[0] if array.shape[0] == 1 else array
         has_channels = array.ndim == len(layout.sizes)
     else:
-        array, has_channels = channels_first(array, path)
+        array, has_channels = put_channels_first(array, path)
     shape = tuple(array.shape[1:] if has_channels else array.shape)
     if not 2 <= len(shape) <= 3:
         raise ImageError("IMAGE_NOT_3D", path, f"{len(shape)} spatial axes", "split it into 3D images")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from medseg.data.formats.format import Extent, Format, extent_of_axes
 from medseg.data.formats.payload import check_budget, is_inflated, open_source, read_voxels, skip_bytes, trailing_notes
-from medseg.data.volume import PARSER_ERRORS, Note, Volume, channels_first, check_affine, rescaled, value_notes
+from medseg.data.volume import PARSER_ERRORS, Note, Volume, check_affine, put_channels_first, rescale, value_notes
 from medseg.errors import ImageError
 from medseg.geometry import Grid, corner_distance_voxels, shear_cosine, spacing_mm
 
@@ -70,8 +70,8 @@ def read_nifti(path: Path) -> Volume:
         skip_bytes(source, offset - int(header["sizeof_hdr"]), path)
         array = read_voxels(source, stored_shape, dtype, path)
         notes += grid_notes + trailing_notes(source, path)
-    array, has_channels = channels_first(array, path)
-    array = rescaled(array, slope, intercept)
+    array, has_channels = put_channels_first(array, path)
+    array = rescale(array, slope, intercept)
     return Volume(array, affine, has_channels, notes + value_notes(array))
 
 

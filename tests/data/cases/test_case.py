@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medseg.data.cases.case import distinct_names, guessed_group
+from medseg.data.cases.case import distinct_names, guess_group
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from medseg.data.cases.case import distinct_names, guessed_group
     ],
 )
 def test_the_patient_is_told_from_the_id(case_id, group):
-    assert guessed_group(case_id) == group
+    assert guess_group(case_id) == group
 
 
 NAME = st.text("ab.", min_size=1, max_size=3)

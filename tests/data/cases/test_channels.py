@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from medseg.data.cases import open_dataset, open_images
 from medseg.data.cases.case import Case
-from medseg.data.cases.channels import MODALITIES, are_modalities, channel_count, modality_of, with_channels
+from medseg.data.cases.channels import BRAIN_CHANNELS, are_modalities, channel_count, modality_of, select_channels
 from medseg.data.read import read
 from medseg.data.splits import datalist_of
 from medseg.data.write import write
@@ -18,7 +18,7 @@ CASE = Case("a", tuple(f"a_{name}.nii" for name in FOUR), None, "a")
 
 
 def chosen(named, wanted, images=CASE.images):
-    (case,) = with_channels([Case("a", images, None, "a")], named, wanted, "here")
+    (case,) = select_channels([Case("a", images, None, "a")], named, wanted, "here")
     return case.images
 
 
@@ -30,21 +30,21 @@ def refusal(named, wanted, images=CASE.images):
 
 
 def test_no_wish_or_a_number_leaves_the_cases_alone():
-    assert with_channels([CASE], FOUR, None, "here") == (CASE,)
-    assert with_channels([CASE], FOUR, 2, "here") == (CASE,)
-    assert with_channels([], FOUR, ["flair"], "here") == ()
+    assert select_channels([CASE], FOUR, None, "here") == (CASE,)
+    assert select_channels([CASE], FOUR, 2, "here") == (CASE,)
+    assert select_channels([], FOUR, ["flair"], "here") == ()
 
 
 def test_every_spelling_stands_for_one_modality_in_any_case():
-    for name, spellings in MODALITIES.items():
+    for name, spellings in BRAIN_CHANNELS.items():
         assert {modality_of(each) for word in spellings for each in (word, word.upper())} == {name}
     assert modality_of("liver") is None
 
 
-@given(st.permutations(list(MODALITIES)), st.data())
+@given(st.permutations(list(BRAIN_CHANNELS)), st.data())
 def test_channels_are_found_by_name_in_any_order_and_spelling(order, data):
     wanted = data.draw(st.lists(st.sampled_from(order), min_size=1, unique=True))
-    spelt = [data.draw(st.sampled_from(MODALITIES[name])).upper() for name in wanted]
+    spelt = [data.draw(st.sampled_from(BRAIN_CHANNELS[name])).upper() for name in wanted]
     images = tuple(f"{name}.nii" for name in order)
     assert chosen(order, spelt, images) == tuple(f"{name}.nii" for name in wanted)
 
@@ -77,7 +77,7 @@ def test_a_known_modality_is_never_replaced_by_another(named, wanted):
 def test_all_cases_with_another_number_of_images_are_named():
     cases = [Case(name, ("1.nii", "2.nii", "3.nii"), None, name) for name in ("b", "c")]
     with pytest.raises(DatasetError, match=r"CHANNELS_DIFFER.*b has 3.*c has 3"):
-        with_channels([CASE, *cases], FOUR, ["flair"], "here")
+        select_channels([CASE, *cases], FOUR, ["flair"], "here")
 
 
 def test_channels_inside_one_nifti_file_become_its_frames():
