@@ -144,19 +144,19 @@ def reindex(array: NDArray, source: Grid, target: Grid, case: object) -> NDArray
     if is_same_grid(source, target):
         return array
     if len(source.shape) == 3 and len(target.shape) == 3:
-        permutation, signs = _axis_changes(source, target)
+        permutation, signs = _find_axes(source, target)
         flipped = flip_axes(array, permutation, signs)
-        if flipped.shape == target.shape and is_same_grid(_changed(source, permutation, signs), target):
+        if flipped.shape == target.shape and is_same_grid(_change_axes(source, permutation, signs), target):
             return flipped
     raise GridError(
         "GRID_MISMATCH",
         case,
-        f"grid {_described(source)} does not hold the voxels of {_described(target)}",
+        f"grid {_describe(source)} does not hold the voxels of {_describe(target)}",
         "resample one onto the other's grid, or export the mask from the image that it was drawn on",
     )
 
 
-def _axis_changes(source: Grid, target: Grid) -> tuple[list[int], list[int]]:
+def _find_axes(source: Grid, target: Grid) -> tuple[list[int], list[int]]:
     """For each target axis, the source axis that runs along it and whether it runs the same way."""
     index_change = np.linalg.inv(source.affine) @ target.affine
     turn = index_change[:3, :3]
@@ -166,7 +166,7 @@ def _axis_changes(source: Grid, target: Grid) -> tuple[list[int], list[int]]:
     return permutation, [1 if turn[row, column] > 0 else -1 for column, row in enumerate(permutation)]
 
 
-def _changed(grid: Grid, permutation: list[int], signs: list[int]) -> Grid:
+def _change_axes(grid: Grid, permutation: list[int], signs: list[int]) -> Grid:
     affine = np.eye(4)
     affine[:, 3] = grid.affine[:, 3]
     for column, (axis, sign) in enumerate(zip(permutation, signs, strict=True)):
@@ -176,7 +176,7 @@ def _changed(grid: Grid, permutation: list[int], signs: list[int]) -> Grid:
     return Grid(tuple(grid.shape[axis] for axis in permutation), affine)
 
 
-def _described(grid: Grid) -> str:
+def _describe(grid: Grid) -> str:
     size, spacing = size_text(grid.shape), size_text(f"{mm:.4g}" for mm in grid.spacing_mm)
     origin = ", ".join(f"{mm:.4g}" for mm in grid.affine[:3, 3])
     return f"{size} voxels of {spacing} mm ({grid.orientation}, first voxel at {origin} mm)"

@@ -71,8 +71,8 @@ def order_axes(array: NDArray, grid: Grid, case: object) -> NDArray:
             f"an array of {stored} without an affine could be {names}",
             "store it as (slices, rows, columns) where that differs, or with the image's 'affine' in the archive",
         )
-    if array.ndim == len(grid.shape) == 3 and _in_plane(array.shape, grid.shape) is not None:
-        problem = f"{_in_plane(array.shape, grid.shape)} slices, the image has {grid.shape[2]}"
+    if array.ndim == len(grid.shape) == 3 and _count_slices(array.shape, grid.shape) is not None:
+        problem = f"{_count_slices(array.shape, grid.shape)} slices, the image has {grid.shape[2]}"
         raise GridError("SLICES_DIFFER", case, problem, "export image and mask of the same slices")
     raise GridError(
         "GRID_MISMATCH",
@@ -97,7 +97,7 @@ def spread(array: NDArray, source: Grid, target: Grid, case: object) -> tuple[ND
     Raises:
         GridError: ``GRID_MISMATCH``: they are not its voxels, or foreground lies outside.
     """
-    turn, offset, apart = _change(source, target)
+    turn, offset, apart = _find_turn(source, target)
     if apart > NEAR_GRID_VOXELS:
         problem = f"its {size_text(source.shape)} voxels are not among the {size_text(target.shape)} of the image"
         raise GridError("GRID_MISMATCH", case, problem, "export the mask on the image that it was drawn on")
@@ -110,7 +110,7 @@ def spread(array: NDArray, source: Grid, target: Grid, case: object) -> tuple[ND
     ]
     if moved.shape == target.shape and not any(starts):
         return moved, apart
-    return _pasted(moved, starts, target, case), apart
+    return _paste(moved, starts, target, case), apart
 
 
 def cover(grids: Sequence[Grid]) -> Grid:
@@ -125,7 +125,7 @@ def cover(grids: Sequence[Grid]) -> Grid:
     return Grid(tuple(int(n) for n in high - low + 1), affine)
 
 
-def _pasted(moved: NDArray, starts: list[int], target: Grid, case: object) -> NDArray:
+def _paste(moved: NDArray, starts: list[int], target: Grid, case: object) -> NDArray:
     cuts = [
         (max(0, -start), max(0, min(size, n - start)))
         for start, size, n in zip(starts, moved.shape, target.shape, strict=True)
@@ -141,7 +141,7 @@ def _pasted(moved: NDArray, starts: list[int], target: Grid, case: object) -> ND
     return whole
 
 
-def _change(source: Grid, target: Grid) -> tuple[NDArray, NDArray, float]:
+def _find_turn(source: Grid, target: Grid) -> tuple[NDArray, NDArray, float]:
     """How whole-numbered voxels of ``source`` become those of ``target``: turn, offset, and the corners' error."""
     index_change = np.linalg.inv(target.affine) @ source.affine
     turn = np.rint(index_change[:3, :3])
@@ -155,7 +155,7 @@ def _change(source: Grid, target: Grid) -> tuple[NDArray, NDArray, float]:
     return turn, offset, corner_distance_voxels(source, Grid(source.shape, target.affine @ whole))
 
 
-def _in_plane(stored: tuple[int, ...], wanted: tuple[int, ...]) -> int | None:
+def _count_slices(stored: tuple[int, ...], wanted: tuple[int, ...]) -> int | None:
     """The number of slices in an array whose other two axes are the image's columns and rows."""
     columns_rows = sorted(wanted[:2])
     if sorted(stored[1:]) == columns_rows:

@@ -69,9 +69,9 @@ def deshear(volume: Volume, case: object = "the volume", *, is_mask: bool = Fals
     growth = prod(grid.shape) / prod(volume.spatial_shape)
     check_memory(int(volume.array.nbytes * growth), case, "its voxels on perpendicular axes")
     to_stored = np.linalg.inv(volume.affine) @ grid.affine
-    is_inside = _moved(np.ones(volume.spatial_shape, dtype=bool), to_stored, grid.shape, is_mask=True)
+    is_inside = _resample(np.ones(volume.spatial_shape, dtype=bool), to_stored, grid.shape, is_mask=True)
     channels = volume.array if volume.has_channels else volume.array[None]
-    moved = np.stack([_moved(channel, to_stored, grid.shape, is_mask=is_mask) for channel in channels])
+    moved = np.stack([_resample(channel, to_stored, grid.shape, is_mask=is_mask) for channel in channels])
     for channel, stored in zip(moved, channels, strict=True):
         channel[~is_inside] = 0 if is_mask else _smallest(stored)
     notes = tuple(note for note in volume.notes if note.code not in SHEAR_CODES)
@@ -85,7 +85,7 @@ def _smallest(channel: NDArray) -> float:
     return finite.min() if finite.size else 0
 
 
-def _moved(array: NDArray, to_stored: NDArray[np.float64], shape: tuple[int, ...], *, is_mask: bool) -> NDArray:
+def _resample(array: NDArray, to_stored: NDArray[np.float64], shape: tuple[int, ...], *, is_mask: bool) -> NDArray:
     """The values at another grid's voxels; beyond the edge those of the edge, or nothing of masks."""
     dtype = array.dtype
     exact = np.float32 if dtype.itemsize <= 2 or dtype == np.float32 else np.float64

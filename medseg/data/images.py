@@ -135,7 +135,7 @@ class VolumeWriter(ImageWriter):
         self.affine = _four_by_four(affine)
         target = self.affine if original_affine is None else _four_by_four(original_affine)
         if resample and not np.allclose(self.affine, target):
-            self.data_obj = self._resampled(target, spatial_shape, options)
+            self.data_obj = self._resample(target, spatial_shape, options)
             self.affine = target
 
     def write(self, filename: PathLike, verbose: bool = True, **kwargs: Any) -> None:
@@ -152,7 +152,7 @@ class VolumeWriter(ImageWriter):
             array = array.astype(self.output_dtype, copy=False)
         write(array, self.affine, Path(filename), has_channels=self.has_channels)
 
-    def _resampled(self, target: NDArray[np.float64], spatial_shape: Any, options: dict[str, Any]) -> NDArray:
+    def _resample(self, target: NDArray[np.float64], spatial_shape: Any, options: dict[str, Any]) -> NDArray:
         channels = self.data_obj if self.has_channels else self.data_obj[None]
         size = None if spatial_shape is None else [int(n) for n in spatial_shape]
         moved = [self.resample_if_needed(one, self.affine, target, size, **options)[0] for one in channels]

@@ -97,7 +97,7 @@ def match_labels(
     if set(values) == {0, 1} and is_8bit_picture and found[-1] == 255 and has_soft_edges_only(array):
         text = f"{len(found)} grey values; those above {HALF_OF_255} are taken as label 1, the others as 0"
         return (array > HALF_OF_255).astype(np.uint8), (Note("LABEL_THRESHOLDED", text),)
-    problem = f"labels {_listed(unexpected)} are not among {_listed(sorted(values))}"
+    problem = f"labels {_list_values(unexpected)} are not among {_list_values(sorted(values))}"
     raise LabelError("LABEL_UNEXPECTED", case, problem, "correct the mask, or name these labels in the data set")
 
 
@@ -153,7 +153,7 @@ def mask_reading(steps: Any) -> MaskReading:
     return MaskReading(values, renamed, names)
 
 
-def _listed(values: list[int]) -> str:
+def _list_values(values: list[int]) -> str:
     return ", ".join(str(value) for value in values[:12]) + (f" and {len(values) - 12} more" if values[12:] else "")
 
 

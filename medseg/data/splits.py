@@ -80,11 +80,11 @@ def split_cases(
         DatasetError: SPLIT_SIZES, the numbers do not add up to the number of groups;
             CASE_IDS_REPEATED.
     """
-    groups = _grouped(cases)
+    groups = _group_cases(cases)
     sizes = group_counts(parts, len(groups))
-    ordered = _drawn_order(groups, seed, stratify)
+    ordered = _draw_order(groups, seed, stratify)
     ends = np.cumsum(sizes)
-    chunks = [_ids(ordered[end - size : end], groups) for size, end in zip(sizes, ends, strict=True)]
+    chunks = [_sort_ids(ordered[end - size : end], groups) for size, end in zip(sizes, ends, strict=True)]
     how = f"drawn {parts if isinstance(parts, str) else tuple(parts)} of {len(groups)} groups"
     return Split(chunks[0], chunks[1], chunks[2], seed, how + (", stratified" if stratify else ""))
 
@@ -95,18 +95,18 @@ def folds(cases: Iterable[Case], k: int, seed: int = 0, stratify: Stratum | None
     Raises:
         UsageError: FOLDS_INVALID, fewer than two folds or more folds than groups.
     """
-    groups = _grouped(cases)
+    groups = _group_cases(cases)
     if not 2 <= k <= len(groups):
         raise UsageError(
             "FOLDS_INVALID", f"k = {k}", f"there are {len(groups)} groups", "choose k from 2 to that number"
         )
-    ordered = _drawn_order(groups, seed, stratify)
+    ordered = _draw_order(groups, seed, stratify)
     ends = [round(len(ordered) * fold / k) for fold in range(k + 1)]
     made = []
     for fold in range(k):
         held = ordered[ends[fold] : ends[fold + 1]]
         rest = ordered[: ends[fold]] + ordered[ends[fold + 1] :]
-        made.append(Split(_ids(rest, groups), _ids(held, groups), (), seed, f"fold {fold + 1} of {k}"))
+        made.append(Split(_sort_ids(rest, groups), _sort_ids(held, groups), (), seed, f"fold {fold + 1} of {k}"))
     return tuple(made)
 
 
@@ -132,18 +132,18 @@ def read_split(path: str | Path) -> Split:
     try:
         content: Any = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
-        raise _invalid(path, f"cannot be read ({error})") from error
+        raise _split_error(path, f"cannot be read ({error})") from error
     if not isinstance(content, dict) or not {"train", "validation"} <= content.keys():
-        raise _invalid(path, "has no 'train' and 'validation'")
+        raise _split_error(path, "has no 'train' and 'validation'")
     chunks = [content.get(part, []) for part in SPLIT_PARTS]
     if not all(isinstance(ids, list) and all(isinstance(name, str) for name in ids) for ids in chunks):
-        raise _invalid(path, "a part is not a list of case ids")
+        raise _split_error(path, "a part is not a list of case ids")
     ids = [name for chunk in chunks for name in chunk]
     repeated = sorted({name for name in ids if ids.count(name) > 1}) if len(set(ids)) < len(ids) else []
     if repeated:
-        raise _invalid(path, f"these are named twice: {some_of(repeated)}")
+        raise _split_error(path, f"these are named twice: {some_of(repeated)}")
     if content.get("fingerprint", fingerprint(ids)) != fingerprint(ids):
-        raise _invalid(path, "its ids are not those it was written with (fingerprint differs)")
+        raise _split_error(path, "its ids are not those it was written with (fingerprint differs)")
     seed, how = content.get("seed"), str(content.get("how", "made by hand"))
     train, validation, test = (tuple(sorted(chunk)) for chunk in chunks)
     return Split(train, validation, test, seed if isinstance(seed, int) else None, how)
@@ -230,7 +230,7 @@ def group_counts(wanted: Sizes, count: int) -> list[int]:
         UsageError: SPLIT_SIZES, they make no sense.
         DatasetError: SPLIT_SIZES, numbers that do not add up to ``count``.
     """
-    shares = _numbers(wanted)
+    shares = _read_sizes(wanted)
     is_ratio = isinstance(wanted, str) or math.isclose(sum(shares), 1, abs_tol=1e-6)
     if not is_ratio and all(share == int(share) for share in shares):
         if sum(shares) != count:
@@ -242,7 +242,7 @@ def group_counts(wanted: Sizes, count: int) -> list[int]:
             )
         return [int(share) for share in shares]
     if not is_ratio:
-        raise _bad_sizes(wanted)
+        raise _sizes_error(wanted)
     exact = [share / sum(shares) * count for share in shares]
     sizes = [math.floor(value + 1e-9) for value in exact]
     by_remainder = sorted(range(3), key=lambda part: (sizes[part] - exact[part], part))
@@ -262,7 +262,7 @@ def keep_foreground(cases: Iterable[Case]) -> tuple[Case, ...]:
         return tuple(case for case, shows in zip(cases, pool.map(_shows_foreground, cases), strict=True) if shows)
 
 
-def _grouped(cases: Iterable[Case]) -> dict[str, list[Case]]:
+def _group_cases(cases: Iterable[Case]) -> dict[str, list[Case]]:
     groups: dict[str, list[Case]] = {}
     seen: set[str] = set()
     for case in sorted(cases, key=lambda case: (case.group, case.id)):
@@ -273,7 +273,7 @@ def _grouped(cases: Iterable[Case]) -> dict[str, list[Case]]:
     return groups
 
 
-def _drawn_order(groups: dict[str, list[Case]], seed: int, stratify: Stratum | None) -> list[str]:
+def _draw_order(groups: dict[str, list[Case]], seed: int, stratify: Stratum | None) -> list[str]:
     """Groups in random order, each stratum spread evenly over the whole."""
     rng = np.random.default_rng(seed)
     strata: dict[str, list[str]] = {}
@@ -288,36 +288,36 @@ def _drawn_order(groups: dict[str, list[Case]], seed: int, stratify: Stratum | N
     return [name for _, name in sorted(placed)]
 
 
-def _ids(names: Iterable[str], groups: dict[str, list[Case]]) -> tuple[str, ...]:
+def _sort_ids(names: Iterable[str], groups: dict[str, list[Case]]) -> tuple[str, ...]:
     return tuple(sorted(case.id for name in names for case in groups[name]))
 
 
 def _check_groups_whole(split: Split, cases: Iterable[Case], split_file: str | Path) -> None:
     part_of = {name: part for part in SPLIT_PARTS for name in getattr(split, part)}
-    divided = sorted(name for name, members in _grouped(cases).items() if len({part_of[c.id] for c in members}) > 1)
+    divided = sorted(name for name, members in _group_cases(cases).items() if len({part_of[c.id] for c in members}) > 1)
     if divided:
         raise DatasetError(
             "SPLIT_LEAK", split_file, f"divides the groups {some_of(divided)}", "keep each patient's cases in one part"
         )
 
 
-def _invalid(path: object, problem: str) -> DatasetError:
+def _split_error(path: object, problem: str) -> DatasetError:
     return DatasetError(
         "SPLIT_INVALID", path, problem, "write it with medseg, or name each case once in train, validation or test"
     )
 
 
-def _numbers(wanted: Sizes) -> list[float]:
+def _read_sizes(wanted: Sizes) -> list[float]:
     try:
         shares = [float(share) for share in (wanted.split(":") if isinstance(wanted, str) else wanted)]
     except (TypeError, ValueError) as error:
-        raise _bad_sizes(wanted) from error
+        raise _sizes_error(wanted) from error
     if len(shares) not in (2, 3) or not all(math.isfinite(s) and s >= 0 for s in shares) or sum(shares) <= 0:
-        raise _bad_sizes(wanted)
+        raise _sizes_error(wanted)
     return [*shares, 0.0][:3]
 
 
-def _bad_sizes(wanted: object) -> UsageError:
+def _sizes_error(wanted: object) -> UsageError:
     return UsageError(
         "SPLIT_SIZES",
         str(wanted),

@@ -52,11 +52,11 @@ class AlignToImaged(MapTransform):
             if label.meta.get("is_partial", False):
                 turned, _ = spread(array, _grid(label), target, case)
             elif label.meta.get("has_grid", True) or is_same_grid(_grid(label), target):
-                turned = _turned(array, _grid(label), target, case)
+                turned = _turn(array, _grid(label), target, case)
             else:
                 turned = order_axes(array, target, case)
             if turned is not array or not is_same_grid(_grid(label), target):
-                aligned[key] = _on(target, turned, label)
+                aligned[key] = _move(target, turned, label)
         return aligned
 
 
@@ -121,12 +121,12 @@ class SuppressOutsided(MapTransform):
         return suppressed
 
 
-def _turned(array: NDArray, source: Grid, target: Grid, case: object) -> NDArray:
+def _turn(array: NDArray, source: Grid, target: Grid, case: object) -> NDArray:
     is_near = corner_distance_voxels(source, target) <= NEAR_GRID_VOXELS
     return array if is_near else reindex(array, source, target, case)
 
 
-def _on(grid: Grid, array: NDArray, label: MetaTensor) -> MetaTensor:
+def _move(grid: Grid, array: NDArray, label: MetaTensor) -> MetaTensor:
     """``array`` as a label on ``grid``, with the rest of ``label``'s metadata."""
     affine = torch.as_tensor(grid.affine)
     changes = {"spatial_shape": np.asarray(array.shape), "original_affine": affine, "affine": affine}

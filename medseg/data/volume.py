@@ -105,9 +105,9 @@ def check_affine(affine: NDArray[np.float64], shape: tuple[int, ...], case: obje
         raise ImageError("IMAGE_GRID", case, f"the voxel-to-world matrix is not finite: {affine.tolist()}", remedy)
     lengths_mm = np.asarray(spacing_mm(affine))
     if (lengths_mm < 1e-9).any():
-        raise ImageError("IMAGE_GRID", case, f"voxel spacing {_listed(lengths_mm)} mm holds a zero", remedy)
+        raise ImageError("IMAGE_GRID", case, f"voxel spacing {_lengths_text(lengths_mm)} mm holds a zero", remedy)
     if any(mm > WIDEST_SPACING_MM and n > 1 for mm, n in zip(lengths_mm, shape, strict=False)):
-        problem = f"voxel spacing {_listed(lengths_mm)} mm exceeds {WIDEST_SPACING_MM:g} mm"
+        problem = f"voxel spacing {_lengths_text(lengths_mm)} mm exceeds {WIDEST_SPACING_MM:g} mm"
         raise ImageError("IMAGE_GRID", case, problem, "correct the spacing, which must be in millimetres")
     directions = affine[:3, :3] / lengths_mm
     if abs(np.linalg.det(directions)) < 1e-3:
@@ -149,7 +149,7 @@ def rescale(array: NDArray, slope: float, intercept: float) -> NDArray:
     if slope == 1 and intercept == 0:
         return array
     if slope == 1 and float(intercept).is_integer() and np.issubdtype(array.dtype, np.integer):
-        return _shifted(array, int(intercept))
+        return _shift(array, int(intercept))
     result = np.empty_like(array, dtype=np.float32)
     for index in range(array.shape[-1]):
         result[..., index] = array[..., index].astype(np.float64) * slope + intercept
@@ -173,7 +173,7 @@ def put_channels_first(array: NDArray, case: object) -> tuple[NDArray, bool]:
     return (np.moveaxis(array, -1, 0), True) if array.ndim == 4 else (array, False)
 
 
-def _shifted(array: NDArray, intercept: int) -> NDArray:
+def _shift(array: NDArray, intercept: int) -> NDArray:
     low, high = int(array.min()) + intercept, int(array.max()) + intercept
     for dtype in (np.int16, np.int32, np.int64):
         if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
@@ -186,5 +186,5 @@ def _extreme(array: NDArray) -> float:
     return max(abs(float(array.min())), abs(float(array.max())))
 
 
-def _listed(values: NDArray[np.float64]) -> str:
+def _lengths_text(values: NDArray[np.float64]) -> str:
     return size_text(f"{value:.4g}" for value in values)

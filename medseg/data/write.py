@@ -48,7 +48,7 @@ def write(array: ArrayLike, affine: ArrayLike, path: str | Path, *, has_channels
     if suffix is None:
         problem = f"no image format is written under the name {path.name!r}"
         raise UsageError("FORMAT_UNKNOWN", path, problem, f"use one of {', '.join(WRITTEN)}")
-    volume = _storable(np.asarray(array), np.asarray(affine, dtype=float), has_channels, path)
+    volume = _make_storable(np.asarray(array), np.asarray(affine, dtype=float), has_channels, path)
     known = WRITTEN[suffix]
     if refusal := known.refuse(volume, suffix):
         raise UsageError("FORMAT_UNFIT", path, refusal, "write .nii.gz, or .npz, which holds any array")
@@ -69,7 +69,7 @@ def write(array: ArrayLike, affine: ArrayLike, path: str | Path, *, has_channels
     return path
 
 
-def _storable(array: NDArray, affine: NDArray[np.float64], has_channels: bool, path: Path) -> Volume:
+def _make_storable(array: NDArray, affine: NDArray[np.float64], has_channels: bool, path: Path) -> Volume:
     axes = array.ndim - has_channels
     if array.dtype.kind not in "biuf" or array.size == 0 or axes not in (2, 3) or affine.shape != (4, 4):
         problem = f"array of {array.dtype} and shape {array.shape}, affine of shape {affine.shape}"

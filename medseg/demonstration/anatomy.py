@@ -91,7 +91,7 @@ class Anatomy:
 
     def layers(self, points: Array) -> Iterator[Layer]:
         """The shapes at ``points`` (3, X, Y, Z), in world mm, in the order in which to paint them."""
-        here = self._unbent(points)
+        here = self._unbend(points)
         tissue, marbling = self.tissue, self.marbling.field(here)[0]
         skin, cavity = self._skin(here), self._cavity(here)
         yield Layer(skin, 20.0)
@@ -115,7 +115,7 @@ class Anatomy:
         """Level of both lungs at undeformed ``points``, for finding room for a lesion."""
         return np.minimum(*(self._lung(points, lung) for lung in self.lungs))
 
-    def _unbent(self, points: Array) -> Array:
+    def _unbend(self, points: Array) -> Array:
         return np.tensordot(self.pose, points + self.deformation.field(points), 1)
 
     def _skin(self, points: Array) -> Array:

@@ -86,10 +86,10 @@ def make_phantom(
     """
     _check_request(seed, shape, spacing_mm, orientation)
     rng = np.random.default_rng([seed, 1])
-    affine = _drawn_affine(rng, shape, spacing_mm, oblique_degrees, orientation)
-    clean_hu, labels = _sampled(draw_anatomy(np.random.default_rng([seed, 0])), shape, affine)
+    affine = _draw_affine(rng, shape, spacing_mm, oblique_degrees, orientation)
+    clean_hu, labels = _sample(draw_anatomy(np.random.default_rng([seed, 0])), shape, affine)
     sigma_hu = float(rng.uniform(8, 28)) if noise_hu is None else noise_hu
-    image = np.rint(_biased(rng, clean_hu) + _grain(rng, shape, sigma_hu)).clip(-1024, 3071)
+    image = np.rint(_add_bias(rng, clean_hu) + _draw_grain(rng, shape, sigma_hu)).clip(-1024, 3071)
     return Phantom(image.astype(np.int16), labels, affine, dict(LABELS))
 
 
@@ -108,27 +108,27 @@ def write_phantoms(folder: str | Path, count: int, seed: int = 0, shape: tuple[i
     root = Path(folder)
     training = []
     for index in range(count):
-        phantom = _drawn_phantom(seed, index, shape)
-        pair = {key: f"{part}/phantom_{index:03d}.nii.gz" for key, part in _PARTS.items()}
+        phantom = _draw_phantom(seed, index, shape)
+        pair = {key: f"{part}/phantom_{index:03d}.nii.gz" for key, part in _FOLDERS.items()}
         for key, array in (("image", phantom.image), ("label", phantom.labels)):
             (root / pair[key]).parent.mkdir(parents=True, exist_ok=True)
             write(array, phantom.affine, root / pair[key])
         training.append({key: f"./{path}" for key, path in pair.items()})
     description = root / "dataset.json"
-    write_json(_described(training, seed), description)
+    write_json(_describe(training, seed), description)
     return description
 
 
-_PARTS = {"image": "imagesTr", "label": "labelsTr"}
+_FOLDERS = {"image": "imagesTr", "label": "labelsTr"}
 
 
-def _drawn_phantom(seed: int, index: int, shape: tuple[int, int, int]) -> Phantom:
+def _draw_phantom(seed: int, index: int, shape: tuple[int, int, int]) -> Phantom:
     case_seed = int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
     degrees = float(np.random.default_rng([seed, index]).uniform(2, 12)) if index % 2 else 0.0
     return make_phantom(case_seed, shape, oblique_degrees=degrees, orientation="LPS" if index % 3 == 2 else "RAS")
 
 
-def _described(training: list[dict[str, str]], seed: int) -> dict[str, object]:
+def _describe(training: list[dict[str, str]], seed: int) -> dict[str, object]:
     return {
         "name": "phantom thorax",
         "description": f"synthetic chest CT, seed {seed}",
@@ -154,7 +154,7 @@ def _check_request(
         )
 
 
-def _drawn_affine(
+def _draw_affine(
     rng: np.random.Generator,
     shape: tuple[int, int, int],
     spacing_mm: tuple[float, float, float] | None,
@@ -178,7 +178,7 @@ def _drawn_affine(
     return affine
 
 
-def _sampled(
+def _sample(
     anatomy: Anatomy, shape: tuple[int, int, int], affine: NDArray[np.float64]
 ) -> tuple[Array, NDArray[np.uint8]]:
     """The noiseless image in HU and the labels: shapes painted one over the other."""
@@ -188,14 +188,14 @@ def _sampled(
     image = np.full(shape, -1000, dtype=np.float32)
     labels = np.zeros(shape, dtype=np.uint8)
     for layer in anatomy.layers(points):
-        covered = _coverage(layer.level_mm)
+        covered = _find_coverage(layer.level_mm)
         image += covered * (layer.hu - image)
         if layer.label is not None:
             labels[layer.level_mm < 0] = layer.label
     return image, labels
 
 
-def _coverage(level_mm: Array) -> Array:
+def _find_coverage(level_mm: Array) -> Array:
     """Share of each voxel that lies inside, to first order in the level's slope.
 
     Across one voxel the level changes by the sum of its absolute differences along the
@@ -208,7 +208,7 @@ def _coverage(level_mm: Array) -> Array:
     return np.clip(0.5 - level_mm / change, 0, 1, out=change)
 
 
-def _biased(rng: np.random.Generator, image_hu: Array) -> Array:
+def _add_bias(rng: np.random.Generator, image_hu: Array) -> Array:
     """A slow multiplicative field of up to 1.5 % and an offset of a few HU."""
     waves: list[Callable[[Array], Array]] = [np.sin, np.cos]
     axes = np.meshgrid(*(np.linspace(-1, 1, n, dtype=np.float32) for n in image_hu.shape), indexing="ij", sparse=True)
@@ -216,7 +216,7 @@ def _biased(rng: np.random.Generator, image_hu: Array) -> Array:
     return (image_hu + 1000) * (1 + field) - 1000 + np.float32(rng.uniform(-4, 4))
 
 
-def _grain(rng: np.random.Generator, shape: tuple[int, int, int], sigma_hu: float) -> Array:
+def _draw_grain(rng: np.random.Generator, shape: tuple[int, int, int], sigma_hu: float) -> Array:
     """Noise with a grain of about a voxel and a half, as a reconstruction kernel leaves it."""
     grain = gaussian_filter(rng.standard_normal(shape, dtype=np.float32), (0.7, 0.7, 0.35))
     return grain * np.float32(sigma_hu / max(float(grain.std()), 1e-6))

@@ -44,7 +44,7 @@ def write_ct_series(array_hu: NDArray, affine: NDArray, folder: Path, *, seed_ui
         folder.mkdir(parents=True, exist_ok=True)
         for index in range(stored.shape[2]):
             path = folder / f"slice{index + 1:04d}.dcm"
-            _slice(stored[:, :, index], lps, index, seed_uid).save_as(path, enforce_file_format=True)
+            _make_slice(stored[:, :, index], lps, index, seed_uid).save_as(path, enforce_file_format=True)
             paths.append(path)
     except OSError as error:
         raise OutputError("OUTPUT_UNWRITABLE", folder, f"{error.strerror}", "choose another folder") from error
@@ -65,16 +65,16 @@ def _check(array_hu: NDArray, affine: NDArray, folder: Path) -> None:
         raise UsageError("CT_SERIES", folder, problem, "give an integer volume on a perpendicular grid")
 
 
-def _slice(stored: NDArray, lps: NDArray, index: int, seed_uid: str) -> Dataset:
-    data_set = _study(seed_uid)
+def _make_slice(stored: NDArray, lps: NDArray, index: int, seed_uid: str) -> Dataset:
+    data_set = _make_study(seed_uid)
     column_mm, row_mm, step_mm = spacing_mm(lps)
     data_set.SOPClassUID = CTImageStorage
-    data_set.SOPInstanceUID = _uid(seed_uid, f"instance {index}")
+    data_set.SOPInstanceUID = _make_uid(seed_uid, f"instance {index}")
     data_set.InstanceNumber = index + 1
-    data_set.ImagePositionPatient = [_decimal(x) for x in (lps @ [0, 0, index, 1])[:3]]
-    data_set.ImageOrientationPatient = [_decimal(x) for x in [*(lps[:3, 0] / column_mm), *(lps[:3, 1] / row_mm)]]
-    data_set.PixelSpacing = [_decimal(row_mm), _decimal(column_mm)]
-    data_set.SliceThickness = _decimal(step_mm)
+    data_set.ImagePositionPatient = [_write_decimal(x) for x in (lps @ [0, 0, index, 1])[:3]]
+    data_set.ImageOrientationPatient = [_write_decimal(x) for x in [*(lps[:3, 0] / column_mm), *(lps[:3, 1] / row_mm)]]
+    data_set.PixelSpacing = [_write_decimal(row_mm), _write_decimal(column_mm)]
+    data_set.SliceThickness = _write_decimal(step_mm)
     data_set.Columns, data_set.Rows = stored.shape
     data_set.SamplesPerPixel, data_set.PhotometricInterpretation = 1, "MONOCHROME2"
     data_set.BitsAllocated, data_set.BitsStored, data_set.HighBit, data_set.PixelRepresentation = 16, 16, 15, 1
@@ -86,7 +86,7 @@ def _slice(stored: NDArray, lps: NDArray, index: int, seed_uid: str) -> Dataset:
     return data_set
 
 
-def _study(seed_uid: str) -> Dataset:
+def _make_study(seed_uid: str) -> Dataset:
     """What every slice shares; empty where the standard wants the attribute but not a value."""
     data_set = Dataset()
     data_set.ImageType = ["DERIVED", "SECONDARY", "AXIAL"]
@@ -99,17 +99,17 @@ def _study(seed_uid: str) -> Dataset:
     data_set.SeriesDescription = "synthetic phantom, not a patient"
     data_set.PatientPosition = "HFS"
     data_set.KVP = ""
-    data_set.StudyInstanceUID = _uid(seed_uid, "study")
-    data_set.SeriesInstanceUID = _uid(seed_uid, "series")
-    data_set.FrameOfReferenceUID = _uid(seed_uid, "frame of reference")
+    data_set.StudyInstanceUID = _make_uid(seed_uid, "study")
+    data_set.SeriesInstanceUID = _make_uid(seed_uid, "series")
+    data_set.FrameOfReferenceUID = _make_uid(seed_uid, "frame of reference")
     return data_set
 
 
-def _uid(seed_uid: str, what: str) -> str:
+def _make_uid(seed_uid: str, what: str) -> str:
     return generate_uid(entropy_srcs=[seed_uid, what])
 
 
-def _decimal(value: float) -> str:
+def _write_decimal(value: float) -> str:
     """A decimal string of at most 16 characters (PS3.5, 6.2)."""
     text = f"{value:.9g}"
     return text if len(text) <= 16 else f"{value:.8f}"[:16]

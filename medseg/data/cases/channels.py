@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from medseg.data.cases.case import Case, some_of
+from medseg.data.formats.nifti import NIFTI
 from medseg.errors import DatasetError
 
 BRAIN_CHANNELS = {
@@ -33,7 +34,7 @@ def modality_of(word: str) -> str | None:
     >>> modality_of("T1Gd"), modality_of("FLAIR"), modality_of("CT")
     ('t1ce', 'flair', None)
     """
-    plain = _plain(word)
+    plain = _simplify(word)
     return next((name for name, spellings in BRAIN_CHANNELS.items() if plain in spellings), None)
 
 
@@ -62,49 +63,49 @@ def select_channels(cases: Iterable[Case], named: Sequence[str], wanted: Channel
     cases = tuple(cases)
     if wanted is None or isinstance(wanted, int):
         return cases
-    order = _order(named, wanted, place)
+    order = _find_order(named, wanted, place)
     count = len(named) or len(wanted)
     odd = [f"{case.id} has {len(case.images)}" for case in cases if len(case.images) not in (1, count)]
     is_whole = order == list(range(count))
     # One file may hold all channels; how many it does hold is seen when it is read.
     single = [case for case in cases if count > 1 and len(case.images) == 1 and not is_whole]
-    odd += [f"{case.id} has one file that is no NIfTI" for case in single if not _is_nifti(case.images[0])]
+    odd += [
+        f"{case.id} has one file that is no NIfTI"
+        for case in single
+        if not case.images[0].lower().endswith(NIFTI.suffixes)
+    ]
     if odd:
-        raise _differ(place, f"{count} images per case are needed for {_listed(wanted)}: {some_of(odd)}")
-    return cases if is_whole else tuple(replace(case, images=_chosen(case.images, order)) for case in cases)
+        raise _channels_error(place, f"{count} images per case are needed for {_list_names(wanted)}: {some_of(odd)}")
+    return cases if is_whole else tuple(replace(case, images=_choose(case.images, order)) for case in cases)
 
 
-def _order(named: Sequence[str], wanted: Sequence[str], place: object) -> list[int]:
+def _find_order(named: Sequence[str], wanted: Sequence[str], place: object) -> list[int]:
     """For each wanted channel its number in the data set."""
-    keys = [modality_of(name) or _plain(name) for name in named]
-    sought = [modality_of(name) or _plain(name) for name in wanted]
+    keys = [modality_of(name) or _simplify(name) for name in named]
+    sought = [modality_of(name) or _simplify(name) for name in wanted]
     times = Counter(keys)
     if keys and all(times[key] == 1 for key in sought):
         return [keys.index(key) for key in sought]
     are_both_known = any(map(modality_of, named)) and any(map(modality_of, wanted))
     if are_both_known or (named and len(named) != len(wanted)):
-        raise _differ(place, f"the model takes {_listed(wanted)}, the data set has {_listed(named)}")
+        raise _channels_error(place, f"the model takes {_list_names(wanted)}, the data set has {_list_names(named)}")
     return list(range(len(wanted)))
 
 
-def _chosen(images: tuple[str, ...], order: list[int]) -> tuple[str, ...]:
+def _choose(images: tuple[str, ...], order: list[int]) -> tuple[str, ...]:
     if len(images) == 1 and order != [0]:
         return tuple(f"{images[0]}#t{number}" for number in order)
     return tuple(images[number] for number in order)
 
 
-def _is_nifti(path: str) -> bool:
-    return path.lower().endswith((".nii", ".nii.gz"))
-
-
-def _plain(name: str) -> str:
+def _simplify(name: str) -> str:
     return re.sub(r"[\W_]", "", name.lower())
 
 
-def _listed(names: Sequence[str]) -> str:
+def _list_names(names: Sequence[str]) -> str:
     return f"{len(names)} ({', '.join(names)})"
 
 
-def _differ(place: object, problem: str) -> DatasetError:
+def _channels_error(place: object, problem: str) -> DatasetError:
     remedy = "use data with these channels, or name the data set's channels as the model's card does"
     return DatasetError("CHANNELS_DIFFER", place, problem, remedy)

@@ -36,16 +36,18 @@ def read_description(path: Path, needs_files: bool = True) -> Dataset:
     Raises:
         DatasetError: DATASET_JSON_INVALID, PATH_OUTSIDE, FILES_MISSING, CASES_MISSING or a bad id.
     """
-    content = _loaded(path)
-    labels, channels = _labels(content.get("labels", {}), path), _channels(content, path)
+    content = _load(path)
+    labels, channels = _read_labels(content.get("labels", {}), path), _read_channels(content, path)
     if "training" in content:
-        pairs, groups = _listed(content["training"], path)
+        pairs, groups = _read_training(content["training"], path)
         if needs_files:
             check_present(path, pairs)
         return Dataset(path.parent, make_cases(pairs, groups), labels, channels, "decathlon")
     if "channel_names" in content and "file_ending" in content:
-        return Dataset(path.parent, make_cases(_nnunet_pairs(content, path)), labels, channels, "nnunet")
-    raise _invalid(path, "neither a list 'training' (Decathlon) nor 'channel_names' and 'file_ending' (nnU-Net)")
+        return Dataset(path.parent, make_cases(_find_nnunet_pairs(content, path)), labels, channels, "nnunet")
+    raise _description_error(
+        path, "neither a list 'training' (Decathlon) nor 'channel_names' and 'file_ending' (nnU-Net)"
+    )
 
 
 def write_dataset(dataset: Dataset, folder: str | Path) -> Path:
@@ -59,11 +61,11 @@ def write_dataset(dataset: Dataset, folder: str | Path) -> Path:
         OutputError: OUTPUT_EXISTS, a dataset.json with other content is there.
     """
     target = Path(folder).absolute() / DESCRIPTION
-    training = [_entry(case, target) for case in dataset.cases]
+    training = [_describe_case(case, target) for case in dataset.cases]
     content = {
         "name": dataset.root.name,
         "modality": {str(index): name for index, name in enumerate(dataset.channels)},
-        "labels": _labels_entry(dataset.labels),
+        "labels": _describe_labels(dataset.labels),
         "numTraining": len(training),
         "training": training,
     }
@@ -106,17 +108,17 @@ def read_table(path: Path, needs_label: bool = True, needs_files: bool = True) -
     Raises:
         DatasetError: CSV_INVALID or FILES_MISSING.
     """
-    rows = _rows(path)
-    image_columns, label_columns = _columns(path, rows[0], needs_label)
+    rows = _read_rows(path)
+    image_columns, label_columns = _sort_columns(path, rows[0], needs_label)
     pairs, groups = [], []
     for line, row in enumerate(rows, start=2):
         cells = {key: (value or "").strip() for key, value in row.items() if key}
         images = [cells[column] for column in image_columns]
         if not all(images) or (needs_label and not cells["label"]):
-            raise _invalid_table(path, f"line {line} has an empty cell")
-        found = [_from(path.parent, text) for text in images]
+            raise _table_error(path, f"line {line} has an empty cell")
+        found = [_resolve(path.parent, text) for text in images]
         names = (cells["id"],) if cells.get("id") else names_in_list(found[0], path.parent)
-        masks = [_from(path.parent, cells[column]) for column in label_columns if cells.get(column)]
+        masks = [_resolve(path.parent, cells[column]) for column in label_columns if cells.get(column)]
         pairs.append(Pair(names, tuple(found), one_or_more(masks)))
         groups.append(cells.get("group") or None)
     if needs_files:
@@ -124,30 +126,30 @@ def read_table(path: Path, needs_label: bool = True, needs_files: bool = True) -
     return Dataset(path.parent, make_cases(pairs, groups), Labels(), (), "csv")
 
 
-def _loaded(path: Path) -> dict[str, Any]:
+def _load(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
-        raise _invalid(path, f"cannot be read as JSON ({error})") from error
+        raise _description_error(path, f"cannot be read as JSON ({error})") from error
     if not isinstance(content, dict):
-        raise _invalid(path, f"holds a {type(content).__name__}, not an object")
+        raise _description_error(path, f"holds a {type(content).__name__}, not an object")
     return content
 
 
-def _listed(training: object, path: Path) -> tuple[list[Pair], list[str | None]]:
+def _read_training(training: object, path: Path) -> tuple[list[Pair], list[str | None]]:
     if not isinstance(training, list):
-        raise _invalid(path, "'training' is not a list")
+        raise _description_error(path, "'training' is not a list")
     pairs, groups = [], []
     for number, entry in enumerate(training):
         if not isinstance(entry, dict) or not {"image", "label"} <= entry.keys():
-            raise _invalid(path, f"training[{number}] is {str(entry)[:80]!r}, without 'image' and 'label'")
+            raise _description_error(path, f"training[{number}] is {str(entry)[:80]!r}, without 'image' and 'label'")
         images = entry["image"] if isinstance(entry["image"], list) else [entry["image"]]
         masks = entry["label"] if isinstance(entry["label"], list) else [entry["label"]]
         if not images or not masks or not all(isinstance(text, str) for text in (*images, *masks)):
-            raise _invalid(path, f"training[{number}] names its files by something else than text")
+            raise _description_error(path, f"training[{number}] names its files by something else than text")
         if Path(images[0]).name.startswith("._"):
             continue
-        found = [image for text in images for image in _with_channels(resolve_inside(path, text))]
+        found = [image for text in images for image in _find_channels(resolve_inside(path, text))]
         names = (
             (str(entry["id"]),)
             if "id" in entry
@@ -158,7 +160,7 @@ def _listed(training: object, path: Path) -> tuple[list[Pair], list[str | None]]
     return pairs, groups
 
 
-def _with_channels(path: str) -> list[str]:
+def _find_channels(path: str) -> list[str]:
     """The file itself, or, where only ``NAME_0000`` … are there (nnU-Net v1), those."""
     if is_present(path):
         return [path]
@@ -171,7 +173,7 @@ def _with_channels(path: str) -> list[str]:
     return channels or [path]
 
 
-def _nnunet_pairs(content: Mapping[str, Any], path: Path) -> tuple[Pair, ...]:
+def _find_nnunet_pairs(content: Mapping[str, Any], path: Path) -> tuple[Pair, ...]:
     found = recognise_nnunet(Folder(path.parent))
     pairs = found.pairs if found else ()
     alone = [str(p) for p in (*found.images_alone, *found.masks_alone)] if found else []
@@ -184,10 +186,10 @@ def _nnunet_pairs(content: Mapping[str, Any], path: Path) -> tuple[Pair, ...]:
     return pairs
 
 
-def _labels(content: object, path: Path) -> Labels:
+def _read_labels(content: object, path: Path) -> Labels:
     """Names by value, from ``{"1": "liver"}`` (Decathlon) or ``{"liver": 1}`` (nnU-Net)."""
     if not isinstance(content, dict):
-        raise _invalid(path, "'labels' is not an object")
+        raise _description_error(path, "'labels' is not an object")
     names: dict[int, str] = {}
     regions: dict[str, tuple[int, ...]] = {}
     for key, entry in content.items():
@@ -196,7 +198,7 @@ def _labels(content: object, path: Path) -> Labels:
             continue
         value, name = (key, entry) if isinstance(entry, str) and str(key).isdigit() else (entry, key)
         if not str(value).isdecimal() or isinstance(value, bool) or int(value) in names:
-            raise _invalid(path, f"label {key!r}: {entry!r} is not a name with a whole number of its own")
+            raise _description_error(path, f"label {key!r}: {entry!r} is not a name with a whole number of its own")
         names[int(value)] = str(name)
     if not content:
         return Labels()
@@ -205,7 +207,7 @@ def _labels(content: object, path: Path) -> Labels:
     return Labels(dict(sorted({0: "background", **names}.items())), regions)
 
 
-def _channels(content: Mapping[str, Any], path: Path) -> tuple[str, ...]:
+def _read_channels(content: Mapping[str, Any], path: Path) -> tuple[str, ...]:
     channels = content.get("channel_names", content.get("modality", {}))
     if isinstance(channels, dict) and all(str(key).isdecimal() for key in channels):
         return tuple(str(channels[key]) for key in sorted(channels, key=int))
@@ -213,10 +215,10 @@ def _channels(content: Mapping[str, Any], path: Path) -> tuple[str, ...]:
         return tuple(str(name) for name in channels)
     if isinstance(channels, str):
         return (channels,)
-    raise _invalid(path, f"channels {str(channels)[:80]!r} are not names by number")
+    raise _description_error(path, f"channels {str(channels)[:80]!r} are not names by number")
 
 
-def _labels_entry(labels: Labels) -> dict[str, object]:
+def _describe_labels(labels: Labels) -> dict[str, object]:
     """Decathlon's form, name by value; nnU-Net's where there are regions, which have no value."""
     if not labels.regions:
         return {str(value): name for value, name in sorted(labels.names.items())}
@@ -224,22 +226,22 @@ def _labels_entry(labels: Labels) -> dict[str, object]:
     return {**by_name, **{name: list(values) for name, values in labels.regions.items()}}
 
 
-def _entry(case: Case, target: Path) -> dict[str, object]:
-    images = [_below(text, target) for text in case.images]
+def _describe_case(case: Case, target: Path) -> dict[str, object]:
+    images = [_relate(text, target) for text in case.images]
     entry: dict[str, object] = {"image": images[0] if len(images) == 1 else images}
     if case.label is not None:
-        masks = [_below(text, target) for text in case.label_files]
+        masks = [_relate(text, target) for text in case.label_files]
         entry["label"] = masks[0] if len(masks) == 1 else masks
     return {**entry, "id": case.id, "group": case.group}
 
 
-def _below(text: str, target: Path) -> str:
+def _relate(text: str, target: Path) -> str:
     relative = os.path.relpath(text, target.parent)
     resolve_inside(target, relative)
     return f"./{Path(relative).as_posix()}"
 
 
-def _invalid(path: Path, problem: str) -> DatasetError:
+def _description_error(path: Path, problem: str) -> DatasetError:
     return DatasetError(
         "DATASET_JSON_INVALID",
         path,
@@ -248,32 +250,32 @@ def _invalid(path: Path, problem: str) -> DatasetError:
     )
 
 
-def _from(folder: Path, text: str) -> str:
+def _resolve(folder: Path, text: str) -> str:
     return os.path.normpath(folder / text)
 
 
-def _rows(path: Path) -> list[dict[str | None, str | None]]:
+def _read_rows(path: Path) -> list[dict[str | None, str | None]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
         first = text.split("\n", 1)[0]
         delimiter = ";" if first.count(";") > first.count(",") else ","
         rows: list[dict[str | None, str | None]] = list(csv.DictReader(io.StringIO(text), delimiter=delimiter))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise _invalid_table(path, f"cannot be read ({error})") from error
+        raise _table_error(path, f"cannot be read ({error})") from error
     if not rows:
-        raise _invalid_table(path, "has no rows")
+        raise _table_error(path, "has no rows")
     return rows
 
 
-def _columns(path: Path, row: Mapping[str | None, object], needs_label: bool) -> tuple[list[str], list[str]]:
+def _sort_columns(path: Path, row: Mapping[str | None, object], needs_label: bool) -> tuple[list[str], list[str]]:
     """The columns of images, ``image``, ``image_2`` …, and those of masks."""
     columns = [str(column) for column in row if column]
     if "image" not in columns or (needs_label and "label" not in columns):
-        raise _invalid_table(path, f"has the columns {', '.join(columns)}, but 'image' and 'label' are needed")
+        raise _table_error(path, f"has the columns {', '.join(columns)}, but 'image' and 'label' are needed")
     more = sorted((c for c in columns if re.fullmatch(r"(image|label)_\d+", c)), key=lambda c: int(c[6:]))
     images, masks = ([c for c in more if c.startswith(kind)] for kind in ("image", "label"))
     return ["image", *images], ["label", *masks]
 
 
-def _invalid_table(path: Path, problem: str) -> DatasetError:
+def _table_error(path: Path, problem: str) -> DatasetError:
     return DatasetError("CSV_INVALID", path, problem, "give a header line with image,label and one line for each case")

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from PIL import Image
+
 from medseg.data.cases.listing import Folder, Found, Pair, group_channels, names_of, stem_of, unique_names
 from medseg.data.cases.publishers import folder_names, recognise_acdc, recognise_brats, recognise_xrays
 from medseg.data.image_files import find_masks
@@ -56,7 +58,7 @@ def recognise_nnunet(folder: Folder) -> Found | None:
     return Found(tuple(pairs), tuple(alone), (*lone_masks, *repeated))
 
 
-def _folders(folder: Folder) -> Found | None:
+def _recognise_folders(folder: Folder) -> Found | None:
     """A folder of images beside one of masks, equal names up to an ending such as ``_mask``."""
     images, several = folder.below(IMAGE_FOLDERS), folder.all_below(MASK_FOLDERS)
     if images is None or not several:
@@ -85,11 +87,11 @@ def _folders(folder: Folder) -> Found | None:
     return Found(tuple(pairs), (*lone_images, *repeated), tuple(alone))
 
 
-def _nested(folder: Folder) -> Found | None:
+def _recognise_nested(folder: Folder) -> Found | None:
     """One folder of images and one of masks, one or two folders down; of the same frames as TIFF and PNG, the TIFFs."""
     below = [place for depth in ("*", "*/*") for place in sorted(folder.root.glob(depth)) if place.is_dir()]
     hidden = [place for place in below if any(part.startswith(".") for part in place.relative_to(folder.root).parts)]
-    found = {place: _folders(Folder(place)) for place in below if place not in hidden}
+    found = {place: _recognise_folders(Folder(place)) for place in below if place not in hidden}
     sets = {place: each for place, each in found.items() if each is not None and each.pairs}
     frames = {tuple(pair.names[0] for pair in each.pairs) for each in sets.values()}
     if len(frames) != 1:
@@ -100,7 +102,7 @@ def _nested(folder: Folder) -> Found | None:
     return replace(chosen, images_alone=(*chosen.images_alone, *strays))
 
 
-def _stacks(folder: Folder) -> Found | None:
+def _recognise_stacks(folder: Folder) -> Found | None:
     """``NAME-volume.tif`` and ``NAME-labels.tif``, each page one case (ISBI 2012); ``test-…`` may lack labels."""
     tiffs = [path for path in folder.images if path.suffix.lower() in (".tif", ".tiff")]
     volumes = {m[1]: p for p in tiffs if (m := re.fullmatch(r"(.+)[-_](?:volume|images?)", p.stem))}
@@ -108,13 +110,13 @@ def _stacks(folder: Folder) -> Found | None:
     both = sorted(volumes.keys() & labels.keys())
     if not both:
         return None
-    pairs = [pair for name in both for pair in _pages(folder, volumes[name], labels[name])]
+    pairs = [pair for name in both for pair in _pair_pages(folder, volumes[name], labels[name])]
     alone = tuple(path for name, path in volumes.items() if name not in labels and name != "test")
     return Found(tuple(pairs), alone, tuple(path for name, path in labels.items() if name not in volumes))
 
 
-def _pages(folder: Folder, volume: Path, labels: Path) -> list[Pair]:
-    pages, label_pages = _page_count(volume), _page_count(labels)
+def _pair_pages(folder: Folder, volume: Path, labels: Path) -> list[Pair]:
+    pages, label_pages = _count_pages(volume), _count_pages(labels)
     if pages != label_pages:
         raise DatasetError(
             "PAGES_DIFFER", volume, f"{pages} pages, but {labels.name} has {label_pages}", "export both stacks again"
@@ -128,9 +130,7 @@ def _pages(folder: Folder, volume: Path, labels: Path) -> list[Pair]:
     ]
 
 
-def _page_count(path: Path) -> int:
-    from PIL import Image
-
+def _count_pages(path: Path) -> int:
     try:
         with Image.open(path) as opened:
             return int(getattr(opened, "n_frames", 1))
@@ -138,7 +138,7 @@ def _page_count(path: Path) -> int:
         raise DatasetError("STACK_UNREADABLE", path, f"not a TIFF stack ({error})", "export the stack again") from error
 
 
-def _segmented_series(folder: Folder) -> Found | None:
+def _recognise_segmented_series(folder: Folder) -> Found | None:
     """Folders of DICOM slices, and anywhere among them one SEG or RTSTRUCT for each series."""
     if not any(path.is_dir() for path in folder.images):
         return None
@@ -148,13 +148,13 @@ def _segmented_series(folder: Folder) -> Found | None:
     return recognise_segmented_series(folder)
 
 
-def _dicom_npz(folder: Folder) -> Found | None:
+def _recognise_dicom_npz(folder: Folder) -> Found | None:
     """A folder of DICOM slices for each case, its mask an ``.npz`` inside it, or of its name beside it or elsewhere."""
     series = [path for path in folder.images if path.is_dir()]
     arrays = sorted(p for p in folder.root.rglob("*.npz") if not p.name.startswith("."))
     if not series or not arrays:
         return None
-    owned = {place: _masks_of(place, arrays, series) for place in series}
+    owned = {place: _find_masks_of(place, arrays, series) for place in series}
     owners = Counter(mask for masks in owned.values() for mask in masks)
     mask_of = {place: masks[0] for place, masks in owned.items() if len(masks) == 1 and owners[masks[0]] == 1}
     pairs = [Pair(folder_names(place, folder.root), (str(place),), str(mask)) for place, mask in mask_of.items()]
@@ -162,19 +162,19 @@ def _dicom_npz(folder: Folder) -> Found | None:
     return Found(tuple(pairs), tuple(p for p in series if p not in mask_of), tuple(p for p in arrays if p not in used))
 
 
-def _masks_of(place: Path, arrays: list[Path], series: list[Path]) -> list[Path]:
+def _find_masks_of(place: Path, arrays: list[Path], series: list[Path]) -> list[Path]:
     """The arrays that could be a series' mask: those inside it, else the one beside it, else those of its name."""
     elsewhere = [path for path in arrays if path.parent not in series]
     named = [path for path in elsewhere if place.name in (path.stem, MASK_ENDING.sub("", path.stem))]
     return [path for path in arrays if path.parent == place] or [p for p in named if p.parent == place.parent] or named
 
 
-def _side_by_side(folder: Folder) -> Found | None:
+def _recognise_side_by_side(folder: Folder) -> Found | None:
     """Each mask in the folder of its image, named like it with ``_mask``, ``_gt``, ``_seg`` or ``_label`` added."""
-    return _beside(folder, folder.images)
+    return _pair_beside(folder, folder.images)
 
 
-def _beside(folder: Folder, paths: Iterable[Path]) -> Found | None:
+def _pair_beside(folder: Folder, paths: Iterable[Path]) -> Found | None:
     paths = tuple(paths)
     image_at, _ = unique_names(paths, lambda path: str(path.with_name(stem_of(path))))
     mask_of: dict[Path, Path] = {}
@@ -205,11 +205,15 @@ LAYOUTS = (
     Layout(
         "chest-x-rays", "MCUCXR_0001_0.png or CHNCXR_0001_0.png, and masks, whole or left and right", recognise_xrays
     ),
-    Layout("dicom-and-seg", "CASE/*.dcm, and for each series a DICOM SEG or RTSTRUCT anywhere", _segmented_series),
-    Layout("image-and-mask-folders", "images/NAME.png and masks/NAME.png (or NAME_mask.png)", _folders),
-    Layout("tiff-stacks", "train-volume.tif and train-labels.tif, one case on each page", _stacks),
-    Layout("dicom-and-npz", "CASE/*.dcm with CASE/mask.npz or CASE.npz", _dicom_npz),
-    Layout("side-by-side", "NAME.tif and NAME_mask.tif (or _gt, _seg, _label) in one folder", _side_by_side),
-    Layout("nested-folders", "NAME/Original/1.tif and NAME/Ground Truth/1.tif, one or two folders down", _nested),
+    Layout(
+        "dicom-and-seg", "CASE/*.dcm, and for each series a DICOM SEG or RTSTRUCT anywhere", _recognise_segmented_series
+    ),
+    Layout("image-and-mask-folders", "images/NAME.png and masks/NAME.png (or NAME_mask.png)", _recognise_folders),
+    Layout("tiff-stacks", "train-volume.tif and train-labels.tif, one case on each page", _recognise_stacks),
+    Layout("dicom-and-npz", "CASE/*.dcm with CASE/mask.npz or CASE.npz", _recognise_dicom_npz),
+    Layout("side-by-side", "NAME.tif and NAME_mask.tif (or _gt, _seg, _label) in one folder", _recognise_side_by_side),
+    Layout(
+        "nested-folders", "NAME/Original/1.tif and NAME/Ground Truth/1.tif, one or two folders down", _recognise_nested
+    ),
 )
 """The layouts that a folder without dataset.json or dataset.csv is held against, in this order."""

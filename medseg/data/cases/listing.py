@@ -100,11 +100,14 @@ def names_in_list(path: str, root: Path, called: str | None = None) -> tuple[str
     return tuple(f"{name}_{kind}{int(number):03d}" if page else name for name in names)
 
 
-def one_or_more(masks: list[str]) -> str | tuple[str, ...] | None:
-    """The files of a mask as a case has them: one alone, several together, or None."""
-    if not masks:
-        return None
-    return masks[0] if len(masks) == 1 else tuple(masks)
+def one_or_more(masks: Iterable[str]) -> str | tuple[str, ...] | None:
+    """The files of a mask as a case has them: one alone, several together, or None.
+
+    >>> one_or_more([]), one_or_more(["a.png"]), one_or_more(["left.png", "right.png"])
+    (None, 'a.png', ('left.png', 'right.png'))
+    """
+    files = tuple(masks)
+    return files if len(files) > 1 else next(iter(files), None)
 
 
 def group_channels(images: Iterable[Path]) -> dict[Path, list[Path]] | None:

@@ -33,15 +33,15 @@ def open_dataset(path: str | Path) -> Dataset:
     Raises:
         DatasetError: NOT_FOUND, NO_CASES, CASES_UNPAIRED, or what is wrong with the description.
     """
-    place = _place(path)
-    described = _described(place)
+    place = _make_absolute(path)
+    described = _read_described(place)
     if described is not None:
         if not described.cases:
-            raise _no_cases(place)
+            raise _no_cases_error(place)
         return described
     layout, found = recognise(Folder(place))
     if layout is None or found is None:
-        raise _no_cases(place)
+        raise _no_cases_error(place)
     _check_whole(place, layout, found)
     unlabelled = tuple(sorted(pair.names[0] for pair in found.unlabelled))
     return Dataset(place, make_cases(found.pairs), found.labels, found.channels, layout.name, unlabelled)
@@ -68,14 +68,14 @@ def open_images(path: str | Path, channels: Channels = None) -> tuple[Case, ...]
     Raises:
         DatasetError: NOT_FOUND, NO_CASES, CHANNELS_MISSING, CHANNELS_DIFFER, or what is wrong with a list.
     """
-    place = _place(path)
+    place = _make_absolute(path)
     is_part = not place.exists() and is_present(str(place))
     if is_part or (place.is_file() and place.name != DESCRIPTION):
-        return select_channels(_in_file(place), (), channels, place)
-    described = _described(place)
+        return select_channels(_open_file(place), (), channels, place)
+    described = _read_described(place)
     if described is not None:
-        return select_channels(_without_masks(described.cases), described.channels, channels, place)
-    return _in_folder(place, channels)
+        return select_channels(_drop_masks(described.cases), described.channels, channels, place)
+    return _open_folder(place, channels)
 
 
 def narrow_to_series(cases: Iterable[Case], series: str | None) -> tuple[Case, ...]:
@@ -109,12 +109,12 @@ def datalist(cases: Iterable[Case]) -> list[dict[str, str | list[str]]]:
     return records
 
 
-def _place(path: str | Path) -> Path:
+def _make_absolute(path: str | Path) -> Path:
     # Path.resolve would follow links, and Path.absolute would keep the "..".
     return Path(os.path.abspath(path))  # noqa: PTH100
 
 
-def _described(place: Path) -> Dataset | None:
+def _read_described(place: Path) -> Dataset | None:
     """The data set that a file or a file in the folder describes, or None."""
     if not place.exists():
         raise DatasetError("NOT_FOUND", place, "there is no such file or folder", "check the path")
@@ -125,31 +125,31 @@ def _described(place: Path) -> Dataset | None:
     return read_table(place / TABLE) if (place / TABLE).is_file() else None
 
 
-def _in_file(place: Path) -> tuple[Case, ...]:
+def _open_file(place: Path) -> tuple[Case, ...]:
     """The cases of a list, of a table, or the one of an image."""
     if place.suffix.lower() == ".csv":
-        return _without_masks(read_table(place, needs_label=False).cases)
-    return _named(_listed(place) if place.suffix.lower() == ".txt" else [place], channels=1)
+        return _drop_masks(read_table(place, needs_label=False).cases)
+    return _name_cases(_read_list(place) if place.suffix.lower() == ".txt" else [place], channels=1)
 
 
-def _in_folder(place: Path, channels: Channels) -> tuple[Case, ...]:
+def _open_folder(place: Path, channels: Channels) -> tuple[Case, ...]:
     folder = Folder(place)
     _, found = recognise(folder)
     if found is None and are_modalities(channels):
         found = recognise_modalities(folder)
     if found is not None and found.lacking:
-        raise _lacking(place, found)
+        raise _lacking_error(place, found)
     if found is not None and found.pairs:
         items: list[tuple[Sequence[str], tuple[str, ...]]]
         items = [(pair.names, pair.images) for pair in (*found.pairs, *found.unlabelled)]
-        alone = _grouped(found.images_alone, len(found.pairs[0].images))
-        cases = _with_ids(items + [(names_of(image, place), images) for image, images in alone])
+        alone = _group_files(found.images_alone, len(found.pairs[0].images))
+        cases = _give_ids(items + [(names_of(image, place), images) for image, images in alone])
         return select_channels(cases, found.channels, channels, place)
     if not folder.images:
-        raise _no_cases(place)
+        raise _no_cases_error(place)
     if folder.images == (place,):
-        return select_channels((_case(place.name, (str(place),)),), (), channels, place)
-    return select_channels(_named(folder.images, channel_count(channels), place), (), channels, place)
+        return select_channels((_make_case(place.name, (str(place),)),), (), channels, place)
+    return select_channels(_name_cases(folder.images, channel_count(channels), place), (), channels, place)
 
 
 def recognise(folder: Folder) -> tuple[Layout | None, Found | None]:
@@ -170,7 +170,7 @@ def _check_whole(place: Path, layout: Layout, found: Found) -> None:
     rest += [f"{path.relative_to(place)} has no image" for path in found.masks_alone]
     rest += found.wrong
     if found.lacking and not rest:
-        raise _lacking(place, found)
+        raise _lacking_error(place, found)
     rest += found.lacking
     if rest:
         raise DatasetError(
@@ -181,7 +181,7 @@ def _check_whole(place: Path, layout: Layout, found: Found) -> None:
         )
 
 
-def _lacking(place: Path, found: Found) -> DatasetError:
+def _lacking_error(place: Path, found: Found) -> DatasetError:
     return DatasetError(
         "CHANNELS_MISSING",
         place,
@@ -190,7 +190,7 @@ def _lacking(place: Path, found: Found) -> DatasetError:
     )
 
 
-def _listed(path: Path) -> list[Path]:
+def _read_list(path: Path) -> list[Path]:
     """The images that a text file names, one on each line; empty lines and ``#`` comments are skipped."""
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
@@ -206,14 +206,14 @@ def _listed(path: Path) -> list[Path]:
     return images
 
 
-def _named(images: Iterable[Path], channels: int | None = None, root: Path | None = None) -> tuple[Case, ...]:
+def _name_cases(images: Iterable[Path], channels: int | None = None, root: Path | None = None) -> tuple[Case, ...]:
     """Cases of these images, numbered ones as channels; ids are paths from ``root`` or the common folder."""
     paths = [Path(os.path.normpath(image)) for image in images]
     base = root or Path(os.path.commonpath([path.parent for path in paths]))
-    return _with_ids([(names_of(place, base)[1:], files) for place, files in _grouped(paths, channels)])
+    return _give_ids([(names_of(place, base)[1:], files) for place, files in _group_files(paths, channels)])
 
 
-def _grouped(images: Iterable[Path], channels: int | None) -> list[tuple[Path, tuple[str, ...]]]:
+def _group_files(images: Iterable[Path], channels: int | None) -> list[tuple[Path, tuple[str, ...]]]:
     """Each case's place and files: ``_0000``, ``_0001`` … of one name in one folder together, if as many as wanted."""
     in_folder: dict[Path, list[Path]] = {}
     for path in images:
@@ -238,22 +238,22 @@ def _grouped(images: Iterable[Path], channels: int | None) -> list[tuple[Path, t
     return items
 
 
-def _with_ids(items: Sequence[tuple[Sequence[str], tuple[str, ...]]]) -> tuple[Case, ...]:
+def _give_ids(items: Sequence[tuple[Sequence[str], tuple[str, ...]]]) -> tuple[Case, ...]:
     """Cases with distinct ids, each from the names it could go by."""
     ids = case_ids([names for names, _ in items])
-    cases = (_case(name, images) for name, (_, images) in zip(ids, items, strict=True))
+    cases = (_make_case(name, images) for name, (_, images) in zip(ids, items, strict=True))
     return tuple(sorted(cases, key=lambda case: case.id))
 
 
-def _case(name: str, images: tuple[str, ...]) -> Case:
+def _make_case(name: str, images: tuple[str, ...]) -> Case:
     return Case(name, images, None, guess_group(name))
 
 
-def _without_masks(cases: Iterable[Case]) -> tuple[Case, ...]:
+def _drop_masks(cases: Iterable[Case]) -> tuple[Case, ...]:
     return tuple(Case(case.id, case.images, None, case.group) for case in cases)
 
 
-def _no_cases(place: Path) -> DatasetError:
+def _no_cases_error(place: Path) -> DatasetError:
     """NO_CASES, with what is there instead."""
     files = sorted(p for p in place.rglob("*") if p.is_file()) if place.is_dir() else [place]
     suffixes = Counter("".join(p.suffixes[-2:]) if p.name.endswith(".gz") else p.suffix or "no suffix" for p in files)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from medseg.data.cases.case import Labels, some_of
 from medseg.data.cases.channels import BRAIN_CHANNELS, modality_of
-from medseg.data.cases.listing import Folder, Found, Pair, names_of, stem_of
+from medseg.data.cases.listing import Folder, Found, Pair, names_of, one_or_more, stem_of
 from medseg.errors import DatasetError
 
 MASK = "mask"
@@ -43,13 +43,13 @@ class _Heart:
 
 def recognise_acdc(folder: Folder) -> Found | None:
     """``patientNNN/patientNNN_frameNN.nii.gz`` beside ``…_gt``, or the frames ED and ES of ``…_4d`` by Info.cfg."""
-    hearts = _hearts(folder)
+    hearts = _find_hearts(folder)
     if not hearts:
         return None
     problems = []
     for heart in hearts:
         if heart.cines and not heart.frames:
-            numbers = _key_frames(heart.place)
+            numbers = _read_key_frames(heart.place)
             if isinstance(numbers, str):
                 problems.append(f"{heart.name}: {numbers}")
             else:
@@ -62,7 +62,7 @@ def recognise_acdc(folder: Folder) -> Found | None:
             f"{some_of(problems)}",
             "put Info.cfg with the lines 'ED: N' and 'ES: N' beside each, or the frames as files of their own",
         )
-    pairs = [pair for heart in hearts for pair in _frame_pairs(heart, folder.root)]
+    pairs = [pair for heart in hearts for pair in _pair_frames(heart, folder.root)]
     used = {path for pair in pairs for path in (*pair.images, pair.label)}
     images = [path for heart in hearts for paths in heart.frames.values() for path in paths]
     images += [path for heart in hearts if heart.wanted and len(heart.cines) > 1 for path in heart.cines]
@@ -75,7 +75,7 @@ def recognise_acdc(folder: Folder) -> Found | None:
     )
 
 
-def _hearts(folder: Folder) -> list[_Heart]:
+def _find_hearts(folder: Folder) -> list[_Heart]:
     hearts: dict[tuple[Path, str], _Heart] = {}
     for path in folder.images:
         match = ACDC_FILE.fullmatch(stem_of(path))
@@ -89,7 +89,7 @@ def _hearts(folder: Folder) -> list[_Heart]:
     return list(hearts.values())
 
 
-def _frame_pairs(heart: _Heart, root: Path) -> list[Pair]:
+def _pair_frames(heart: _Heart, root: Path) -> list[Pair]:
     """A case for each frame that is there once: a file of its own, or else a frame of the one 4D file."""
     found = {number: (path, str(path)) for number, (path, *others) in heart.frames.items() if not others}
     if len(heart.cines) == 1:
@@ -102,7 +102,7 @@ def _frame_pairs(heart: _Heart, root: Path) -> list[Pair]:
     ]
 
 
-def _key_frames(place: Path) -> tuple[int, ...] | str:
+def _read_key_frames(place: Path) -> tuple[int, ...] | str:
     """The numbers of end-diastole and end-systole in Info.cfg, counted from 1, or what is wrong with it."""
     path = next((path for path in sorted(place.iterdir()) if path.name.lower() == "info.cfg"), None)
     if path is None:
@@ -129,7 +129,7 @@ def recognise_modalities(folder: Folder, needs_mask: bool = False) -> Found | No
     """As :func:`recognise_brats`, with at least one mask or with none; at least two modalities."""
     cases: dict[Path, list[tuple[str, Path]]] = {}
     for path in folder.images:
-        role = _tumour_role(stem_of(path))
+        role = _find_tumour_role(stem_of(path))
         if role:
             cases.setdefault(path.parent, []).append((role, path))
     present = {role for files in cases.values() for role, _ in files}
@@ -153,23 +153,23 @@ def recognise_modalities(folder: Folder, needs_mask: bool = False) -> Found | No
         tuple(pairs),
         tuple(path for path in alone if path not in masks),
         tuple(path for path in alone if path in masks),
-        _tumour_labels(path for files in cases.values() for _, path in files),
+        _find_tumour_labels(path for files in cases.values() for _, path in files),
         channels,
         lacking=tuple(lacking),
     )
 
 
-def _tumour_labels(paths: Iterable[Path]) -> Labels:
+def _find_tumour_labels(paths: Iterable[Path]) -> Labels:
     """What the masks' values mean, by the year's spelling of the modalities; before 2017 nothing is known of them."""
-    words = {word for path in paths for word in _words(stem_of(path))}
+    words = {word for path in paths for word in _split_words(stem_of(path))}
     if {"t1n", "t2f"} & words:
         return Labels(dict(TUMOUR_LABELS_2023))
     return Labels(dict(TUMOUR_LABELS)) if "t1ce" in words else Labels()
 
 
-def _tumour_role(stem: str) -> str | None:
+def _find_tumour_role(stem: str) -> str | None:
     """The modality, or :data:`MASK`, that the first or last word of a file name stands for."""
-    words = _words(stem)
+    words = _split_words(stem)
     for word in (words[-1], words[0]):
         role = MASK if word in TUMOUR_MASKS else modality_of(word)
         if role:
@@ -177,7 +177,7 @@ def _tumour_role(stem: str) -> str | None:
     return None
 
 
-def _words(stem: str) -> list[str]:
+def _split_words(stem: str) -> list[str]:
     return re.split(r"[-_. ]", stem.lower())
 
 
@@ -197,7 +197,10 @@ def recognise_xrays(folder: Folder) -> Found | None:
     if not images or not masks:
         return None
     once = {name: paths[0] for name, paths in images.items() if len(paths) == 1 or name not in masks}
-    pairs = [Pair(names_of(once[name], folder.root), (str(once[name]),), _union(masks.get(name))) for name in once]
+    pairs = [
+        Pair(names_of(once[name], folder.root), (str(once[name]),), one_or_more(map(str, masks.get(name, ()))))
+        for name in once
+    ]
     are_drawn = {name[:3] for name in masks}
     # The publisher drew no masks for 96 of Shenzhen's 662 images; Montgomery's are complete.
     is_left_out = {name: name not in masks and name.startswith("CHN") and "CHN" in are_drawn for name in once}
@@ -205,33 +208,27 @@ def recognise_xrays(folder: Folder) -> Found | None:
         tuple(pair for name, pair in zip(once, pairs, strict=True) if not is_left_out[name]),
         tuple(others),
         tuple(path for name, paths in masks.items() if name not in images for path in paths),
-        wrong=(*_doubled(images, once, folder.root), *_unfit(masks, folder.root)),
+        wrong=(*_list_doubled(images, once, folder.root), *_list_unfit(masks, folder.root)),
         unlabelled=tuple(pair for name, pair in zip(once, pairs, strict=True) if is_left_out[name]),
     )
 
 
-def _union(paths: list[Path] | None) -> str | tuple[str, ...] | None:
-    if not paths:
-        return None
-    return str(paths[0]) if len(paths) == 1 else tuple(str(path) for path in paths)
-
-
-def _doubled(images: dict[str, list[Path]], once: dict[str, Path], root: Path) -> list[str]:
+def _list_doubled(images: dict[str, list[Path]], once: dict[str, Path], root: Path) -> list[str]:
     several = {name: paths for name, paths in images.items() if name not in once}
-    return [f"{name} is there {len(paths)} times: {_below(paths, root)}" for name, paths in several.items()]
+    return [f"{name} is there {len(paths)} times: {_list_paths(paths, root)}" for name, paths in several.items()]
 
 
-def _unfit(masks: dict[str, list[Path]], root: Path) -> list[str]:
+def _list_unfit(masks: dict[str, list[Path]], root: Path) -> list[str]:
     """Masks that are neither one whole nor a left and a right half."""
     wrong = []
     for name, paths in masks.items():
         halves = sorted(path.parent.name.lower() for path in paths if path.parent.name.lower() in XRAY_HALVES)
         if (len(paths), halves) not in ((1, []), (2, list(XRAY_HALVES))):
-            wrong.append(f"{name} has neither one mask nor a left and a right half: {_below(paths, root)}")
+            wrong.append(f"{name} has neither one mask nor a left and a right half: {_list_paths(paths, root)}")
     return wrong
 
 
-def _below(paths: Iterable[Path], root: Path) -> str:
+def _list_paths(paths: Iterable[Path], root: Path) -> str:
     return some_of([path.relative_to(root).as_posix() for path in paths])
 
 

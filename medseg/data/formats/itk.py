@@ -87,7 +87,7 @@ def read_nrrd(path: Path) -> Volume:
     Raises:
         ImageError: Damaged, contradictory, or in an encoding that is not checked.
     """
-    return _read(path, _nrrd_layout(path, *_header(path, b"NRRD", ":")))
+    return _read(path, _nrrd_layout(path, *_read_header(path, b"NRRD", ":")))
 
 
 def read_metaimage(path: Path) -> Volume:
@@ -96,7 +96,7 @@ def read_metaimage(path: Path) -> Volume:
     Raises:
         ImageError: Damaged, contradictory, or in an encoding that is not checked.
     """
-    return _read(path, _metaimage_layout(path, *_header(path, b"", "=")))
+    return _read(path, _metaimage_layout(path, *_read_header(path, b"", "=")))
 
 
 def read_nrrd_extent(path: Path) -> Extent:
@@ -105,7 +105,7 @@ def read_nrrd_extent(path: Path) -> Extent:
     Raises:
         ImageError: As ``read_nrrd``, for what the header shows.
     """
-    return _read_extent(path, _nrrd_layout(path, *_header(path, b"NRRD", ":")))
+    return _read_extent(path, _nrrd_layout(path, *_read_header(path, b"NRRD", ":")))
 
 
 def read_metaimage_extent(path: Path) -> Extent:
@@ -114,7 +114,7 @@ def read_metaimage_extent(path: Path) -> Extent:
     Raises:
         ImageError: As ``read_metaimage``, for what the header shows.
     """
-    return _read_extent(path, _metaimage_layout(path, *_header(path, b"", "=")))
+    return _read_extent(path, _metaimage_layout(path, *_read_header(path, b"", "=")))
 
 
 def write_itk(volume: Volume, path: Path) -> None:
@@ -134,17 +134,17 @@ def write_itk(volume: Volume, path: Path) -> None:
 
 
 def _read_extent(path: Path, layout: _Layout) -> Extent:
-    _first_byte(path, layout)
-    return Extent.of(_placed(path, unread(layout.sizes, layout.dtype), layout))
+    _find_first_byte(path, layout)
+    return Extent.of(_place(path, unread(layout.sizes, layout.dtype), layout))
 
 
 def _read(path: Path, layout: _Layout) -> Volume:
-    array, notes = _voxels(path, layout)
-    volume = _placed(path, array, layout)
+    array, notes = _read_voxels(path, layout)
+    volume = _place(path, array, layout)
     return replace(volume, notes=notes + volume.notes + value_notes(volume.array))
 
 
-def _placed(path: Path, array: NDArray, layout: _Layout) -> Volume:
+def _place(path: Path, array: NDArray, layout: _Layout) -> Volume:
     """Voxels as they are stored, with channels first and where they lie; the values are not looked at."""
     has_channels = layout.channel_axis is not None
     if has_channels:
@@ -156,11 +156,11 @@ def _placed(path: Path, array: NDArray, layout: _Layout) -> Volume:
     shape = tuple(array.shape[1:] if has_channels else array.shape)
     if not 2 <= len(shape) <= 3:
         raise ImageError("IMAGE_NOT_3D", path, f"{len(shape)} spatial axes", "split it into 3D images")
-    affine = _affine(path, shape)
+    affine = _read_affine(path, shape)
     return Volume(array, affine, has_channels, layout.notes + check_affine(affine, shape, path))
 
 
-def _first_byte(path: Path, layout: _Layout) -> int:
+def _find_first_byte(path: Path, layout: _Layout) -> int:
     """Where the voxels begin in their file, which is held against the sizes."""
     try:
         stored_bytes = layout.file.stat().st_size
@@ -174,8 +174,8 @@ def _first_byte(path: Path, layout: _Layout) -> int:
     return offset
 
 
-def _voxels(path: Path, layout: _Layout) -> tuple[NDArray, tuple[Note, ...]]:
-    offset = _first_byte(path, layout)
+def _read_voxels(path: Path, layout: _Layout) -> tuple[NDArray, tuple[Note, ...]]:
+    offset = _find_first_byte(path, layout)
     with layout.file.open("rb") as file:
         skip_bytes(file, offset, path)
         source = file
@@ -185,7 +185,7 @@ def _voxels(path: Path, layout: _Layout) -> tuple[NDArray, tuple[Note, ...]]:
         return array, trailing_notes(source, path)
 
 
-def _affine(path: Path, shape: tuple[int, ...]) -> NDArray[np.float64]:
+def _read_affine(path: Path, shape: tuple[int, ...]) -> NDArray[np.float64]:
     """Index to RAS+ millimetres, from SimpleITK's LPS origin, spacing and direction."""
     import SimpleITK
 
@@ -194,10 +194,12 @@ def _affine(path: Path, shape: tuple[int, ...]) -> NDArray[np.float64]:
     try:
         reader.ReadImageInformation()
     except PARSER_ERRORS as error:
-        raise _refused(path, f"the header cannot be interpreted ({str(error).strip().splitlines()[-1]})") from error
+        raise _header_error(
+            path, f"the header cannot be interpreted ({str(error).strip().splitlines()[-1]})"
+        ) from error
     axes, size = reader.GetDimension(), reader.GetSize()
     if tuple(size[: len(shape)]) != shape:
-        raise _refused(path, f"the header's sizes {size} are not the voxels' {shape}")
+        raise _header_error(path, f"the header's sizes {size} are not the voxels' {shape}")
     used = min(axes, 3)
     direction = np.asarray(reader.GetDirection(), dtype=float).reshape(axes, axes)[:used, :used]
     affine = np.eye(4)
@@ -206,12 +208,12 @@ def _affine(path: Path, shape: tuple[int, ...]) -> NDArray[np.float64]:
     return LPS_TO_RAS @ affine
 
 
-def _header(path: Path, magic: bytes, separator: str) -> tuple[dict[str, str], int]:
+def _read_header(path: Path, magic: bytes, separator: str) -> tuple[dict[str, str], int]:
     """The header's fields, keys in lower case, and the offset of the byte after it."""
     fields: dict[str, str] = {}
     with path.open("rb") as file:
         if file.read(len(magic)) != magic:
-            raise _refused(path, f"it does not begin with {magic.decode()}")
+            raise _header_error(path, f"it does not begin with {magic.decode()}")
         if magic:
             file.readline(HEADER_LIMIT_BYTES)
         while line := file.readline(HEADER_LIMIT_BYTES):
@@ -227,27 +229,27 @@ def _header(path: Path, magic: bytes, separator: str) -> tuple[dict[str, str], i
 
 
 def _nrrd_layout(path: Path, fields: dict[str, str], offset: int) -> _Layout:
-    sizes = _integers(path, fields, "sizes")
-    if len(sizes) != _integers(path, fields, "dimension")[0]:
-        raise _refused(path, f"sizes {sizes} do not match dimension {fields['dimension']}")
+    sizes = _parse_integers(path, fields, "sizes")
+    if len(sizes) != _parse_integers(path, fields, "dimension")[0]:
+        raise _header_error(path, f"sizes {sizes} do not match dimension {fields['dimension']}")
     name = fields.get("type", "").lower()
     kind = next((dtype for dtype, names in NRRD_DTYPES.items() if name in names), None)
     encoding = fields.get("encoding", "").lower()
     if kind is None or encoding not in ("raw", "gzip", "gz"):
         problem = f"type {name!r} in encoding {encoding!r}"
         raise ImageError("IMAGE_DTYPE", path, problem, "save it with integers or floats, in encoding raw or gzip")
-    skip = _integers(path, fields, "byte skip", "byteskip", default=(0,))[0]
-    if _integers(path, fields, "line skip", "lineskip", default=(0,))[0] or skip < -1:
-        raise _refused(path, "it skips lines before the voxels")
+    skip = _parse_integers(path, fields, "byte skip", "byteskip", default=(0,))[0]
+    if _parse_integers(path, fields, "line skip", "lineskip", default=(0,))[0] or skip < -1:
+        raise _header_error(path, "it skips lines before the voxels")
     detached = fields.get("data file", fields.get("datafile"))
     window = None if encoding == "raw" else GZIP_WINDOW
     return _Layout(
-        file=_beside(path, detached) if detached else path,
+        file=_find_beside(path, detached) if detached else path,
         offset=(0 if detached else offset) + max(skip, 0),
         sizes=sizes,
         dtype=np.dtype(kind).newbyteorder(">" if fields.get("endian", "").lower() == "big" else "<"),
         window=window,
-        channel_axis=_channel_axis(path, fields, len(sizes)),
+        channel_axis=_find_channel_axis(path, fields, len(sizes)),
         skip_from_end=skip == -1,
         notes=_space_notes(fields),
     )
@@ -259,7 +261,7 @@ def _space_notes(fields: dict[str, str]) -> tuple[Note, ...]:
     return (Note("NO_ORIENTATION", "the header names no space; its axes are taken as left-posterior-superior"),)
 
 
-def _channel_axis(path: Path, fields: dict[str, str], axes: int) -> int | None:
+def _find_channel_axis(path: Path, fields: dict[str, str], axes: int) -> int | None:
     """The one axis whose kind is not a direction in space (or time), if there is one."""
     kinds = fields.get("kinds", "").lower().split()
     directions = fields.get("space directions", "").lower().replace(", ", ",").split()
@@ -272,24 +274,24 @@ def _channel_axis(path: Path, fields: dict[str, str], axes: int) -> int | None:
 
 
 def _metaimage_layout(path: Path, fields: dict[str, str], offset: int) -> _Layout:
-    sizes = _integers(path, fields, "dimsize")
-    if len(sizes) != _integers(path, fields, "ndims")[0]:
-        raise _refused(path, f"DimSize {sizes} does not match NDims {fields['ndims']}")
+    sizes = _parse_integers(path, fields, "dimsize")
+    if len(sizes) != _parse_integers(path, fields, "ndims")[0]:
+        raise _header_error(path, f"DimSize {sizes} does not match NDims {fields['ndims']}")
     name = fields.get("elementtype", "").upper()
     if name not in METAIMAGE_DTYPES or fields.get("binarydata", "true").lower() == "false":
         problem = f"ElementType {name!r}, or not binary"
         raise ImageError("IMAGE_DTYPE", path, problem, "save it as binary integers or floats")
     order = fields.get("elementbyteordermsb", fields.get("binarydatabyteordermsb", "False"))
-    channels = _integers(path, fields, "elementnumberofchannels", default=(1,))[0]
+    channels = _parse_integers(path, fields, "elementnumberofchannels", default=(1,))[0]
     data_file = fields.get("elementdatafile", "")
     if not data_file or data_file.upper() == "LIST" or "%" in data_file:
         remedy = "save the image as one .mha file"
         raise ImageError("IMAGE_DATA_FILE", path, f"ElementDataFile {data_file!r} is not one file", remedy)
     local = data_file.upper() == "LOCAL"
-    skip = _integers(path, fields, "headersize", default=(0,))[0]
+    skip = _parse_integers(path, fields, "headersize", default=(0,))[0]
     compressed = fields.get("compresseddata", "False").lower() == "true"
     return _Layout(
-        file=path if local else _beside(path, data_file),
+        file=path if local else _find_beside(path, data_file),
         offset=(offset if local else 0) + max(skip, 0),
         sizes=(channels, *sizes) if channels > 1 else sizes,
         dtype=np.dtype(METAIMAGE_DTYPES[name]).newbyteorder(">" if order.lower() == "true" else "<"),
@@ -299,7 +301,7 @@ def _metaimage_layout(path: Path, fields: dict[str, str], offset: int) -> _Layou
     )
 
 
-def _integers(path: Path, fields: dict[str, str], *names: str, default: tuple[int, ...] = ()) -> tuple[int, ...]:
+def _parse_integers(path: Path, fields: dict[str, str], *names: str, default: tuple[int, ...] = ()) -> tuple[int, ...]:
     text = next((fields[name] for name in names if name in fields), None)
     if text is None and default:
         return default
@@ -308,11 +310,11 @@ def _integers(path: Path, fields: dict[str, str], *names: str, default: tuple[in
     except ValueError:
         numbers = ()
     if not numbers or (min(numbers) < 1 and not default):
-        raise _refused(path, f"{names[0]} is {text!r}, not whole numbers above 0")
+        raise _header_error(path, f"{names[0]} is {text!r}, not whole numbers above 0")
     return numbers
 
 
-def _beside(path: Path, name: str) -> Path:
+def _find_beside(path: Path, name: str) -> Path:
     """The data file ``name`` in the header's own folder, and nowhere else."""
     if PurePosixPath(name).name != name or PureWindowsPath(name).name != name:
         problem = f"its data file {name!r} lies outside the header's folder"
@@ -320,7 +322,7 @@ def _beside(path: Path, name: str) -> Path:
     return path.parent / name
 
 
-def _refused(case: object, problem: str) -> ImageError:
+def _header_error(case: object, problem: str) -> ImageError:
     return ImageError("IMAGE_HEADER", case, problem, "write the image again with a tool that sets a correct header")
 
 

@@ -132,15 +132,15 @@ def _read_header(source: io.BufferedReader, case: object) -> nib.Nifti1Header:
                 raise ImageError("IMAGE_TRUNCATED", case, "the header is cut", "copy the file again from its source")
             header = kind(block, endianness, check=False)
             if not bytes(header["magic"].tobytes()).startswith(magic):
-                raise _refused(case, f"magic {header['magic'].tobytes()!r} is not {magic!r}")
+                raise _header_error(case, f"magic {header['magic'].tobytes()!r} is not {magic!r}")
             return header
-    raise _refused(case, f"it begins with {start!r}, not with a NIfTI header")
+    raise _header_error(case, f"it begins with {start!r}, not with a NIfTI header")
 
 
 def _stored_shape(header: nib.Nifti1Header, case: object) -> tuple[int, ...]:
     dim = [int(n) for n in header["dim"]]
     if not 1 <= dim[0] <= 7 or any(n < 1 for n in dim[1 : dim[0] + 1]):
-        raise _refused(case, f"dim {dim} is no image size")
+        raise _header_error(case, f"dim {dim} is no image size")
     if dim[0] == 1:
         raise ImageError("IMAGE_NOT_3D", case, f"one axis of {dim[1]} values", "give a 2D or 3D image")
     return tuple(dim[1 : dim[0] + 1])
@@ -161,7 +161,7 @@ def _dtype(header: nib.Nifti1Header, case: object) -> tuple[np.dtype, tuple[Note
 def _voxel_offset(header: nib.Nifti1Header, case: object) -> int:
     offset, least = float(header["vox_offset"]), int(header["sizeof_hdr"]) + 4
     if not np.isfinite(offset) or offset < least or not offset.is_integer():
-        raise _refused(case, f"vox_offset {offset:g} is not a whole number of at least {least}")
+        raise _header_error(case, f"vox_offset {offset:g} is not a whole number of at least {least}")
     return int(offset)
 
 
@@ -183,7 +183,7 @@ def _affine(
     if int(header["sform_code"]) > 0:
         affine = np.asarray(header.get_sform(), dtype=float)
         shear = check_affine(affine, shape, case)
-        return affine, notes + shear + _disagreements(header, affine, shape)
+        return affine, notes + shear + _form_notes(header, affine, shape)
     if int(header["qform_code"]) > 0:
         affine = _qform(header, len(shape), case)
         return affine, notes + check_affine(affine, shape, case)
@@ -207,7 +207,7 @@ def _check_pixdim(header: nib.Nifti1Header, axes: int, case: object) -> None:
         raise ImageError("IMAGE_GRID", case, f"pixdim {pixdim.tolist()} is no spacing", REWRITE)
 
 
-def _disagreements(header: nib.Nifti1Header, affine: NDArray[np.float64], shape: tuple[int, ...]) -> tuple[Note, ...]:
+def _form_notes(header: nib.Nifti1Header, affine: NDArray[np.float64], shape: tuple[int, ...]) -> tuple[Note, ...]:
     """Notes where the qform, or the bare spacing, tells another story than the sform."""
     if int(header["qform_code"]) > 0:
         try:
@@ -233,7 +233,7 @@ def _unit_notes(header: nib.Nifti1Header) -> tuple[Note, ...]:
     return (Note("UNITS_NOT_MM", f"the header's unit is {names.get(unit, unit)}; lengths are taken as mm"),)
 
 
-def _refused(case: object, problem: str) -> ImageError:
+def _header_error(case: object, problem: str) -> ImageError:
     return ImageError("IMAGE_HEADER", case, problem, REWRITE)
 
 

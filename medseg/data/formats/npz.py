@@ -29,7 +29,7 @@ def read_npz(path: Path) -> Volume:
     Raises:
         ImageError: Damaged, pickled, or with no such array or several.
     """
-    arrays = _arrays(path)
+    arrays = _read_arrays(path)
     has_grid = AFFINE_KEY in arrays
     affine = np.asarray(arrays.pop(AFFINE_KEY, np.eye(4)), dtype=float)
     flag = arrays.pop(CHANNELS_KEY, np.array(False))
@@ -57,17 +57,17 @@ def write_npz(volume: Volume, path: Path) -> None:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
-def _arrays(path: Path) -> dict[str, NDArray]:
+def _read_arrays(path: Path) -> dict[str, NDArray]:
     try:
         with zipfile.ZipFile(path) as archive:
             infos = [info for info in archive.infolist() if info.filename.endswith(".npy")]
             check_budget(sum(info.file_size for info in infos), path.stat().st_size, True, path)
-            return {info.filename.removesuffix(".npy"): _array(archive.read(info)) for info in infos}
+            return {info.filename.removesuffix(".npy"): _parse_array(archive.read(info)) for info in infos}
     except ZIP_ERRORS as error:
         raise ImageError("IMAGE_CORRUPT", path, f"the archive is damaged ({error})", "write it again") from error
 
 
-def _array(data: bytes) -> NDArray:
+def _parse_array(data: bytes) -> NDArray:
     return np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
 
 

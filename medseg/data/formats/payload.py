@@ -81,7 +81,7 @@ class Inflated(io.RawIOBase):
                 view[: len(block)] = block
                 return len(block)
             if not data and not self._inflater.eof:
-                raise _truncated(self._case, "the compressed stream ends too early")
+                raise _truncation_error(self._case, "the compressed stream ends too early")
 
     def close(self) -> None:
         """Close the file below as well."""
@@ -127,7 +127,7 @@ def check_budget(claimed_bytes: int, stored_bytes: int, is_compressed: bool, cas
         ImageError: ``IMAGE_TRUNCATED``, ``IMAGE_TOO_LARGE`` or ``MEMORY_BUDGET``.
     """
     if claimed_bytes > stored_bytes * (DEFLATE_LIMIT_RATIO if is_compressed else 1):
-        raise _truncated(case, f"the header claims {claimed_bytes} bytes, the file holds {stored_bytes}")
+        raise _truncation_error(case, f"the header claims {claimed_bytes} bytes, the file holds {stored_bytes}")
     if claimed_bytes > SUSPECT_BYTES and claimed_bytes > SUSPECT_RATIO * stored_bytes:
         raise ImageError(
             "IMAGE_TOO_LARGE",
@@ -195,7 +195,7 @@ def skip_bytes(source: IO[bytes], count: int, case: object) -> None:
     while count:
         block = source.read(min(count, INFLATE_BYTES))
         if not block:
-            raise _truncated(case, "the file ends before its voxels begin")
+            raise _truncation_error(case, "the file ends before its voxels begin")
         count -= len(block)
 
 
@@ -211,7 +211,7 @@ def read_voxels(source: IO[bytes], shape: tuple[int, ...], dtype: DTypeLike, cas
     while done < flat.nbytes:
         count = source.readinto(view[done : done + (1 << 30)])  # type: ignore[attr-defined]
         if not count:
-            raise _truncated(case, f"voxels need {flat.nbytes} bytes, {done} are there")
+            raise _truncation_error(case, f"voxels need {flat.nbytes} bytes, {done} are there")
         done += count
     if not stored.isnative:
         flat = flat.byteswap(inplace=True).view(stored.newbyteorder("="))
@@ -234,5 +234,5 @@ def trailing_notes(source: io.BufferedReader, case: object) -> tuple[Note, ...]:
     return (Note("TRAILING_DATA", f"{extra} bytes follow the voxels"),) if extra else ()
 
 
-def _truncated(case: object, problem: str) -> ImageError:
+def _truncation_error(case: object, problem: str) -> ImageError:
     return ImageError("IMAGE_TRUNCATED", case, problem, "copy the file again from its source")

@@ -53,7 +53,7 @@ def read_picture_labels(path: Path, page: int | None = None) -> Volume:
 
 def write_picture(volume: Volume, path: Path) -> None:
     """Write PNG, or TIFF with a page for each slice, by the ending of ``path``."""
-    first, *rest = _pictures(volume)
+    first, *rest = _make_pages(volume)
     if path.name.lower().endswith(".png"):
         first.save(path)
     else:
@@ -66,9 +66,9 @@ def is_grey(channels: NDArray) -> bool:
 
 
 def _read(path: Path, page: int | None, *, keeps_palette: bool) -> Volume:
-    with _opened(path) as picture:
+    with _open(path) as picture:
         picture.verify()
-    with _opened(path) as picture:
+    with _open(path) as picture:
         pages = 1 if picture.format == "MPO" else int(getattr(picture, "n_frames", 1))
         if page is not None and not 0 <= page < pages:
             raise ImageError("SLICE_NOT_FOUND", path, f"page {page} of {pages} (counted from 0)", "name one it holds")
@@ -78,10 +78,10 @@ def _read(path: Path, page: int | None, *, keeps_palette: bool) -> Volume:
         for index in wanted:
             if index:
                 picture.seek(index)
-            array, page_notes = _page(picture, path, keeps_palette)
+            array, page_notes = _read_page(picture, path, keeps_palette)
             arrays.append(array)
             notes.update({note.code: note for note in page_notes})
-    array = _joined(arrays, path)
+    array = _join_pages(arrays, path)
     has_channels = arrays[0].ndim == 3
     return Volume(array, np.eye(4), has_channels, (*notes.values(), *value_notes(array)))
 
@@ -92,7 +92,7 @@ def _check_memory(picture: Image.Image, pages: int, path: Path) -> None:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _open(path: Path) -> Iterator[Image.Image]:
     try:
         with Image.open(path, formats=("PNG", "JPEG", "TIFF", "BMP")) as picture:
             yield picture
@@ -106,12 +106,12 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise ImageError("IMAGE_CORRUPT", path, problem, "copy the file again from its source") from error
 
 
-def _page(picture: Image.Image, path: Path, keeps_palette: bool) -> tuple[NDArray, list[Note]]:
+def _read_page(picture: Image.Image, path: Path, keeps_palette: bool) -> tuple[NDArray, list[Note]]:
     """One page, (X, Y) or (3, X, Y), and what was odd about it."""
     is_deep_colour = _is_deep_colour(picture)  # Asked first: reading the tags forgets the layout.
     notes = _page_notes(picture)
     if is_deep_colour:
-        return _deep_colour(path, picture), notes
+        return _read_deep_colour(path, picture), notes
     mode = GREY_MODES.get(picture.mode, picture.mode)
     page: Image.Image = picture
     if mode in ALPHA_MODES:
@@ -143,7 +143,7 @@ def _is_deep_colour(picture: Image.Image) -> bool:
     return picture.mode in ("RGB", "RGBA", "RGBX") and ";16" in str(rawmode)
 
 
-def _deep_colour(path: Path, picture: Image.Image) -> NDArray:
+def _read_deep_colour(path: Path, picture: Image.Image) -> NDArray:
     if getattr(picture, "n_frames", 1) > 1:
         remedy = "save each page as its own file"
         raise ImageError("IMAGE_DTYPE", path, "several pages of 16-bit colours are not supported", remedy)
@@ -155,7 +155,7 @@ def _deep_colour(path: Path, picture: Image.Image) -> NDArray:
     return array[..., :3].transpose(2, 1, 0)
 
 
-def _joined(arrays: list[NDArray], path: Path) -> NDArray:
+def _join_pages(arrays: list[NDArray], path: Path) -> NDArray:
     if len(arrays) == 1:
         return arrays[0]
     kinds = sorted({(array.shape, str(array.dtype)) for array in arrays})
@@ -165,7 +165,7 @@ def _joined(arrays: list[NDArray], path: Path) -> NDArray:
     return np.stack(arrays, axis=-1)
 
 
-def _pictures(volume: Volume) -> list[Image.Image]:
+def _make_pages(volume: Volume) -> list[Image.Image]:
     if volume.has_channels:
         return [Image.fromarray(np.ascontiguousarray(volume.array.transpose(2, 1, 0)))]
     pages = volume.array if volume.array.ndim == 3 else volume.array[..., None]
