@@ -8,8 +8,7 @@ from pathlib import Path
 
 from medseg.bundle.forms import Config, at, read_config, read_forms, resolved
 from medseg.bundle.load import find_bundle
-from medseg.data.cases.case import Dataset
-from medseg.data.cases.channels import select_channels
+from medseg.data.cases.case import Dataset, select_channels
 from medseg.data.checking.doctor import Examined, examine
 from medseg.data.checking.findings import WHOLE, Finding, of_error
 from medseg.data.checking.fixing import write_fixed
@@ -18,8 +17,8 @@ from medseg.data.checking.pairs import OnCase
 from medseg.data.checking.reading import Expected
 from medseg.data.checking.report import CheckReport
 from medseg.data.formats.payload import memory_budget
+from medseg.data.image_files import SERIES_NAME
 from medseg.data.labels import mask_reading
-from medseg.data.slicing import SERIES_NAME
 from medseg.data.splits import read_split
 from medseg.errors import DatasetError, UsageError
 

@@ -1,14 +1,23 @@
-"""Image files: which of a folder's are images or masks, and what their names are without suffix."""
+"""Image files: found in a folder, named without suffix, and the part of one that a path names, as ``FILE#N`` does."""
 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from medseg.data.formats.dicom import DICOM, find_segments, holds_images
 from medseg.data.formats.table import image_suffix
-from medseg.data.slicing import split_part
 from medseg.errors import ImageError
+
+SERIES_PART = "#series="
+"""Between a folder and the name of one of its DICOM series."""
+
+SERIES_NAME = re.compile(r"[\d.]+(?::\d+)?|:\d+", re.ASCII)
+"""What names a DICOM series of a folder: its number or the end of its UID, and perhaps ``:N``, stack N in it."""
+
+PART_ENDING = re.compile(rf"(.+)(#(?:t?\d+|series=(?:{SERIES_NAME.pattern})))", re.DOTALL)
+"""A path that names a part: ``FILE#N`` a slice or page, ``FILE#tN`` a time frame, from 0; ``FOLDER#series=SUFFIX``."""
 
 
 def find_images(folder: str | Path) -> list[Path]:
@@ -60,3 +69,36 @@ def image_stem(path: str | Path) -> str:
 def is_image_name(name: str) -> bool:
     """Whether a file's name ends as one of the formats expects (``#N`` and ``#tN`` left out)."""
     return image_suffix(split_part(name)[0]) != ""
+
+
+def split_part(path: str) -> tuple[str, str]:
+    """A path and its ending ``#N`` (a slice), ``#tN`` (a time frame) or ``#series=SUFFIX``, or an empty string.
+
+    >>> split_part("train-volume.tif#3"), split_part("cine.nii.gz#t11"), split_part("scan.nii.gz")
+    (('train-volume.tif', '#3'), ('cine.nii.gz', '#t11'), ('scan.nii.gz', ''))
+    """
+    match = PART_ENDING.fullmatch(path)
+    return (match[1], match[2]) if match else (path, "")
+
+
+def is_present(path: str) -> bool:
+    """Whether the file (or DICOM folder) of a case's path exists, with or without ``#N`` or ``#tN``."""
+    return os.path.lexists(path) or Path(split_part(path)[0]).exists()
+
+
+def locate(path: str | Path) -> tuple[Path, str]:
+    """The file or folder, and the ending that names a part of it; a file whose own name ends so comes first.
+
+    Raises:
+        ImageError: ``IMAGE_NOT_FOUND``.
+    """
+    try:
+        whole = Path(path)
+        name, part = (str(path), "") if whole.exists() else split_part(str(path))
+        file = Path(name) if part else whole
+        if not (file.is_file() or file.is_dir()):
+            problem = "it is neither a file nor a folder" if file.exists() else "there is no such file or folder"
+            raise ImageError("IMAGE_NOT_FOUND", path, problem, "check the path")
+    except (OSError, ValueError) as error:
+        raise ImageError("IMAGE_NOT_FOUND", repr(path), f"it is no usable path ({error})", "check it") from error
+    return file, part

@@ -18,7 +18,7 @@ from monai.utils import convert_to_numpy
 from monai.utils.enums import SpaceKeys
 from numpy.typing import DTypeLike, NDArray
 
-from medseg.data.combine import stack
+from medseg.data.align import stack
 from medseg.data.image_files import is_image_name
 from medseg.data.read import read, read_mask
 from medseg.data.volume import Volume

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medseg.data.combine import unite
-from medseg.data.formats.format import Extent, Format
+from medseg.data.align import unite
+from medseg.data.formats import Format
 from medseg.data.formats.table import format_of
+from medseg.data.image_files import SERIES_PART, locate
 from medseg.data.labels import convert_labels, match_labels
-from medseg.data.slicing import SERIES_PART, locate, take_frame, take_slice
-from medseg.data.volume import Note, Volume
+from medseg.data.volume import Extent, Note, Volume
 from medseg.errors import ImageError, LabelError
 
 if TYPE_CHECKING:
@@ -130,6 +130,39 @@ def read_extent(paths: Sequence[str]) -> Extent:
     """
     extents = [_read_extent(path) for path in paths]
     return replace(extents[0], channels=sum(extent.channels for extent in extents))
+
+
+def take_slice(volume: Volume, index: int, path: Path) -> Volume:
+    """Slice ``index`` along the third axis, its grid starting at that slice; a 2D image is its own slice 0.
+
+    Raises:
+        ImageError: ``SLICE_NOT_FOUND``.
+    """
+    axis = 3 if volume.has_channels else 2
+    count = volume.array.shape[axis] if volume.array.ndim > axis else 1
+    if index >= count:
+        raise ImageError("SLICE_NOT_FOUND", path, f"slice {index} of {count} (counted from 0)", "name one it holds")
+    if volume.array.ndim <= axis:
+        return volume
+    affine = volume.affine.copy()
+    affine[:, 3] += index * affine[:, 2]
+    return replace(volume, array=volume.array[..., index], affine=affine)
+
+
+def take_frame(volume: Volume, index: int, path: Path, has_time: bool) -> Volume:
+    """Frame ``index`` along the fourth axis, where that is known to be time and not channels.
+
+    Raises:
+        ImageError: ``FRAME_NOT_FOUND``.
+    """
+    count = volume.array.shape[0] if volume.has_channels and volume.array.ndim == 4 else 1
+    if not has_time or index >= count:
+        problem = f"frame {index} of {count} (counted from 0) in {path.name}"
+        raise ImageError("FRAME_NOT_FOUND", path, problem, "name a frame that a 4D NIfTI file holds")
+    if volume.array.ndim < 4:
+        return volume
+    # A copy lets the other frames go.
+    return replace(volume, array=volume.array[index].copy(), has_channels=False)
 
 
 def _read(path: Path, part: str, known: Format, reader: Callable[..., Volume]) -> Volume:

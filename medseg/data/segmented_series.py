@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from medseg.data.cases.case import some_of
-from medseg.data.cases.listing import Folder, Found, Pair
-from medseg.data.cases.publishers import folder_names
+from medseg.data.cases.listing import Folder, Found, Pair, folder_names
 from medseg.data.dicom.masks import find_dicom_masks, image_series, referenced_series
 from medseg.errors import ImageError
 

@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 
 from medseg.data.cases import datalist, open_dataset
-from medseg.data.cases.case import Case, some_of
-from medseg.data.cases.channels import Channels, select_channels
+from medseg.data.cases.case import Case, Channels, select_channels, some_of
 from medseg.data.read import read_mask
 from medseg.errors import DatasetError, UsageError
 from medseg.files import write_json
@@ -197,7 +196,7 @@ def datalist_of(
         split_file: See :func:`choose_split`.
         fractions: See :func:`split_cases`.
         seed: Of the split, where one is drawn.
-        channels: Names of the channels wanted, in order; see :func:`medseg.data.cases.channels.select_channels`.
+        channels: Names of the channels wanted, in order; see :func:`medseg.data.cases.case.select_channels`.
         drop_empty: Leave out cases whose mask holds nothing; the split stays that of all cases.
 
     Raises:

@@ -1,9 +1,10 @@
-"""A volume as it was read: voxels, where they lie, and what was odd about the file."""
+"""A volume as it was read: voxels, where they lie, and what was odd about the file; or its extent by the header."""
 
 from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,6 +90,34 @@ class Volume:
         return Grid(self.spatial_shape, self.affine)
 
 
+@dataclass(frozen=True)
+class Extent:
+    """What a header says of an image's voxels.
+
+    Args:
+        shape: Voxels along its two or three spatial axes.
+        affine: 4 by 4, voxel index to RAS+ mm.
+        channels: Values per voxel.
+        stored_bytes: Bytes of one value.
+    """
+
+    shape: tuple[int, ...]
+    affine: NDArray[np.float64]
+    channels: int
+    stored_bytes: int
+
+    @property
+    def spacing_mm(self) -> tuple[float, ...]:
+        """Distance between neighbouring voxels along the axes of ``shape``."""
+        return spacing_mm(self.affine)[: len(self.shape)]
+
+    @classmethod
+    def of(cls, volume: Volume) -> Extent:
+        """The extent of a volume that was read."""
+        channels = volume.array.shape[0] if volume.has_channels else 1
+        return cls(volume.spatial_shape, volume.affine, channels, volume.array.itemsize)
+
+
 def check_affine(affine: NDArray[np.float64], shape: tuple[int, ...], case: object) -> tuple[Note, ...]:
     """Refuse a matrix that places no volume in the world; note a sheared one.
 
@@ -171,6 +200,21 @@ def put_channels_first(array: NDArray, case: object) -> tuple[NDArray, bool]:
         problem = f"{array.ndim} axes ({size_text(array.shape)})"
         raise ImageError("IMAGE_NOT_3D", case, problem, "split it into 3D images")
     return (np.moveaxis(array, -1, 0), True) if array.ndim == 4 else (array, False)
+
+
+def unread(sizes: Sequence[int], dtype: np.dtype) -> NDArray:
+    """An array of these sizes whose voxels share one place in memory, to stand for voxels that were not read."""
+    return np.broadcast_to(np.zeros((), dtype), tuple(sizes))
+
+
+def extent_of_axes(sizes: Sequence[int], dtype: np.dtype, affine: NDArray[np.float64], case: object) -> Extent:
+    """The extent that reading makes of axes of these sizes, a fourth being channels.
+
+    Raises:
+        ImageError: ``IMAGE_NOT_3D``: five or more axes are in use.
+    """
+    array, has_channels = put_channels_first(unread(sizes, dtype), case)
+    return Extent.of(Volume(array, affine, has_channels))
 
 
 def _shift(array: NDArray, intercept: int) -> NDArray:

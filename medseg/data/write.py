@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medseg.data.formats.format import Format
+from medseg.data.formats import Format
 from medseg.data.formats.table import WRITTEN
 from medseg.data.labels import shrink_integers
 from medseg.data.volume import Volume

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.data.align import put_on_grid
-from medseg.data.combine import complete
+from medseg.data.align import complete, put_on_grid
 from medseg.data.read import read_mask
 from medseg.data.volume import Volume
 from medseg.errors import ImageError, UsageError

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from medseg.data.cases import open_dataset
 from medseg.data.cases.case import Dataset
-from medseg.data.image_files import find_images, find_masks, image_stem
-from medseg.data.slicing import split_part
+from medseg.data.image_files import find_images, find_masks, image_stem, split_part
 from medseg.errors import DatasetError, InputError
 
 DESCRIPTIONS = (".json", ".csv")

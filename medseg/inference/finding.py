@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medseg.data.cases import Case, narrow_to_series, open_images
-from medseg.data.cases.channels import are_modalities
+from medseg.data.cases.case import are_modalities
 
 
 def cases_for(channels: Sequence[str], images: str | Path, series: str | None) -> tuple[Case, ...]:

@@ -10,7 +10,7 @@ from medseg.data.cases import Case
 from medseg.data.dicom.reference import SourceSeries, source_series
 from medseg.data.dicom.sniff import is_dicom_file
 from medseg.data.dicom.write_segmentation import Author, Meaning, write_segmentation
-from medseg.data.slicing import SERIES_PART, split_part
+from medseg.data.image_files import SERIES_PART, split_part
 from medseg.data.volume import Volume
 from medseg.errors import UsageError
 from medseg.inference.prediction import Model, Prediction

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medseg.data.cases import Case
-from medseg.data.slicing import split_part
+from medseg.data.image_files import split_part
 from medseg.errors import OutputError
 from medseg.inference.options import DICOM_SEG
 from medseg.inference.recording import earlier_masks

@@ -8,8 +8,7 @@ from typing import Any
 
 from medseg.bundle.expecting import image_axes
 from medseg.bundle.forms import Config, at
-from medseg.data.cases.case import Dataset, some_of
-from medseg.data.cases.channels import select_channels
+from medseg.data.cases.case import Dataset, select_channels, some_of
 from medseg.data.checking.findings import counted
 from medseg.data.checking.pairs import require_usable
 from medseg.data.labels import mask_reading

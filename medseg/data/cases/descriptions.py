@@ -14,7 +14,7 @@ from typing import Any
 from medseg.data.cases.case import Case, Dataset, Labels, some_of
 from medseg.data.cases.layouts import recognise_nnunet
 from medseg.data.cases.listing import Folder, Pair, check_present, make_cases, names_in_list, one_or_more
-from medseg.data.slicing import is_present
+from medseg.data.image_files import is_present
 from medseg.errors import DatasetError, OutputError
 from medseg.files import write_text
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from medseg.data.cases.listing import Folder, Found, Pair, group_channels, names_of, stem_of, unique_names
-from medseg.data.cases.publishers import folder_names, recognise_acdc, recognise_brats, recognise_xrays
+from medseg.data.cases.listing import Folder, Found, Pair, folder_names, group_channels, names_of, stem_of, unique_names
+from medseg.data.cases.publishers import recognise_acdc, recognise_brats, recognise_xrays
 from medseg.data.image_files import find_masks
 from medseg.errors import DatasetError
 

@@ -9,8 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from medseg.data.cases.case import Case, Labels, case_ids, guess_group, label_files, some_of
-from medseg.data.image_files import find_images, image_stem
-from medseg.data.slicing import SERIES_PART, is_present, split_part
+from medseg.data.image_files import SERIES_PART, find_images, image_stem, is_present, split_part
 from medseg.errors import DatasetError
 
 CHANNEL_ENDING = re.compile(r"_(\d{4})$")
@@ -85,6 +84,11 @@ def names_of(path: Path, root: Path) -> tuple[str, str, str]:
     relative = path.relative_to(root)
     stem = stem_of(path)
     return stem, (relative.parent / stem).as_posix(), relative.as_posix()
+
+
+def folder_names(place: Path, root: Path) -> tuple[str, str]:
+    """A case folder's name and its path; the root itself goes by its own name."""
+    return place.name, place.relative_to(root).as_posix() if place != root else place.name
 
 
 def names_in_list(path: str, root: Path, called: str | None = None) -> tuple[str, ...]:

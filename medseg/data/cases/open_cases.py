@@ -12,13 +12,23 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from medseg.data.cases.case import Case, Dataset, Labels, case_ids, guess_group, some_of
-from medseg.data.cases.channels import Channels, are_modalities, channel_count, select_channels
+from medseg.data.cases.case import (
+    Case,
+    Channels,
+    Dataset,
+    Labels,
+    are_modalities,
+    case_ids,
+    channel_count,
+    guess_group,
+    select_channels,
+    some_of,
+)
 from medseg.data.cases.descriptions import DESCRIPTION, TABLE, read_description, read_table, write_dataset
 from medseg.data.cases.layouts import LAYOUTS, Layout
 from medseg.data.cases.listing import Folder, Found, group_channels, make_cases, names_of
 from medseg.data.cases.publishers import recognise_modalities
-from medseg.data.slicing import SERIES_PART, is_present
+from medseg.data.image_files import SERIES_PART, is_present
 from medseg.errors import DatasetError
 
 __all__ = ["Case", "Dataset", "Labels", "datalist", "open_dataset", "open_images", "write_dataset"]
@@ -63,7 +73,7 @@ def open_images(path: str | Path, channels: Channels = None) -> tuple[Case, ...]
     Args:
         path: Where to look.
         channels: How many the model wants, or which, by name and in its order; up to 8
-            files are taken as channels if None. See :func:`medseg.data.cases.channels.select_channels`.
+            files are taken as channels if None. See :func:`medseg.data.cases.case.select_channels`.
 
     Raises:
         DatasetError: NOT_FOUND, NO_CASES, CHANNELS_MISSING, CHANNELS_DIFFER, or what is wrong with a list.

@@ -7,9 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from medseg.data.cases.case import Labels, some_of
-from medseg.data.cases.channels import BRAIN_CHANNELS, modality_of
-from medseg.data.cases.listing import Folder, Found, Pair, names_of, one_or_more, stem_of
+from medseg.data.cases.case import BRAIN_CHANNELS, Labels, modality_of, some_of
+from medseg.data.cases.listing import Folder, Found, Pair, folder_names, names_of, one_or_more, stem_of
 from medseg.errors import DatasetError
 
 MASK = "mask"
@@ -230,8 +229,3 @@ def _list_unfit(masks: dict[str, list[Path]], root: Path) -> list[str]:
 
 def _list_paths(paths: Iterable[Path], root: Path) -> str:
     return some_of([path.relative_to(root).as_posix() for path in paths])
-
-
-def folder_names(place: Path, root: Path) -> tuple[str, str]:
-    """A case folder's name and its path; the root itself goes by its own name."""
-    return place.name, place.relative_to(root).as_posix() if place != root else place.name

@@ -17,9 +17,9 @@ from medseg.data.checking.naming import true_suffix
 from medseg.data.checking.stored import WHITE, is_white_only, whole_or_one_hot
 from medseg.data.deshear import SHEAR_CODES, deshear, is_sheared
 from medseg.data.formats.table import WRITTEN
+from medseg.data.image_files import SERIES_PART, split_part
 from medseg.data.labels import HALF_OF_255, has_soft_edges_only, label_values
 from medseg.data.read import interpret_labels, read, read_stored_mask
-from medseg.data.slicing import SERIES_PART, split_part
 from medseg.data.volume import Volume
 from medseg.data.write import write
 from medseg.errors import UsageError

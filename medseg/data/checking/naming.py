@@ -9,8 +9,7 @@ from pathlib import Path
 
 from medseg.data.cases.listing import CHANNEL_ENDING
 from medseg.data.formats.payload import GZIP_MAGIC
-from medseg.data.image_files import image_stem
-from medseg.data.slicing import split_part
+from medseg.data.image_files import image_stem, split_part
 
 LONGEST_BYTES = 180
 """Of a name without its ending; file systems take 255."""

@@ -15,7 +15,7 @@ from medseg.data.cases.descriptions import DESCRIPTION, TABLE, read_description,
 from medseg.data.cases.listing import Folder, Found, Pair, make_cases, names_in_list, names_of
 from medseg.data.cases.open_cases import recognise
 from medseg.data.checking.findings import WHOLE, Finding, counted, found, of_error
-from medseg.data.slicing import is_present
+from medseg.data.image_files import is_present
 from medseg.errors import DatasetError
 
 IMAGES_ALONE = "images"

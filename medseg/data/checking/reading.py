@@ -9,15 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.data.align import put_on_grid
+from medseg.data.align import put_on_grid, stack, unite
 from medseg.data.cases.case import Case
 from medseg.data.checking.findings import Finding, found, of_error, of_note
 from medseg.data.checking.stored import Stored, meaning
-from medseg.data.combine import stack, unite
 from medseg.data.formats.payload import GZIP_MAGIC
 from medseg.data.formats.pictures import is_grey
+from medseg.data.image_files import split_part
 from medseg.data.read import read, read_stored_mask
-from medseg.data.slicing import split_part
 from medseg.data.volume import Volume
 from medseg.errors import GridError, ImageError, MedsegError
 from medseg.geometry import NEAR_GRID_VOXELS, SAME_GRID_VOXELS, Grid, corner_distance_voxels, reindex

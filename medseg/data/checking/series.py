@@ -12,7 +12,7 @@ from medseg.data.checking.report import SeriesRow
 from medseg.data.dicom.contents import SHORTEST_ENDING
 from medseg.data.dicom.inventory import FolderInventory, Series, SeriesFinding, inventory
 from medseg.data.dicom.naming import ENDING_SHOWN, split_stack
-from medseg.data.slicing import split_part
+from medseg.data.image_files import split_part
 
 JUNK = "DICOM_JUNK_SKIPPED"
 

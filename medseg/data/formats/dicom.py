@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medseg.data.dicom.sniff import DIRECTORY_NAME, is_dicom_file
-from medseg.data.formats.format import Extent, Format
-from medseg.data.volume import Volume
+from medseg.data.formats import Format
+from medseg.data.volume import Extent, Volume
 
 if TYPE_CHECKING:
     from medseg.data.dicom.segments import Names

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.data.formats.format import Extent, Format, unread
+from medseg.data.formats import Format
 from medseg.data.formats.payload import (
     GZIP_WINDOW,
     INFLATE_BYTES,
@@ -24,7 +24,16 @@ from medseg.data.formats.payload import (
     skip_bytes,
     trailing_notes,
 )
-from medseg.data.volume import PARSER_ERRORS, Note, Volume, check_affine, put_channels_first, value_notes
+from medseg.data.volume import (
+    PARSER_ERRORS,
+    Extent,
+    Note,
+    Volume,
+    check_affine,
+    put_channels_first,
+    unread,
+    value_notes,
+)
 from medseg.errors import ImageError
 from medseg.geometry import LPS_TO_RAS
 

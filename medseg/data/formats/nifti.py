@@ -15,9 +15,19 @@ from isal import igzip
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from medseg.data.formats.format import Extent, Format, extent_of_axes
+from medseg.data.formats import Format
 from medseg.data.formats.payload import check_budget, is_inflated, open_source, read_voxels, skip_bytes, trailing_notes
-from medseg.data.volume import PARSER_ERRORS, Note, Volume, check_affine, put_channels_first, rescale, value_notes
+from medseg.data.volume import (
+    PARSER_ERRORS,
+    Extent,
+    Note,
+    Volume,
+    check_affine,
+    extent_of_axes,
+    put_channels_first,
+    rescale,
+    value_notes,
+)
 from medseg.errors import ImageError
 from medseg.geometry import Grid, corner_distance_voxels, shear_cosine, spacing_mm
 

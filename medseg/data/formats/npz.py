@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.data.formats.format import Format
+from medseg.data.formats import Format
 from medseg.data.formats.payload import check_budget
 from medseg.data.volume import PARSER_ERRORS, Volume, check_affine, value_notes
 from medseg.errors import ImageError

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from medseg.data.formats.format import Format
+from medseg.data.formats import Format
 from medseg.data.formats.payload import check_memory
 from medseg.data.volume import PARSER_ERRORS, Note, Volume, value_notes
 from medseg.errors import ImageError

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from medseg.allocator import fit_allocator
 from medseg.bundle.trust import ALLOW_CODE
+from medseg.data.align import stack
 from medseg.data.cases import Case
-from medseg.data.combine import stack
 from medseg.data.formats.payload import memory_budget
 from medseg.data.read import read
 from medseg.errors import BundleError, UsageError

@@ -14,7 +14,7 @@ from monai.transforms import CropForegroundd, LazyTransform, Spacingd
 
 from medseg.bundle.load import Bundle
 from medseg.data.deshear import is_sheared
-from medseg.data.formats.format import Extent
+from medseg.data.volume import Extent
 from medseg.geometry import spacing_mm
 from medseg.inference.planning.budget import FLOAT_BYTES
 
