@@ -24,6 +24,8 @@ from medseg.data.read import read, read_mask
 from medseg.data.volume import Volume
 from medseg.data.write import write
 
+__all__ = ["MaskReader", "VolumeReader", "VolumeWriter", "read", "read_mask", "write"]
+
 
 class VolumeReader(ImageReader):
     """``LoadImaged(reader="medseg.data.images.VolumeReader")`` reads with ``medseg.data.read.read``.

@@ -1,12 +1,18 @@
-"""What a header shows to be wrong is told alike by reading the header and by reading all of the image."""
+"""The table of formats: each is found by its ending, is documented, and tells by its header what reading tells."""
 
 from __future__ import annotations
+
+import re
+from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 import SimpleITK
 
+from medseg.data.formats.dicom import DICOM
+from medseg.data.formats.nifti import NIFTI, NIFTI_PAIR
+from medseg.data.formats.table import FORMATS, WRITTEN, format_of, image_suffix
 from medseg.data.read import read, read_extent
 from medseg.errors import ImageError
 
@@ -90,3 +96,52 @@ def test_values_of_a_voxel_are_its_channels(tmp_path, name):
     SimpleITK.WriteImage(image, str(tmp_path / name))
     extent = read_extent([str(tmp_path / name)])
     assert (extent.shape, extent.channels, extent.stored_bytes) == ((3, 4, 5), 2, 4)
+
+
+PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "formats.md").read_text(encoding="utf8")
+
+
+def first_table(section):
+    """The cells of each row of a section's first table, without its head."""
+    lines = PAGE.split(f"## {section}\n", 1)[1].strip().split("\n\n")[0].splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+
+
+def endings_in(cell):
+    return re.findall(r"`(\.[a-z.]+)`", cell)
+
+
+def test_the_page_lists_the_endings_of_each_format_that_is_read():
+    rows = {name: endings_in(endings) for name, endings, _ in first_table("Read")}
+    assert rows == {known.name: list(known.suffixes) for known in FORMATS if known is not NIFTI_PAIR}
+
+
+def test_the_page_lists_every_ending_that_is_written():
+    listed = [ending for endings, _ in first_table("Written") for ending in endings_in(endings)]
+    assert sorted(listed) == sorted(WRITTEN)
+
+
+def test_no_ending_belongs_to_two_formats_and_longer_ones_come_first():
+    endings = [suffix for known in FORMATS for suffix in known.suffixes]
+    assert len(set(endings)) == len(endings)
+    for known in FORMATS:
+        assert set(known.written) <= set(known.suffixes)
+        assert (known.write is None) == (not known.written)
+    for place, suffix in enumerate(endings):
+        assert not [later for later in endings[place + 1 :] if later.endswith(suffix) and later != suffix]
+
+
+@pytest.mark.parametrize(("name", "known"), [("a.NII.gz", NIFTI), ("a.b.hdr", NIFTI_PAIR), ("x.ima", DICOM)])
+def test_a_format_is_found_by_its_ending_in_any_case(tmp_path, name, known):
+    (tmp_path / name).write_bytes(b"")
+    assert format_of(tmp_path / name) is known
+    assert image_suffix(name) in known.suffixes
+
+
+def test_a_folder_and_a_file_with_its_mark_are_dicom_and_an_unknown_file_is_refused(tmp_path):
+    (tmp_path / "marked").write_bytes(b"\0" * 128 + b"DICM")
+    (tmp_path / "other.xyz").write_bytes(b"text")
+    assert format_of(tmp_path) is format_of(tmp_path / "marked") is DICOM
+    with pytest.raises(ImageError, match=r"FORMAT_UNKNOWN.*\.nii\.gz, \.nii, .*\.ima"):
+        format_of(tmp_path / "other.xyz")
+    assert image_suffix("other.xyz") == ""
