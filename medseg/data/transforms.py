@@ -12,8 +12,9 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from numpy.typing import NDArray
 
-from medseg.data.align import order_axes, spread
+from medseg.data.align import put_on_grid
 from medseg.data.formats.pictures import is_grey
+from medseg.data.volume import Volume
 from medseg.errors import GridError
 from medseg.geometry import NEAR_GRID_VOXELS, Grid, corner_distance_voxels, is_same_grid, reindex
 
@@ -48,14 +49,17 @@ class AlignToImaged(MapTransform):
         target = _grid(data[self.image_key])
         for key in self.key_iterator(aligned):
             label = aligned[key]
-            array, case = np.asarray(label)[0], label.meta.get("filename_or_obj", key)
-            if label.meta.get("is_partial", False):
-                turned, _ = spread(array, _grid(label), target, case)
-            elif label.meta.get("has_grid", True) or is_same_grid(_grid(label), target):
-                turned = _turn(array, _grid(label), target, case)
-            else:
-                turned = order_axes(array, target, case)
-            if turned is not array or not is_same_grid(_grid(label), target):
+            own, meta = _grid(label), label.meta
+            case = meta.get("filename_or_obj", key)
+            stored = Volume(
+                np.asarray(label)[0],
+                own.affine,
+                has_grid=meta.get("has_grid", True),
+                is_partial=meta.get("is_partial", False),
+            )
+            placed = put_on_grid(stored, target, case)
+            turned = _turn(placed.array, placed.grid, target, case)
+            if placed is not stored or turned is not stored.array or not is_same_grid(own, target):
                 aligned[key] = _move(target, turned, label)
         return aligned
 

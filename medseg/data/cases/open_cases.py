@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +18,6 @@ from medseg.data.cases.case import (
     Dataset,
     Labels,
     are_modalities,
-    case_ids,
     channel_count,
     guess_group,
     select_channels,
@@ -26,7 +25,7 @@ from medseg.data.cases.case import (
 )
 from medseg.data.cases.descriptions import DESCRIPTION, TABLE, read_description, read_table, write_dataset
 from medseg.data.cases.layouts import LAYOUTS, Layout
-from medseg.data.cases.listing import Folder, Found, group_channels, make_cases, names_of
+from medseg.data.cases.listing import Folder, Found, Pair, group_channels, make_cases, names_of
 from medseg.data.cases.publishers import recognise_modalities
 from medseg.data.image_files import SERIES_PART, is_present
 from medseg.errors import DatasetError
@@ -150,15 +149,15 @@ def _open_folder(place: Path, channels: Channels) -> tuple[Case, ...]:
     if found is not None and found.lacking:
         raise _lacking_error(place, found)
     if found is not None and found.pairs:
-        items: list[tuple[Sequence[str], tuple[str, ...]]]
-        items = [(pair.names, pair.images) for pair in (*found.pairs, *found.unlabelled)]
         alone = _group_files(found.images_alone, len(found.pairs[0].images))
-        cases = _give_ids(items + [(names_of(image, place), images) for image, images in alone])
+        pairs = [Pair(pair.names, pair.images, None) for pair in (*found.pairs, *found.unlabelled)]
+        cases = make_cases([*pairs, *(Pair(names_of(image, place), images, None) for image, images in alone)])
         return select_channels(cases, found.channels, channels, place)
     if not folder.images:
         raise _no_cases_error(place)
     if folder.images == (place,):
-        return select_channels((_make_case(place.name, (str(place),)),), (), channels, place)
+        series = Case(place.name, (str(place),), None, guess_group(place.name))
+        return select_channels((series,), (), channels, place)
     return select_channels(_name_cases(folder.images, channel_count(channels), place), (), channels, place)
 
 
@@ -220,7 +219,7 @@ def _name_cases(images: Iterable[Path], channels: int | None = None, root: Path 
     """Cases of these images, numbered ones as channels; ids are paths from ``root`` or the common folder."""
     paths = [Path(os.path.normpath(image)) for image in images]
     base = root or Path(os.path.commonpath([path.parent for path in paths]))
-    return _give_ids([(names_of(place, base)[1:], files) for place, files in _group_files(paths, channels)])
+    return make_cases(Pair(names_of(place, base)[1:], files, None) for place, files in _group_files(paths, channels))
 
 
 def _group_files(images: Iterable[Path], channels: int | None) -> list[tuple[Path, tuple[str, ...]]]:
@@ -248,19 +247,8 @@ def _group_files(images: Iterable[Path], channels: int | None) -> list[tuple[Pat
     return items
 
 
-def _give_ids(items: Sequence[tuple[Sequence[str], tuple[str, ...]]]) -> tuple[Case, ...]:
-    """Cases with distinct ids, each from the names it could go by."""
-    ids = case_ids([names for names, _ in items])
-    cases = (_make_case(name, images) for name, (_, images) in zip(ids, items, strict=True))
-    return tuple(sorted(cases, key=lambda case: case.id))
-
-
-def _make_case(name: str, images: tuple[str, ...]) -> Case:
-    return Case(name, images, None, guess_group(name))
-
-
 def _drop_masks(cases: Iterable[Case]) -> tuple[Case, ...]:
-    return tuple(Case(case.id, case.images, None, case.group) for case in cases)
+    return tuple(replace(case, label=None) for case in cases)
 
 
 def _no_cases_error(place: Path) -> DatasetError:

@@ -7,6 +7,7 @@ or contradictory file is refused or noted, never read as something else.
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
@@ -59,6 +60,17 @@ QFORM_SHEAR = 1e-4
 REWRITE = "write the image again with a tool that sets a correct header"
 
 
+@dataclass(frozen=True)
+class _Layout:
+    """Where the voxels are, how they are stored and where they lie."""
+
+    sizes: tuple[int, ...]
+    dtype: np.dtype
+    offset: int
+    affine: NDArray[np.float64]
+    notes: tuple[Note, ...]
+
+
 def read_nifti(path: Path) -> Volume:
     """Read ``.nii`` or ``.nii.gz``; where both are set the sform places the voxels.
 
@@ -69,20 +81,14 @@ def read_nifti(path: Path) -> Volume:
         ImageError: Damaged, contradictory, or not one real number per voxel.
     """
     with open_source(path) as source:
-        header = _read_header(source, path)
-        stored_shape = _stored_shape(header, path)
-        dtype, notes = _dtype(header, path)
-        offset = _voxel_offset(header, path)
-        claimed = offset + dtype.itemsize * int(np.prod(stored_shape, dtype=object))
-        check_budget(claimed, path.stat().st_size, is_inflated(source), path)
-        affine, grid_notes = _affine(header, stored_shape, path)
+        header, layout = _read_layout(source, path)
         slope, intercept = _scaling(header, path)
-        skip_bytes(source, offset - int(header["sizeof_hdr"]), path)
-        array = read_voxels(source, stored_shape, dtype, path)
-        notes += grid_notes + trailing_notes(source, path)
+        skip_bytes(source, layout.offset - int(header["sizeof_hdr"]), path)
+        array = read_voxels(source, layout.sizes, layout.dtype, path)
+        notes = layout.notes + trailing_notes(source, path)
     array, has_channels = put_channels_first(array, path)
     array = rescale(array, slope, intercept)
-    return Volume(array, affine, has_channels, notes + value_notes(array))
+    return Volume(array, layout.affine, has_channels, notes + value_notes(array))
 
 
 def read_nifti_extent(path: Path) -> Extent:
@@ -92,14 +98,9 @@ def read_nifti_extent(path: Path) -> Extent:
         ImageError: As ``read_nifti``, for what the header shows.
     """
     with open_source(path) as source:
-        header = _read_header(source, path)
-        stored_shape = _stored_shape(header, path)
-        dtype, _ = _dtype(header, path)
-        claimed = _voxel_offset(header, path) + dtype.itemsize * int(np.prod(stored_shape, dtype=object))
-        check_budget(claimed, path.stat().st_size, is_inflated(source), path)
-        affine, _ = _affine(header, stored_shape, path)
+        header, layout = _read_layout(source, path)
         _scaling(header, path)
-    return extent_of_axes(stored_shape, dtype, affine, path)
+    return extent_of_axes(layout.sizes, layout.dtype, layout.affine, path)
 
 
 def write_nifti(volume: Volume, path: Path) -> None:
@@ -126,6 +127,18 @@ def refuse_pair(path: Path) -> Volume:
     """
     remedy = f"convert it to one file, such as {path.stem}.nii.gz"
     raise ImageError("IMAGE_PAIR", path, "header and voxels are in two files (.hdr, .img)", remedy)
+
+
+def _read_layout(source: io.BufferedReader, path: Path) -> tuple[nib.Nifti1Header, _Layout]:
+    """The header, and what it says of the voxels, held against the bytes that the file has."""
+    header = _read_header(source, path)
+    sizes = _stored_shape(header, path)
+    dtype, notes = _dtype(header, path)
+    offset = _voxel_offset(header, path)
+    claimed = offset + dtype.itemsize * int(np.prod(sizes, dtype=object))
+    check_budget(claimed, path.stat().st_size, is_inflated(source), path)
+    affine, grid_notes = _affine(header, sizes, path)
+    return header, _Layout(sizes, dtype, offset, affine, notes + grid_notes)
 
 
 def _read_header(source: io.BufferedReader, case: object) -> nib.Nifti1Header:
