@@ -95,8 +95,8 @@ def flip_axes(array: NDArray, order: Sequence[int], signs: Sequence[int]) -> NDA
 
     Args:
         array: One axis for each of ``order``.
-        order: For each new axis, the old one that runs along it.
-        signs: For each new axis, 1 or -1.
+        order: The old axis that runs along each new one.
+        signs: 1 or -1 for each new axis.
     """
     return array.transpose(order)[tuple(slice(None, None, sign) for sign in signs)]
 
@@ -133,10 +133,10 @@ def reindex(array: NDArray, source: Grid, target: Grid, case: object) -> NDArray
     Exact: voxels move, none is interpolated.
 
     Args:
-        array: Of shape ``source.shape``.
+        array: An array of shape ``source.shape``.
         source: The grid of ``array``.
         target: The grid wanted.
-        case: Named in the error.
+        case: What the error names.
 
     Raises:
         GridError: The two grids do not hold the same voxels.
@@ -154,6 +154,17 @@ def reindex(array: NDArray, source: Grid, target: Grid, case: object) -> NDArray
         f"grid {_describe(source)} does not hold the voxels of {_describe(target)}",
         "resample one onto the other's grid, or export the mask from the image that it was drawn on",
     )
+
+
+def reindex_near(array: NDArray, source: Grid, target: Grid, case: object) -> NDArray:
+    """As :func:`reindex`, but grids whose corners lie up to 0.1 voxel apart are taken for one: a rounded header.
+
+    Raises:
+        GridError: The two grids do not hold the same voxels.
+    """
+    if corner_distance_voxels(source, target) <= NEAR_GRID_VOXELS:
+        return array
+    return reindex(array, source, target, case)
 
 
 def _find_axes(source: Grid, target: Grid) -> tuple[list[int], list[int]]:

@@ -13,7 +13,7 @@ class Progress:
     """Progress of one run on the error stream.
 
     Args:
-        name: Shown before the bar.
+        name: What the bar is called.
         unit: What is counted.
         is_quiet: Show nothing.
     """

@@ -18,6 +18,7 @@ from medseg.geometry import (
     is_same_grid,
     orientation,
     reindex,
+    reindex_near,
     shear_cosine,
     spacing_mm,
 )
@@ -192,3 +193,24 @@ def test_axes_are_flipped_as_nibabel_flips_them(case):
 def test_lps_and_ras_are_each_other_s_mirror():
     np.testing.assert_array_equal(LPS_TO_RAS @ LPS_TO_RAS, np.eye(4))
     np.testing.assert_array_equal(LPS_TO_RAS @ [1, 2, 3, 1], [-1, -2, 3, 1])
+
+
+@given(stored_otherwise(), st.floats(-0.05, 0.05))
+def test_a_rounded_header_leaves_the_voxels_and_a_turned_one_moves_them(case, share):
+    source, target, _, _ = case
+    array = np.arange(np.prod(source.shape)).reshape(source.shape)
+    np.testing.assert_array_equal(reindex_near(array, source, source, "case"), array)
+    shifted = source.affine.copy()
+    shifted[:3, 3] += share * min(source.spacing_mm)
+    assert reindex_near(array, source, Grid(source.shape, shifted), "case") is array
+    if corner_distance_voxels(source, target) > 0.1:
+        np.testing.assert_array_equal(
+            reindex_near(array, source, target, "case"), reindex(array, source, target, "case")
+        )
+
+
+def test_near_is_no_more_than_a_tenth_of_a_voxel():
+    grid, moved = Grid((4, 3, 2), np.eye(4)), np.eye(4)
+    moved[0, 3] = 0.2
+    with pytest.raises(GridError, match="GRID_MISMATCH"):
+        reindex_near(np.zeros((4, 3, 2)), grid, Grid((4, 3, 2), moved), "case")

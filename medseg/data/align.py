@@ -38,7 +38,7 @@ def put_on_grid(mask: Volume, grid: Grid, case: object) -> Volume:
     Args:
         mask: Labels, without channels.
         grid: The image's grid.
-        case: Named in the error.
+        case: What the error names.
 
     Raises:
         GridError: ``AXES_AMBIGUOUS``: the sizes fit in more than one way; ``SLICES_DIFFER``;
@@ -89,9 +89,9 @@ def spread(array: NDArray, source: Grid, target: Grid, case: object) -> tuple[ND
 
     Args:
         array: Labels (X, Y, Z) on ``source``, whose axes may run otherwise than ``target``'s.
-        source: Where ``array`` lies.
+        source: The grid on which ``array`` lies.
         target: The grid wanted.
-        case: Named in the error.
+        case: What the error names.
 
     Returns:
         Labels on ``target``, and how far corners lay from its voxels, in voxels (at most 0.1).
@@ -132,7 +132,7 @@ def stack(volumes: Sequence[Volume], paths: Sequence[str | os.PathLike]) -> Volu
 
     Args:
         volumes: At least one; those with channels give all of theirs.
-        paths: Where they come from, for the error.
+        paths: The files they come from, for the error.
 
     Raises:
         GridError: ``GRID_MISMATCH``: they do not hold the same voxels.
@@ -156,7 +156,7 @@ def unite(masks: Sequence[Volume], paths: Sequence[str | os.PathLike]) -> Volume
 
     Args:
         masks: At least one, of labels, without channels, on one grid.
-        paths: Where they come from, for the error.
+        paths: The files they come from, for the error.
 
     Raises:
         GridError: ``GRID_MISMATCH``: they lie on different grids.
@@ -183,8 +183,8 @@ def complete(masks: Sequence[Volume], names: Sequence[object]) -> Sequence[Volum
     """Masks of some of an image's voxels on the grid of one that has them all, or on the one that covers all.
 
     Args:
-        masks: Of one image; those that are not ``is_partial`` are returned as they are.
-        names: Of each, for the error.
+        masks: Masks of one image; those that are not ``is_partial`` are returned as they are.
+        names: What each is called in the error.
 
     Raises:
         GridError: ``GRID_MISMATCH``: they do not lie on the same voxels.

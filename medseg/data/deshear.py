@@ -14,7 +14,7 @@ from medseg.data.volume import LEAST_SHEAR, Note, Volume
 from medseg.geometry import Grid, corner_indices, shear_cosine
 
 SHEAR_CODES = ("GANTRY_TILT", "SHEARED_GRID")
-"""Of the notes by which readers tell of sheared grids."""
+"""Codes of the notes by which readers tell of sheared grids."""
 
 ROUNDING_VOXELS = 1e-6
 
@@ -30,7 +30,7 @@ def make_perpendicular(grid: Grid) -> Grid:
     Its axes are those of Gram and Schmidt; a grid whose axes are perpendicular is its own.
 
     Args:
-        grid: 3D.
+        grid: A 3D grid.
     """
     if not is_sheared(grid.affine):
         return grid
@@ -49,7 +49,7 @@ def make_perpendicular(grid: Grid) -> Grid:
 
 
 def deshear(volume: Volume, case: object = "the volume", *, is_mask: bool = False) -> Volume:
-    """The volume on the :func:`perpendicular` grid of its own.
+    """The volume on the grid that :func:`make_perpendicular` makes of its own.
 
     Values are interpolated linearly between neighbours (of masks, the nearest is taken);
     of a gantry tilt, whose planes are only shifted, no two slices are mixed. Outside the
@@ -57,7 +57,7 @@ def deshear(volume: Volume, case: object = "the volume", *, is_mask: bool = Fals
 
     Args:
         volume: Returned as it is where its axes are perpendicular, or it is 2D.
-        case: Named in the error.
+        case: What the error names.
         is_mask: Whether the values are labels.
 
     Raises:

@@ -129,7 +129,7 @@ class VolumeWriter(ImageWriter):
         """Take the grid from MONAI's metadata, resampling to the original one if asked to.
 
         Args:
-            meta_dict: With ``affine``, and ``original_affine`` and ``spatial_shape`` for resampling.
+            meta_dict: A dictionary with ``affine``, and ``original_affine`` and ``spatial_shape`` for resampling.
             resample: Whether to resample onto the original grid where it differs.
             options: ``mode``, ``padding_mode`` and ``dtype`` of the resampling.
         """

@@ -77,7 +77,7 @@ def match_labels(
     Args:
         array: Whole, non-negative numbers.
         values: The labels that may occur.
-        case: Named in the error.
+        case: What the error names.
         is_8bit_picture: Whether grey values between 0 and 255 may be soft edges, left
             by lossy compression or resizing: where they are no more than MOST_EDGE of the
             picture, they are cut at half of 255.
@@ -112,7 +112,7 @@ class MaskReading:
     """How a chain of transforms reads masks.
 
     Args:
-        values: Those that the reader accepts; None where it does not say.
+        values: The values that the reader accepts; None where it does not say.
         renamed: Values that are read as others.
         names: Names and codes by which segments of DICOM objects are recognised, by value.
     """

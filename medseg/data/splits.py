@@ -41,7 +41,7 @@ class Split:
         validation: Case ids for choosing weights.
         test: Case ids kept aside.
         seed: The seed that drew it; None for one made by hand.
-        how: In words, how it was drawn.
+        how: How it was drawn, in words.
     """
 
     train: tuple[str, ...]
@@ -67,11 +67,11 @@ def split_cases(
     """Draw a split.
 
     Args:
-        cases: With distinct ids; their order does not matter.
+        cases: Cases with distinct ids; their order does not matter.
         parts: Two or three sizes: fractions that add up to 1, ``(0.7, 0.2, 0.1)``; a
             ratio in text, ``"8:1:1"``; or numbers of groups that add up to all,
             ``(250, 74, 45)``. Each size is met to within one group.
-        seed: Of the generator.
+        seed: Seed of the generator.
         stratify: Names each case's stratum; each part gets its share of every stratum.
 
     Raises:
@@ -195,7 +195,7 @@ def datalist_of(
         part: ``train``, ``validation`` or ``test``.
         split_file: See :func:`choose_split`.
         fractions: See :func:`split_cases`.
-        seed: Of the split, where one is drawn.
+        seed: Seed of the split, where one is drawn.
         channels: Names of the channels wanted, in order; see :func:`medseg.data.cases.case.select_channels`.
         drop_empty: Leave out cases whose mask holds nothing; the split stays that of all cases.
 

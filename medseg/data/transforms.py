@@ -16,7 +16,7 @@ from medseg.data.align import put_on_grid
 from medseg.data.formats.pictures import is_grey
 from medseg.data.volume import Volume
 from medseg.errors import GridError
-from medseg.geometry import NEAR_GRID_VOXELS, Grid, corner_distance_voxels, is_same_grid, reindex
+from medseg.geometry import Grid, is_same_grid, reindex_near
 
 
 class AlignToImaged(MapTransform):
@@ -58,7 +58,7 @@ class AlignToImaged(MapTransform):
                 is_partial=meta.get("is_partial", False),
             )
             placed = put_on_grid(stored, target, case)
-            turned = _turn(placed.array, placed.grid, target, case)
+            turned = reindex_near(placed.array, placed.grid, target, case)
             if placed is not stored or turned is not stored.array or not is_same_grid(own, target):
                 aligned[key] = _move(target, turned, label)
         return aligned
@@ -90,7 +90,7 @@ class SuppressOutsided(MapTransform):
     Args:
         keys: The images, (C, X, Y[, Z]).
         mask_key: The mask, (1, X, Y[, Z]), above 0 inside.
-        value: Set outside, in the image's unit; None is the lowest value of each channel.
+        value: The value set outside, in the image's unit; None is the lowest value of each channel.
         allow_missing_keys: Pass over images that are not there.
     """
 
@@ -123,11 +123,6 @@ class SuppressOutsided(MapTransform):
                 channel[outside[0].to(channel.device)] = channel.min() if self.value is None else self.value
             suppressed[key] = changed
         return suppressed
-
-
-def _turn(array: NDArray, source: Grid, target: Grid, case: object) -> NDArray:
-    is_near = corner_distance_voxels(source, target) <= NEAR_GRID_VOXELS
-    return array if is_near else reindex(array, source, target, case)
 
 
 def _move(grid: Grid, array: NDArray, label: MetaTensor) -> MetaTensor:

@@ -124,7 +124,7 @@ def check_affine(affine: NDArray[np.float64], shape: tuple[int, ...], case: obje
     Args:
         affine: 4 by 4, voxel index to RAS+ millimetres.
         shape: Voxels along each spatial axis.
-        case: Named in the error.
+        case: What the error names.
 
     Raises:
         ImageError: ``IMAGE_GRID``: not finite, flat, or voxels more than 50 mm apart.

@@ -69,7 +69,7 @@ def make_phantom(
     the tilt, the bias field and the noise are drawn from it as well.
 
     Args:
-        seed: Not negative.
+        seed: A whole number from 0.
         shape: Voxels along each axis of the array.
         spacing_mm: Along each axis of the array; drawn so that the whole chest is in view if None.
         oblique_degrees: Angle by which the grid is turned about a random axis through its centre.
@@ -100,10 +100,10 @@ def write_phantoms(folder: str | Path, count: int, seed: int = 0, shape: tuple[i
     every third is stored LPS, as a scanner would.
 
     Args:
-        folder: Made if need be; gets ``imagesTr``, ``labelsTr`` and ``dataset.json``.
+        folder: The folder, made if need be, that gets ``imagesTr``, ``labelsTr`` and ``dataset.json``.
         count: Number of cases.
-        seed: Of the whole set; the first cases of two sets of one seed are the same.
-        shape: Voxels of each scan.
+        seed: Seed of the whole set; the first cases of two sets of one seed are the same.
+        shape: Voxels of each scan along each axis.
     """
     root = Path(folder)
     training = []

@@ -26,7 +26,7 @@ def write_ct_series(array_hu: NDArray, affine: NDArray, folder: Path, *, seed_ui
     Args:
         array_hu: (X, Y, Z), whole Hounsfield units.
         affine: 4 by 4, voxel index to RAS+ mm, axes perpendicular; oblique is fine.
-        folder: Made if missing.
+        folder: The folder to write to, made if missing.
         seed_uid: Any text; the identifiers are derived from it.
 
     Returns:

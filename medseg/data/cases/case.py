@@ -119,7 +119,7 @@ def distinct_names(choices: Sequence[Sequence[str]]) -> list[str]:
     Items whose names collide move on to their next choice together, until none collide.
 
     Args:
-        choices: For each item its names, the shortest first; the last ones must all differ.
+        choices: The names of each item, the shortest first; the last ones must all differ.
 
     >>> distinct_names([["a", "x/a"], ["a", "y/a"], ["b", "y/b"]])
     ['x/a', 'y/a', 'b']
@@ -200,7 +200,7 @@ def select_channels(cases: Iterable[Case], named: Sequence[str], wanted: Channel
     are as many as wanted. A channel inside a 4D NIfTI file becomes ``FILE#tN``.
 
     Args:
-        cases: As the data set has them.
+        cases: The cases as the data set has them.
         named: Names of the data set's channels; empty where nothing says.
         wanted: Names; a number or None leaves the cases as they are.
         place: The data set, for the error.

@@ -34,7 +34,7 @@ class Found:
         masks_alone: Masks without an image.
         labels: What the masks' values mean.
         channels: Name of each of a case's images.
-        lacking: Of each case without some of the channels, which ones, in words.
+        lacking: The channels that each incomplete case lacks, in words.
         wrong: What else keeps the folder from being a data set, in words.
         unlabelled: Cases that their publisher has drawn no mask for.
     """

@@ -70,7 +70,7 @@ def open_images(path: str | Path, channels: Channels = None) -> tuple[Case, ...]
     folder. In a data set the ids are those of :func:`open_dataset`.
 
     Args:
-        path: Where to look.
+        path: The file or folder to look at.
         channels: How many the model wants, or which, by name and in its order; up to 8
             files are taken as channels if None. See :func:`medseg.data.cases.case.select_channels`.
 
@@ -91,7 +91,7 @@ def narrow_to_series(cases: Iterable[Case], series: str | None) -> tuple[Case, .
     """The cases, DICOM folders narrowed to one series.
 
     Args:
-        cases: With any images.
+        cases: Cases with any images.
         series: Its number or the end of its UID, and ``:N`` for stack N of it; None changes nothing.
     """
     if series is None:

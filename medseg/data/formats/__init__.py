@@ -21,10 +21,10 @@ class Format:
     Args:
         name: What users call it.
         suffixes: Lower-case endings of its files, the longest first.
-        read: From a file to a volume, strictly. Of a picture it takes a page, counted from 0, besides; where
+        read: Reads a file as a volume, strictly. Of a picture it takes a page, counted from 0, besides; where
             ``has_series``, the name of a series.
         extent: The extent by the header alone, with what ``read`` takes besides; None where only reading tells it.
-        write: From a volume to a new file; None where the format is not written.
+        write: Writes a volume to a new file; None where the format is not written.
         written: The endings under which it is written.
         refuse: Why it cannot hold a volume under an ending; an empty text where it can.
         is_picture: Whether it has pages and no grid, and a mask in it may have soft edges or be grey in colours.

@@ -49,8 +49,8 @@ class Inflated(io.RawIOBase):
     after the last member are counted in ``trailing_bytes``.
 
     Args:
-        file: Open at the first compressed byte.
-        case: Named in errors.
+        file: A file open at the first compressed byte.
+        case: What errors name.
         window: zlib's ``wbits``: 31 gzip, 15 zlib, −15 bare deflate.
     """
 
@@ -143,7 +143,7 @@ def memory_budget(most_bytes: int | None) -> Iterator[None]:
     """Within this block, images that need more memory are refused before it is allocated.
 
     Args:
-        most_bytes: For one image; None leaves what the system has to give.
+        most_bytes: The most that one image may take; None leaves what the system has to give.
     """
     token = _budget_bytes.set(most_bytes)
     try:
