@@ -109,8 +109,8 @@ def _pairs(first: Path, second: Path) -> list[tuple[Path, Path]]:
 
 def write_scans(folder: Path, scans: Folder) -> None:
     """Write synthetic CT scans, stored LPS as scanners do, with air around the body; and the truth."""
-    from medseg.data.images import write
-    from medseg.data.phantom import make_phantom
+    from medseg.data.write import write
+    from medseg.demonstration.phantom import make_phantom
 
     spacing_mm = tuple(length / size for length, size in zip(scans.field_mm, scans.shape, strict=True))
     for part in ("scans", "truth"):

@@ -38,8 +38,8 @@ def write_scans(folder: Path) -> dict[str, str]:
     """Write a scan of whole numbers, noisy and with air around it; returns each form's path."""
     import numpy as np
 
-    from medseg.data.dicom.synthetic_ct import write_ct_series
-    from medseg.data.images import write
+    from medseg.data.write import write
+    from medseg.demonstration.synthetic_ct import write_ct_series
 
     array = np.random.default_rng(0).normal(40, 20, SHAPE).astype(np.int16)
     array[:, :100], array[:60] = -1000, -1000

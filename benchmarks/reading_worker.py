@@ -16,7 +16,7 @@ MIB = 1 << 20
 
 def by_medseg() -> Callable[[Path], NDArray]:
     """medseg's strict reader: sizes, checksums, geometry and values checked."""
-    from medseg.data.images import read
+    from medseg.data.read import read
 
     return lambda path: read(path).array
 

@@ -97,7 +97,7 @@ def write_volume(folder: str, size: tuple[int, int, int]) -> str:
     """Write a synthetic CT scan as a network takes it, from 0 to 1; returns the file."""
     import numpy as np
 
-    from medseg.data.phantom import make_phantom
+    from medseg.demonstration.phantom import make_phantom
 
     path = Path(folder) / "volume.npy"
     np.save(path, np.clip((make_phantom(SEED, size).image + 1000) / 1600, 0, 1).astype(np.float32))

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import medseg
-from medseg.data.splits import PARTS, read_split
+from medseg.data.splits import SPLIT_PARTS, read_split
 from medseg.evaluation.comparison.gather import Comparison
 from medseg.evaluation.comparison.row import ClassScores, ComparedRow
 from medseg.evaluation.figures.curves import network_curves
@@ -72,7 +72,7 @@ def _head(name: str, comparison: Comparison, row: ComparedRow, run: Path) -> dic
     config = json.loads((run / "configs" / "train.json").read_text(encoding="utf8"))
     record = json.loads((run / "run.json").read_text(encoding="utf8"))
     split = read_split(run / "configs" / "split.json")
-    counts = {part: len(getattr(split, part)) for part in PARTS}
+    counts = {part: len(getattr(split, part)) for part in SPLIT_PARTS}
     said = {"study": name, "bundle": record["bundle"], "form": record["form"], "row": row.name}
     options = config["network_options"]
     said |= {"network": row.network, "filters": options["filters"], "loss": row.loss, "seed": config["seed"]}

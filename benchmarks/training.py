@@ -80,8 +80,8 @@ def _read(path: Path, count: int) -> Sequence[dict]:
 
 def write_cases(folder: Path, cases: int) -> None:
     """Write synthetic CT scans with their labels."""
-    from medseg.data.images import write
-    from medseg.data.phantom import make_phantom
+    from medseg.data.write import write
+    from medseg.demonstration.phantom import make_phantom
 
     for index in range(cases):
         phantom = make_phantom(SEED + index)

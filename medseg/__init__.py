@@ -13,7 +13,7 @@ from medseg.errors import MedsegError
 
 if TYPE_CHECKING:
     from medseg.bundle.expecting import check
-    from medseg.demonstration import demo
+    from medseg.demonstration.demo import demo
     from medseg.evaluation.evaluate import evaluate
     from medseg.inference.cohort import predict
     from medseg.inference.exported.export import export
@@ -26,7 +26,7 @@ __all__ = ["MedsegError", "check", "compare", "demo", "evaluate", "export", "pre
 _VERBS = {
     "check": "medseg.bundle.expecting",
     "compare": "medseg.training.experiment",
-    "demo": "medseg.demonstration",
+    "demo": "medseg.demonstration.demo",
     "evaluate": "medseg.evaluation.evaluate",
     "export": "medseg.inference.exported.export",
     "predict": "medseg.inference.cohort",

@@ -57,7 +57,7 @@ def write_json(content: Mapping[str, Any], path: Path) -> None:
 
 
 @contextlib.contextmanager
-def held(folder: Path) -> Iterator[None]:
+def hold(folder: Path) -> Iterator[None]:
     """Hold ``folder``, made where missing, so that no other run writes to it.
 
     Raises:

@@ -6,12 +6,16 @@ in NIfTI. An affine is a 4 by 4 matrix from voxel index (i, j, k, 1) to world.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medseg.errors import GridError
+
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""From DICOM's and ITK's world to that of NIfTI and of this package, and back: its own inverse (PS3.3 C.7.6.2.1.1)."""
 
 SAME_GRID_VOXELS = 1e-3
 """Corners closer than this are the same grid; header rounding stays below it."""
@@ -69,6 +73,43 @@ def orientation(affine: NDArray[np.float64]) -> str:
     return "".join(letters)
 
 
+def shear_cosine(affine: NDArray[np.float64]) -> float:
+    """The largest cosine between two voxel axes: 0 where all are perpendicular.
+
+    >>> shear_cosine(np.diag([2.0, 2.0, 5.0, 1.0]))
+    0.0
+    """
+    directions = np.asarray(affine, dtype=float)[:3, :3] / np.asarray(spacing_mm(affine))
+    return float(np.abs(directions.T @ directions - np.eye(3)).max())
+
+
+def corner_indices(shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Indices of the corner voxels of a 2D or 3D grid, (8, 4), the last being 1; of a 2D grid each stands twice."""
+    ends = [(0, n - 1) for n in shape] + [(0, 0)] * (3 - len(shape))
+    corners = np.array(np.meshgrid(*ends)).T.reshape(-1, 3)
+    return np.hstack([corners, np.ones((len(corners), 1))]).astype(float)
+
+
+def flip_axes(array: NDArray, order: Sequence[int], signs: Sequence[int]) -> NDArray:
+    """``array`` with its axes in another order, those whose sign is -1 reversed; no voxel is copied.
+
+    Args:
+        array: One axis for each of ``order``.
+        order: For each new axis, the old one that runs along it.
+        signs: For each new axis, 1 or -1.
+    """
+    return array.transpose(order)[tuple(slice(None, None, sign) for sign in signs)]
+
+
+def size_text(sizes: Iterable[object]) -> str:
+    """Sizes or lengths as they are told to a reader.
+
+    >>> size_text((512, 512, 80))
+    '512×512×80'
+    """
+    return "×".join(str(size) for size in sizes)
+
+
 def corner_distance_voxels(first: Grid, second: Grid) -> float:
     """The largest distance between corresponding corners of two grids, in voxels.
 
@@ -76,9 +117,7 @@ def corner_distance_voxels(first: Grid, second: Grid) -> float:
     """
     if first.shape != second.shape:
         return float("inf")
-    ranges = [(0, n - 1) for n in first.shape] + [(0, 0)] * (3 - len(first.shape))
-    corners = np.array([(*corner, 1) for corner in np.array(np.meshgrid(*ranges)).T.reshape(-1, 3)], dtype=float)
-    apart = corners @ (first.affine - second.affine)[:3].T
+    apart = corner_indices(first.shape) @ (first.affine - second.affine)[:3].T
     smallest_mm = min(first.spacing_mm + second.spacing_mm)
     return float(np.linalg.norm(apart, axis=1).max() / smallest_mm)
 
@@ -105,19 +144,19 @@ def reindex(array: NDArray, source: Grid, target: Grid, case: object) -> NDArray
     if is_same_grid(source, target):
         return array
     if len(source.shape) == 3 and len(target.shape) == 3:
-        permutation, signs = _axis_changes(source, target)
-        flipped = array.transpose(permutation)[tuple(slice(None, None, int(sign)) for sign in signs)]
-        if flipped.shape == target.shape and is_same_grid(_changed(source, permutation, signs), target):
+        permutation, signs = _find_axes(source, target)
+        flipped = flip_axes(array, permutation, signs)
+        if flipped.shape == target.shape and is_same_grid(_change_axes(source, permutation, signs), target):
             return flipped
     raise GridError(
         "GRID_MISMATCH",
         case,
-        f"grid {_described(source)} does not hold the voxels of {_described(target)}",
+        f"grid {_describe(source)} does not hold the voxels of {_describe(target)}",
         "resample one onto the other's grid, or export the mask from the image that it was drawn on",
     )
 
 
-def _axis_changes(source: Grid, target: Grid) -> tuple[list[int], list[int]]:
+def _find_axes(source: Grid, target: Grid) -> tuple[list[int], list[int]]:
     """For each target axis, the source axis that runs along it and whether it runs the same way."""
     index_change = np.linalg.inv(source.affine) @ target.affine
     turn = index_change[:3, :3]
@@ -127,7 +166,7 @@ def _axis_changes(source: Grid, target: Grid) -> tuple[list[int], list[int]]:
     return permutation, [1 if turn[row, column] > 0 else -1 for column, row in enumerate(permutation)]
 
 
-def _changed(grid: Grid, permutation: list[int], signs: list[int]) -> Grid:
+def _change_axes(grid: Grid, permutation: list[int], signs: list[int]) -> Grid:
     affine = np.eye(4)
     affine[:, 3] = grid.affine[:, 3]
     for column, (axis, sign) in enumerate(zip(permutation, signs, strict=True)):
@@ -137,8 +176,7 @@ def _changed(grid: Grid, permutation: list[int], signs: list[int]) -> Grid:
     return Grid(tuple(grid.shape[axis] for axis in permutation), affine)
 
 
-def _described(grid: Grid) -> str:
-    size = "×".join(str(n) for n in grid.shape)
-    spacing = "×".join(f"{mm:.4g}" for mm in grid.spacing_mm)
+def _describe(grid: Grid) -> str:
+    size, spacing = size_text(grid.shape), size_text(f"{mm:.4g}" for mm in grid.spacing_mm)
     origin = ", ".join(f"{mm:.4g}" for mm in grid.affine[:3, 3])
     return f"{size} voxels of {spacing} mm ({grid.orientation}, first voxel at {origin} mm)"

@@ -287,11 +287,10 @@ def test_the_page_on_losses_names_every_loss_with_its_options():
 
 
 def test_the_page_on_formats_names_every_suffix():
-    from medseg.data.images import READERS
-    from medseg.data.writing import WRITERS
+    from medseg.data.formats.table import FORMATS, WRITTEN
 
     page = text_of("reference/formats.md")
-    suffixes = {suffix for reader in READERS for suffix in reader.suffixes} | set(WRITERS)
+    suffixes = {suffix for reader in FORMATS for suffix in reader.suffixes} | set(WRITTEN)
     assert not {suffix for suffix in suffixes if f"`{suffix}`" not in page}
 
 
@@ -306,7 +305,7 @@ def test_the_layers_in_the_pages_are_those_that_are_checked():
 
 
 def test_the_train_page_shows_every_layout():
-    from medseg.data.layouts import LAYOUTS
+    from medseg.data.cases.layouts import LAYOUTS
 
     page = text_of("how-to/train.md")
     assert not {layout.name for layout in LAYOUTS if f"`{layout.name}`" not in page}

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from medseg.errors import LockedError, OutputError
-from medseg.files import held, write_json, write_text, write_whole
+from medseg.files import hold, write_json, write_text, write_whole
 
 
 def test_text_and_json_are_written_whole_and_folders_are_made(tmp_path):
@@ -33,12 +33,12 @@ def test_a_path_below_a_file_cannot_be_written_or_held(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="OUTPUT_UNWRITABLE"):
         write_text("a", tmp_path / "file" / "a.txt")
-    with pytest.raises(OutputError, match="OUTPUT_UNWRITABLE"), held(tmp_path / "file" / "out"):
+    with pytest.raises(OutputError, match="OUTPUT_UNWRITABLE"), hold(tmp_path / "file" / "out"):
         pass
 
 
 def _hold(folder, is_held, seconds):
-    with held(folder):
+    with hold(folder):
         is_held.set()
         time.sleep(seconds)
 
@@ -50,12 +50,12 @@ def test_a_folder_is_held_by_one_process_at_a_time(tmp_path):
     other.start()
     try:
         assert is_held.wait(30)
-        with pytest.raises(LockedError, match="OUTPUT_LOCKED"), held(tmp_path / "out"):
+        with pytest.raises(LockedError, match="OUTPUT_LOCKED"), hold(tmp_path / "out"):
             pass
     finally:
         other.kill()
         other.join()
-    with held(tmp_path / "out"):
+    with hold(tmp_path / "out"):
         pass
 
 

@@ -6,10 +6,21 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nibabel.orientations import aff2axcodes
+from nibabel.orientations import aff2axcodes, apply_orientation
 
 from medseg.errors import GridError
-from medseg.geometry import Grid, corner_distance_voxels, is_same_grid, orientation, reindex, spacing_mm
+from medseg.geometry import (
+    LPS_TO_RAS,
+    Grid,
+    corner_distance_voxels,
+    corner_indices,
+    flip_axes,
+    is_same_grid,
+    orientation,
+    reindex,
+    shear_cosine,
+    spacing_mm,
+)
 
 
 def rotation(angles):
@@ -143,3 +154,41 @@ def test_a_2d_grid_has_two_spacings_and_two_letters():
     grid = Grid((3, 4), np.diag([-0.5, 2, 1, 1]))
     assert grid.spacing_mm == (0.5, 2.0)
     assert grid.orientation == "LA"
+
+
+@given(grids())
+def test_a_grid_that_is_only_turned_has_no_shear(grid):
+    assert shear_cosine(grid.affine) < 1e-9
+
+
+@given(grids(), st.floats(0.05, 1.2))
+def test_the_shear_is_the_cosine_between_the_two_axes_that_lean(grid, angle):
+    sheared = grid.affine.copy()
+    first, second = (sheared[:3, axis] / np.linalg.norm(sheared[:3, axis]) for axis in (0, 1))
+    sheared[:3, 1] = 2 * (np.cos(angle) * first + np.sin(angle) * second)
+    assert shear_cosine(sheared) == pytest.approx(np.cos(angle))
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 2), (1, 1, 1), (5, 1, 9), (6, 5)])
+def test_the_corners_are_all_combinations_of_first_and_last_voxels(shape):
+    corners = corner_indices(shape)
+    padded = (*shape, 1)[:3]
+    assert corners.shape == (8, 4)
+    assert {tuple(corner) for corner in corners} == {(*c, 1) for c in itertools.product(*((0, n - 1) for n in padded))}
+
+
+@given(stored_otherwise())
+def test_axes_are_flipped_as_nibabel_flips_them(case):
+    grid, _, order, flips = case
+    array = np.arange(np.prod(grid.shape)).reshape(grid.shape)
+    orientations = np.zeros((3, 2))
+    for new_axis, (old_axis, is_flipped) in enumerate(zip(order, flips, strict=True)):
+        orientations[old_axis] = new_axis, -1 if is_flipped else 1
+    flipped = flip_axes(array, order, [-1 if is_flipped else 1 for is_flipped in flips])
+    np.testing.assert_array_equal(flipped, apply_orientation(array, orientations))
+    assert np.shares_memory(flipped, array)
+
+
+def test_lps_and_ras_are_each_other_s_mirror():
+    np.testing.assert_array_equal(LPS_TO_RAS @ LPS_TO_RAS, np.eye(4))
+    np.testing.assert_array_equal(LPS_TO_RAS @ [1, 2, 3, 1], [-1, -2, 3, 1])

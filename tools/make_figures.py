@@ -17,9 +17,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from medseg.data.images import read, read_mask
-from medseg.data.phantom import LABELS
-from medseg.demonstration import BUNDLE, make_scans
+from medseg.data.read import read, read_mask
+from medseg.demonstration.demo import BUNDLE, make_scans
+from medseg.demonstration.phantom import LABELS
 from medseg.evaluation.figures.cases import overlay, to_png
 from medseg.inference.cohort import predict
 

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 import medseg
-from medseg.data.phantom import write_phantoms
+from medseg.demonstration.phantom import write_phantoms
 from medseg.training.engine import TrainOptions
 from medseg.training.scoring import score_part
 

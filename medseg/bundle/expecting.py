@@ -8,8 +8,7 @@ from pathlib import Path
 
 from medseg.bundle.forms import Config, at, read_config, read_forms, resolved
 from medseg.bundle.load import find_bundle
-from medseg.data.case import SERIES_NAME, Dataset
-from medseg.data.channels import with_channels
+from medseg.data.cases.case import Dataset, select_channels
 from medseg.data.checking.doctor import Examined, examine
 from medseg.data.checking.findings import WHOLE, Finding, of_error
 from medseg.data.checking.fixing import write_fixed
@@ -17,8 +16,9 @@ from medseg.data.checking.hushing import pydicom_hushed
 from medseg.data.checking.pairs import OnCase
 from medseg.data.checking.reading import Expected
 from medseg.data.checking.report import CheckReport
-from medseg.data.mask_steps import mask_reading
-from medseg.data.payload import memory_budget
+from medseg.data.formats.payload import memory_budget
+from medseg.data.image_files import SERIES_NAME
+from medseg.data.labels import mask_reading
 from medseg.data.splits import read_split
 from medseg.errors import DatasetError, UsageError
 
@@ -138,7 +138,7 @@ def expectations(dataset: Dataset, configs: Mapping[str, Config] | None) -> tupl
     wanted = train.get("channel_names") or image["num_channels"]
     findings: list[Finding] = []
     try:
-        dataset = replace(dataset, cases=with_channels(dataset.cases, dataset.channels, wanted, dataset.root))
+        dataset = replace(dataset, cases=select_channels(dataset.cases, dataset.channels, wanted, dataset.root))
     except DatasetError as error:
         findings.append(of_error(error, WHOLE))
     count = wanted if isinstance(wanted, int) else len(wanted)

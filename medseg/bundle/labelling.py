@@ -7,7 +7,7 @@ from typing import Any
 
 from medseg.bundle.findings import Finding, as_finding
 from medseg.bundle.forms import Config, Form, at, resolved
-from medseg.data.mask_steps import mask_reading
+from medseg.data.labels import mask_reading
 from medseg.errors import BundleError
 
 

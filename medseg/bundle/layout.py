@@ -9,8 +9,8 @@ from pathlib import Path
 from monai.data.folder_layout import FolderLayoutBase
 
 from medseg.data.cases import open_images
-from medseg.data.channels import Channels
-from medseg.data.listing import stem_of
+from medseg.data.cases.case import Channels
+from medseg.data.cases.listing import stem_of
 from medseg.errors import OutputError
 
 

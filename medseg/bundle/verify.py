@@ -19,8 +19,8 @@ from medseg.bundle.labelling import label_findings
 from medseg.bundle.load import find_bundle, open_bundle
 from medseg.bundle.locator import check_fits, find_locator, read_locator
 from medseg.bundle.trial import tried, weight_findings
-from medseg.data.case import guessed_group
-from medseg.data.splits import PARTS, read_split
+from medseg.data.cases.case import guess_group
+from medseg.data.splits import SPLIT_PARTS, read_split
 from medseg.errors import BundleError, DatasetError, MedsegError
 
 __all__ = ["SCHEMAS", "Finding", "verify"]
@@ -171,7 +171,7 @@ def _split(root: Path) -> Iterator[Finding]:
     except DatasetError as error:
         yield as_finding(error)
         return
-    parts = {part: {guessed_group(case) for case in getattr(split, part)} for part in PARTS}
+    parts = {part: {guess_group(case) for case in getattr(split, part)} for part in SPLIT_PARTS}
     for first, second in (("train", "validation"), ("train", "test"), ("validation", "test")):
         if shared := sorted(parts[first] & parts[second]):
             problem = f"in {first} and {second}: {', '.join(shared[:3])}"

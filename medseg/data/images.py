@@ -1,287 +1,179 @@
-"""Images in and out: one ``read``, one ``write``, whatever the format.
+"""Images for bundles: strict reading and verified writing as MONAI's ``ImageReader`` and ``ImageWriter``.
 
-``READERS`` lists the formats. Every reader is strict: a file that could be read as
-something it is not is refused with a code, and what is merely odd comes back as a note.
+``read``, ``read_mask`` and ``write`` can be had from here too; without MONAI they stand in ``read`` and ``write``.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from monai.config import PathLike
+from monai.data import ImageReader, ImageWriter
+from monai.data.utils import is_no_channel
+from monai.utils import convert_to_numpy
+from monai.utils.enums import SpaceKeys
+from numpy.typing import DTypeLike, NDArray
 
-from medseg.data.archives import read_npz
-from medseg.data.case import PART_ENDING, split_slice
-from medseg.data.dicom.masks import mask_file, read_dicom_mask
-from medseg.data.dicom.segments import Names
-from medseg.data.dicom.series import holds_images, is_dicom_file, read_dicom
-from medseg.data.itk_formats import read_metaimage, read_nrrd
-from medseg.data.joining import united
-from medseg.data.labels import expected_labels, whole_labels
-from medseg.data.nifti import read_nifti, refuse_pair
-from medseg.data.parts import frame_of, slice_of
-from medseg.data.pictures import read_picture, read_picture_labels
-from medseg.data.volume import Note, Volume
-from medseg.data.writing import write
-from medseg.errors import ImageError, LabelError
+from medseg.data.align import stack
+from medseg.data.image_files import is_image_name
+from medseg.data.read import read, read_mask
+from medseg.data.volume import Volume
+from medseg.data.write import write
 
-if TYPE_CHECKING:
-    from medseg.data.monai_io import MaskReader, VolumeReader, VolumeWriter
-
-__all__ = [
-    "READERS",
-    "MaskReader",
-    "Note",
-    "Reader",
-    "Volume",
-    "VolumeReader",
-    "VolumeWriter",
-    "find_images",
-    "image_stem",
-    "is_image_name",
-    "read",
-    "read_mask",
-    "write",
-]
+__all__ = ["MaskReader", "VolumeReader", "VolumeWriter", "read", "read_mask", "write"]
 
 
-@dataclass(frozen=True)
-class Reader:
-    """One format.
+class VolumeReader(ImageReader):
+    """``LoadImaged(reader="medseg.data.images.VolumeReader")`` reads with ``medseg.data.read.read``.
+
+    ``read`` only takes down the paths: ``LoadImage`` answers an error there by trying
+    other, laxer readers. The files are read in ``get_data``, whose errors reach the user.
+    """
+
+    def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
+        """Whether every name is a folder or ends as a known format does."""
+        return all(Path(path).is_dir() or is_image_name(Path(path).name) for path in _as_list(filename))
+
+    def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> list[PathLike]:
+        """The paths, to be read by ``get_data``."""
+        return _as_list(data)
+
+    def get_data(self, img: Sequence[PathLike]) -> tuple[NDArray, dict[str, Any]]:
+        """Read the files; several become channels, on the first one's grid.
+
+        Returns:
+            The array, channels first if there are any, and MONAI's metadata.
+
+        Raises:
+            ImageError: As ``medseg.data.read.read``.
+            GridError: ``GRID_MISMATCH``: the channels do not hold the same voxels.
+        """
+        volume = self._volume([Path(path) for path in img])
+        return volume.array, {
+            "affine": volume.affine.copy(),
+            "original_affine": volume.affine.copy(),
+            "spatial_shape": np.asarray(volume.spatial_shape),
+            "original_channel_dim": 0 if volume.has_channels else float("nan"),
+            "space": SpaceKeys.RAS,
+            "has_grid": volume.has_grid,
+            "is_partial": volume.is_partial,
+            "notes": "; ".join(str(note) for note in volume.notes),
+        }
+
+    def _volume(self, paths: list[Path]) -> Volume:
+        return stack([read(path) for path in paths], paths)
+
+
+class MaskReader(VolumeReader):
+    """``LoadImaged(reader="medseg.data.images.MaskReader", values=[0, 1])`` reads with ``read_mask``.
+
+    Several files are united, not stacked as channels.
 
     Args:
-        name: What users call it.
-        suffixes: Lower-case endings of its files, the longest first.
-        read: From a file to a volume.
+        values: The labels that may occur; see ``medseg.data.read.read_mask``.
+        names: Names and codes of each label, by which segments of DICOM objects are recognised. The
+            labels may be text, as in JSON.
     """
 
-    name: str
-    suffixes: tuple[str, ...]
-    read: Callable[[Path], Volume]
+    def __init__(
+        self, values: Collection[int] | None = None, names: Mapping[int | str, Sequence[str]] | None = None
+    ) -> None:
+        super().__init__()
+        self.values = values
+        self.names = {int(label): tuple(texts) for label, texts in (names or {}).items()}
+
+    def _volume(self, paths: list[Path]) -> Volume:
+        return read_mask(paths, self.values, self.names)
 
 
-READERS: list[Reader] = [
-    Reader("NIfTI", (".nii.gz", ".nii"), read_nifti),
-    Reader("NIfTI pair", (".hdr.gz", ".hdr"), refuse_pair),
-    Reader("NRRD", (".nrrd", ".nhdr"), read_nrrd),
-    Reader("MetaImage", (".mha", ".mhd"), read_metaimage),
-    Reader("picture", (".png", ".jpeg", ".jpg", ".tiff", ".tif", ".bmp"), read_picture),
-    Reader("NPZ", (".npz",), read_npz),
-    Reader("DICOM", (".dcm", ".ima"), read_dicom),
-]
-"""The formats that are read; the first whose suffix fits is used."""
+class VolumeWriter(ImageWriter):
+    """``SaveImaged(writer="medseg.data.images.VolumeWriter")`` writes with ``medseg.data.write.write``.
 
-SERIES_PART = "series="
-
-
-def read(path: str | Path) -> Volume:
-    """Read an image: a file, a folder with a DICOM series, or a part of it, such as ``FILE#N``, its slice N.
-
-    A fourth axis, colours and vectors become channels, first. Stored types are kept
-    unless the header scales them. ``FILE#N`` is slice N (from 0) along the third axis,
-    or page N of a TIFF, as a 2D image; ``FILE#tN`` is frame N (from 0) along the fourth
-    axis of a NIfTI file, as a 3D image. ``FOLDER#series=SUFFIX`` is one of the folder's
-    DICOM series: that of this SeriesNumber, or whose SeriesInstanceUID ends so.
+    The file lies on the grid that the metadata's ``affine`` gives, or, with
+    ``resample``, on that of ``original_affine`` and ``spatial_shape``.
 
     Args:
-        path: The file or folder.
-
-    Returns:
-        Voxels, grid, and notes on what is odd about the file.
-
-    Raises:
-        ImageError: The file is missing, damaged, contradictory or of an unknown format.
+        output_dtype: Type of the voxels in the file; None keeps the array's.
+        scale: 255 or 65535: values from 0 to 1 are clipped and scaled to this.
+        kwargs: Kept as attributes, as MONAI's writers do.
     """
-    file, part = _split(path)
-    return _read(file, part, _reader(file).read)
+
+    def __init__(self, output_dtype: DTypeLike | None = None, scale: int | None = None, **kwargs: Any) -> None:
+        super().__init__(output_dtype=output_dtype, scale=scale, **kwargs)
+        self.output_dtype = None if output_dtype is None else np.dtype(output_dtype)
+        self.scale = scale
+        self.has_channels = False
+        self.affine: NDArray[np.float64] = np.eye(4)
+
+    def set_data_array(self, data_array: Any, channel_dim: int | None = 0, **kwargs: Any) -> None:
+        """Take the voxels; a single channel is dropped, several are moved to the front.
+
+        Args:
+            data_array: Array or tensor.
+            channel_dim: The axis of the channels, or None.
+            kwargs: Ignored: no spatial axis is ever dropped.
+        """
+        array = np.asarray(convert_to_numpy(data_array))
+        self.has_channels = not is_no_channel(channel_dim)
+        if self.has_channels:
+            array = np.moveaxis(array, int(channel_dim or 0), 0)
+            if array.shape[0] == 1:
+                array, self.has_channels = array[0], False
+        self.data_obj = array
+
+    def set_metadata(self, meta_dict: Mapping | None, resample: bool = True, **options: Any) -> None:
+        """Take the grid from MONAI's metadata, resampling to the original one if asked to.
+
+        Args:
+            meta_dict: With ``affine``, and ``original_affine`` and ``spatial_shape`` for resampling.
+            resample: Whether to resample onto the original grid where it differs.
+            options: ``mode``, ``padding_mode`` and ``dtype`` of the resampling.
+        """
+        original_affine, affine, spatial_shape = self.get_meta_info(meta_dict)
+        self.affine = _four_by_four(affine)
+        target = self.affine if original_affine is None else _four_by_four(original_affine)
+        if resample and not np.allclose(self.affine, target):
+            self.data_obj = self._resample(target, spatial_shape, options)
+            self.affine = target
+
+    def write(self, filename: PathLike, verbose: bool = True, **kwargs: Any) -> None:
+        """Write, read back and compare, as ``medseg.data.write.write``.
+
+        Raises:
+            OutputError: ``OUTPUT_UNWRITABLE`` or ``OUTPUT_NOT_VERIFIED``.
+        """
+        super().write(filename, verbose=verbose)
+        array = np.asarray(self.data_obj)
+        if self.scale is not None:
+            array = np.rint(np.clip(array, 0, 1) * self.scale).astype(np.uint8 if self.scale == 255 else np.uint16)
+        elif self.output_dtype is not None:
+            array = array.astype(self.output_dtype, copy=False)
+        write(array, self.affine, Path(filename), has_channels=self.has_channels)
+
+    def _resample(self, target: NDArray[np.float64], spatial_shape: Any, options: dict[str, Any]) -> NDArray:
+        channels = self.data_obj if self.has_channels else self.data_obj[None]
+        size = None if spatial_shape is None else [int(n) for n in spatial_shape]
+        moved = [self.resample_if_needed(one, self.affine, target, size, **options)[0] for one in channels]
+        return np.stack(moved) if self.has_channels else moved[0]
 
 
-def read_mask(
-    path: str | Path | Sequence[str | Path], values: Collection[int] | None = None, names: Names | None = None
-) -> Volume:
-    """Read a mask: one whole, non-negative label per voxel, no channels.
-
-    Floats that hold whole numbers are converted; a colour picture whose channels agree
-    is reduced to one; a palette picture gives its palette indices. A DICOM SEG or RTSTRUCT, or a
-    folder with one, gives labels on the grid of the series that it was drawn on.
-
-    Args:
-        path: As for ``read``; of several paths, the union of their masks.
-        values: The labels that may occur. Where these are 0 and 1, a mask of 0 and 255
-            is mapped, and an 8-bit picture with grey edges cut at half of 255; both
-            are noted.
-        names: Names and codes of each label, by which the segments of a DICOM SEG and the structures
-            of an RTSTRUCT are recognised; without, or where none is, their numbers are labels.
-
-    Raises:
-        ImageError: As ``read``.
-        LabelError: Not whole, negative, unexpected, several channels, or parts that contradict each other.
-        GridError: ``GRID_MISMATCH``: the parts lie on different grids.
-    """
-    if not isinstance(path, str | Path):
-        return united([_read_mask(each, values, names) for each in path], path)
-    return _read_mask(path, values, names)
+def _as_list(data: Sequence[PathLike] | PathLike) -> list[PathLike]:
+    return [data] if isinstance(data, str | os.PathLike) else list(data)
 
 
-def read_stored_mask(path: str | Path, names: Names | None = None) -> tuple[Volume, bool]:
-    """A mask's voxels as they are stored, which may be no labels yet, and whether its file is a picture.
-
-    A palette picture gives its palette indices.
-
-    Args:
-        path: As for ``read``.
-        names: As for ``read_mask``.
-
-    Raises:
-        ImageError: As ``read``.
-    """
-    file, part = _split(path)
-    reader = _reader(file)
-    drawn = mask_file(file) if reader is READERS[-1] and not part else None
-    if drawn is not None:
-        return _read(drawn, "", partial(read_dicom_mask, names=names)), False
-    is_picture = reader.name == "picture"
-    return _read(file, part, read_picture_labels if is_picture else reader.read), is_picture
-
-
-def as_labels(volume: Volume, values: Collection[int] | None, path: str | Path, *, is_picture: bool) -> Volume:
-    """What a mask's stored voxels mean; see ``read_mask``.
-
-    Raises:
-        LabelError: As ``read_mask``.
-    """
-    array = volume.array
-    if volume.has_channels:
-        if not is_picture or not (array == array[:1]).all():
-            problem = f"{array.shape[0]} channels per voxel, one label was expected"
-            raise LabelError("LABEL_CHANNELS", path, problem, "store one label per voxel, not one channel per label")
-        array = array[0]
-    is_8bit_picture = is_picture and array.dtype == np.uint8
-    array = whole_labels(array, path)
-    notes: tuple[Note, ...] = ()
-    if values is not None:
-        array, notes = expected_labels(array, values, path, is_8bit_picture=is_8bit_picture)
-    return replace(volume, array=array, has_channels=False, notes=volume.notes + notes)
-
-
-def _read_mask(path: str | Path, values: Collection[int] | None, names: Names | None) -> Volume:
-    volume, is_picture = read_stored_mask(path, names)
-    return as_labels(volume, values, path, is_picture=is_picture)
-
-
-def find_images(folder: str | Path) -> list[Path]:
-    """Every image below ``folder``, sorted; a folder that holds DICOM files is one entry.
-
-    Files are recognised by suffix, DICOM by its content. Hidden files
-    and folders are passed over; links to folders are not followed.
-
-    Raises:
-        ImageError: ``IMAGE_NOT_FOUND``: ``folder`` is no folder.
-    """
-    if not Path(folder).is_dir():
-        raise ImageError("IMAGE_NOT_FOUND", folder, "there is no such folder", "check the path")
-    found: list[Path] = []
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        visible = (Path(parent, name) for name in sorted(names) if not name.startswith("."))
-        files = [path for path in visible if path.is_file()]
-        images = [path for path in files if is_image_name(path.name) and not _has_dicom_suffix(path.name)]
-        found += images
-        found += [Path(parent)] if holds_images(path for path in files if path not in set(images)) else []
-    return sorted(found)
-
-
-def image_stem(path: str | Path) -> str:
-    """The name without folders and image suffix; ``#N`` and ``#tN`` stay, for they name another image.
-
-    >>> image_stem("scans/a.b.nii.gz"), image_stem("pages.tif#3")
-    ('a.b', 'pages#3')
-    """
-    name, part = split_slice(Path(path).name)
-    suffix = _suffix(name)
-    return (name[: -len(suffix)] if suffix and len(suffix) < len(name) else name) + part
-
-
-def is_image_name(name: str) -> bool:
-    """Whether a file's name ends as one of ``READERS`` expects (``#N`` and ``#tN`` left out)."""
-    return _suffix(split_slice(name)[0]) != ""
-
-
-def _read(path: Path, part: str, reader: Callable[..., Volume]) -> Volume:
-    """The file, or the part of it that ``N`` (a slice or page), ``tN`` (a time frame) or ``series=SUFFIX`` names."""
-    if part.startswith(SERIES_PART):
-        return _series(path, part.removeprefix(SERIES_PART), reader)
-    try:
-        if part.isdecimal() and reader in (read_picture, read_picture_labels):
-            return reader(path, int(part))
-        volume = reader(path)
-    except (OSError, MemoryError) as error:
-        problem = f"it cannot be read ({type(error).__name__}: {error})"
-        raise ImageError("IMAGE_UNREADABLE", path, problem, "check its permissions and the memory") from error
-    if not part:
-        return volume
-    if part.isdecimal():
-        return slice_of(volume, int(part), path)
-    return frame_of(volume, int(part[1:]), path, has_time=_reader(path) is READERS[0])
-
-
-def _series(path: Path, series: str, reader: Callable[..., Volume]) -> Volume:
-    if reader is not read_dicom:
-        remedy = "name a series of a folder of DICOM files only"
-        raise ImageError("DICOM_SERIES_NOT_FOUND", path, f"{path.name} holds no DICOM series", remedy)
-    return read_dicom(path, series)
-
-
-def _split(path: str | Path) -> tuple[Path, str]:
-    """The file, and the part that ``#N``, ``#tN`` or ``#series=…`` names; a file whose name ends so comes first."""
-    try:
-        whole = Path(path)
-        match = None if whole.exists() else PART_ENDING.fullmatch(str(path))
-        file = Path(match[1]) if match else whole
-        if not (file.is_file() or file.is_dir()):
-            problem = "it is neither a file nor a folder" if file.exists() else "there is no such file or folder"
-            raise ImageError("IMAGE_NOT_FOUND", path, problem, "check the path")
-    except (OSError, ValueError) as error:
-        raise ImageError("IMAGE_NOT_FOUND", repr(path), f"it is no usable path ({error})", "check it") from error
-    return file, match[2] if match else ""
-
-
-def _reader(path: Path) -> Reader:
-    suffix = "" if path.is_dir() else _suffix(path.name)
-    for reader in READERS:
-        if suffix in reader.suffixes:
-            return reader
-    if path.is_dir() or _looks_like_dicom(path):
-        return READERS[-1]
-    known = ", ".join(suffix for reader in READERS for suffix in reader.suffixes)
-    raise ImageError("FORMAT_UNKNOWN", path, "its suffix names no image format", f"use one of {known}")
-
-
-def _suffix(name: str) -> str:
-    lower = name.lower()
-    return next((suffix for reader in READERS for suffix in reader.suffixes if lower.endswith(suffix)), "")
-
-
-def _has_dicom_suffix(name: str) -> bool:
-    return _suffix(name) in READERS[-1].suffixes
-
-
-def _looks_like_dicom(path: Path) -> bool:
-    try:
-        return is_dicom_file(path)
-    except OSError:
-        return False
-
-
-def __getattr__(name: str) -> Any:
-    # MONAI, and torch with it, is imported only where its adapters are asked for.
-    if name in ("MaskReader", "VolumeReader", "VolumeWriter"):
-        from medseg.data import monai_io
-
-        return getattr(monai_io, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def _four_by_four(affine: Any) -> NDArray[np.float64]:
+    """``affine`` as 4 by 4; a 2D one is embedded, its third axis 1 mm along z."""
+    if affine is None:
+        return np.eye(4)
+    matrix = np.asarray(convert_to_numpy(affine), dtype=float)
+    if matrix.shape == (4, 4):
+        return matrix
+    axes = matrix.shape[0] - 1
+    full = np.eye(4)
+    full[:axes, :axes] = matrix[:axes, :axes]
+    full[:axes, 3] = matrix[:axes, axes]
+    return full

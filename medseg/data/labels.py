@@ -1,8 +1,10 @@
-"""Label values of a mask: whole, not negative, and the ones that are expected."""
+"""The values of a mask: whole, not negative, the ones expected, and as what a configuration's steps read them."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,7 @@ COUNTED_UP_TO = 1 << 20
 HALF_OF_255 = 127.5
 EDGE_VALUES = (64, 191)
 """Grey values of soft edges, left by lossy compression or resizing, lie anywhere; those of areas near 0 or 255."""
+
 MOST_EDGE = 0.05
 """A mask with a larger share of its pixels between EDGE_VALUES is a picture of something else."""
 
@@ -33,7 +36,7 @@ def label_values(array: NDArray) -> list[int]:
     return [int(value) for value in np.flatnonzero(present)]
 
 
-def whole_labels(array: NDArray, case: object) -> NDArray:
+def convert_labels(array: NDArray, case: object) -> NDArray:
     """``array`` as non-negative integers; floats that hold whole numbers are converted.
 
     Raises:
@@ -50,10 +53,10 @@ def whole_labels(array: NDArray, case: object) -> NDArray:
     if array.size and array.min() < 0:
         problem = f"lowest label {int(array.min())}"
         raise LabelError("LABEL_NEGATIVE", case, problem, "give background 0 and every structure a positive label")
-    return array if np.issubdtype(array.dtype, np.integer) else smallest_integers(array, case)
+    return array if np.issubdtype(array.dtype, np.integer) else shrink_integers(array, case)
 
 
-def smallest_integers(array: NDArray, case: object) -> NDArray:
+def shrink_integers(array: NDArray, case: object) -> NDArray:
     """Whole numbers in the smallest of uint8, int16, uint16, int32, uint32 and int64 that holds them.
 
     Raises:
@@ -66,7 +69,7 @@ def smallest_integers(array: NDArray, case: object) -> NDArray:
     raise LabelError("LABEL_NOT_INTEGER", case, f"label {high:g} does not fit 64 bits", "renumber the labels")
 
 
-def expected_labels(
+def match_labels(
     array: NDArray, values: Collection[int], case: object, *, is_8bit_picture: bool
 ) -> tuple[NDArray, tuple[Note, ...]]:
     """``array`` if it holds only ``values``; where these are 0 and 1, white (255) counts as 1.
@@ -94,7 +97,7 @@ def expected_labels(
     if set(values) == {0, 1} and is_8bit_picture and found[-1] == 255 and has_soft_edges_only(array):
         text = f"{len(found)} grey values; those above {HALF_OF_255} are taken as label 1, the others as 0"
         return (array > HALF_OF_255).astype(np.uint8), (Note("LABEL_THRESHOLDED", text),)
-    problem = f"labels {_listed(unexpected)} are not among {_listed(sorted(values))}"
+    problem = f"labels {_list_values(unexpected)} are not among {_list_values(sorted(values))}"
     raise LabelError("LABEL_UNEXPECTED", case, problem, "correct the mask, or name these labels in the data set")
 
 
@@ -104,5 +107,61 @@ def has_soft_edges_only(array: NDArray) -> bool:
     return bool(between.mean() <= MOST_EDGE)
 
 
-def _listed(values: list[int]) -> str:
+@dataclass(frozen=True)
+class MaskReading:
+    """How a chain of transforms reads masks.
+
+    Args:
+        values: Those that the reader accepts; None where it does not say.
+        renamed: Values that are read as others.
+        names: Names and codes by which segments of DICOM objects are recognised, by value.
+    """
+
+    values: tuple[int, ...] | None = None
+    renamed: Mapping[int, int] = field(default_factory=dict)
+    names: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def reaching(self) -> set[int] | None:
+        """The values that reach the network; None where the reader does not say which it accepts."""
+        return None if self.values is None else {self.renamed.get(value, value) for value in self.values}
+
+
+def mask_reading(steps: Any) -> MaskReading:
+    """How a list of transforms, as a configuration writes them, reads masks; anything else reads them as they are.
+
+    >>> reader = {"_target_": "LoadImaged", "keys": "label", "values": [0, 1, 4]}
+    >>> mapping = {"_target_": "MapLabelValued", "keys": "label", "orig_labels": [4], "target_labels": [3]}
+    >>> mask_reading([reader, mapping]).renamed, mask_reading([reader, mapping]).reaching
+    ({4: 3}, {0, 1, 3})
+    """
+    values: tuple[int, ...] | None = None
+    renamed: dict[int, int] = {}
+    names: dict[int, tuple[str, ...]] = {}
+    for step in steps if isinstance(steps, list) else ():
+        if not isinstance(step, Mapping) or "label" not in _as_list(step.get("keys")):
+            continue
+        if isinstance(step.get("values"), list):
+            values = _numbers(step["values"])
+        if isinstance(step.get("names"), Mapping):
+            given = {str(value): texts for value, texts in step["names"].items()}
+            names = {int(value): tuple(map(str, _as_list(each))) for value, each in given.items() if value.isdecimal()}
+        if str(step.get("_target_", "")).rpartition(".")[2].startswith("MapLabelValue"):
+            mapped = dict(zip(_numbers(step.get("orig_labels")), _numbers(step.get("target_labels")), strict=False))
+            # What an earlier step made of a value is what this one meets.
+            renamed = {old: mapped.get(new, new) for old, new in {**{old: old for old in mapped}, **renamed}.items()}
+    return MaskReading(values, renamed, names)
+
+
+def _list_values(values: list[int]) -> str:
     return ", ".join(str(value) for value in values[:12]) + (f" and {len(values) - 12} more" if values[12:] else "")
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _numbers(value: Any) -> tuple[int, ...]:
+    """The numbers of a list; none where a reference or an expression stands in its place."""
+    listed = value if isinstance(value, list) else []
+    return tuple(int(each) for each in listed if isinstance(each, int | float) and each == each // 1)

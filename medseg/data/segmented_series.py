@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from medseg.data.case import some_of
+from medseg.data.cases.case import some_of
+from medseg.data.cases.listing import Folder, Found, Pair, folder_names
 from medseg.data.dicom.masks import find_dicom_masks, image_series, referenced_series
-from medseg.data.listing import Folder, Found, Pair
-from medseg.data.publishers import folder_names
 from medseg.errors import ImageError
 
 Place = tuple[Path, str]

@@ -8,24 +8,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from medseg.data.case import Case, some_of
 from medseg.data.cases import datalist, open_dataset
-from medseg.data.channels import Channels, with_channels
-from medseg.data.foreground import with_foreground
-from medseg.data.shares import Sizes, group_counts
+from medseg.data.cases.case import Case, Channels, select_channels, some_of
+from medseg.data.read import read_mask
 from medseg.errors import DatasetError, UsageError
 from medseg.files import write_json
 
-PARTS = ("train", "validation", "test")
+SPLIT_PARTS = ("train", "validation", "test")
 FRACTIONS = (0.7, 0.2, 0.1)
 Stratum = Callable[[Case], str]
+Sizes = str | Sequence[float]
+"""``(0.7, 0.2, 0.1)``, ``"8:1:1"`` or ``(250, 74, 45)``."""
+
+READERS_AT_ONCE = 2
 
 
 @dataclass(frozen=True)
@@ -75,11 +79,11 @@ def split_cases(
         DatasetError: SPLIT_SIZES, the numbers do not add up to the number of groups;
             CASE_IDS_REPEATED.
     """
-    groups = _grouped(cases)
+    groups = _group_cases(cases)
     sizes = group_counts(parts, len(groups))
-    ordered = _drawn_order(groups, seed, stratify)
+    ordered = _draw_order(groups, seed, stratify)
     ends = np.cumsum(sizes)
-    chunks = [_ids(ordered[end - size : end], groups) for size, end in zip(sizes, ends, strict=True)]
+    chunks = [_sort_ids(ordered[end - size : end], groups) for size, end in zip(sizes, ends, strict=True)]
     how = f"drawn {parts if isinstance(parts, str) else tuple(parts)} of {len(groups)} groups"
     return Split(chunks[0], chunks[1], chunks[2], seed, how + (", stratified" if stratify else ""))
 
@@ -90,18 +94,18 @@ def folds(cases: Iterable[Case], k: int, seed: int = 0, stratify: Stratum | None
     Raises:
         UsageError: FOLDS_INVALID, fewer than two folds or more folds than groups.
     """
-    groups = _grouped(cases)
+    groups = _group_cases(cases)
     if not 2 <= k <= len(groups):
         raise UsageError(
             "FOLDS_INVALID", f"k = {k}", f"there are {len(groups)} groups", "choose k from 2 to that number"
         )
-    ordered = _drawn_order(groups, seed, stratify)
+    ordered = _draw_order(groups, seed, stratify)
     ends = [round(len(ordered) * fold / k) for fold in range(k + 1)]
     made = []
     for fold in range(k):
         held = ordered[ends[fold] : ends[fold + 1]]
         rest = ordered[: ends[fold]] + ordered[ends[fold + 1] :]
-        made.append(Split(_ids(rest, groups), _ids(held, groups), (), seed, f"fold {fold + 1} of {k}"))
+        made.append(Split(_sort_ids(rest, groups), _sort_ids(held, groups), (), seed, f"fold {fold + 1} of {k}"))
     return tuple(made)
 
 
@@ -112,7 +116,7 @@ def write_split(split: Split, path: str | Path) -> Path:
         "seed": split.seed,
         "how": split.how,
         "fingerprint": fingerprint(split.ids),
-        **{part: list(getattr(split, part)) for part in PARTS},
+        **{part: list(getattr(split, part)) for part in SPLIT_PARTS},
     }
     write_json(content, target)
     return target
@@ -127,24 +131,24 @@ def read_split(path: str | Path) -> Split:
     try:
         content: Any = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
-        raise _invalid(path, f"cannot be read ({error})") from error
+        raise _split_error(path, f"cannot be read ({error})") from error
     if not isinstance(content, dict) or not {"train", "validation"} <= content.keys():
-        raise _invalid(path, "has no 'train' and 'validation'")
-    chunks = [content.get(part, []) for part in PARTS]
+        raise _split_error(path, "has no 'train' and 'validation'")
+    chunks = [content.get(part, []) for part in SPLIT_PARTS]
     if not all(isinstance(ids, list) and all(isinstance(name, str) for name in ids) for ids in chunks):
-        raise _invalid(path, "a part is not a list of case ids")
+        raise _split_error(path, "a part is not a list of case ids")
     ids = [name for chunk in chunks for name in chunk]
     repeated = sorted({name for name in ids if ids.count(name) > 1}) if len(set(ids)) < len(ids) else []
     if repeated:
-        raise _invalid(path, f"these are named twice: {some_of(repeated)}")
+        raise _split_error(path, f"these are named twice: {some_of(repeated)}")
     if content.get("fingerprint", fingerprint(ids)) != fingerprint(ids):
-        raise _invalid(path, "its ids are not those it was written with (fingerprint differs)")
+        raise _split_error(path, "its ids are not those it was written with (fingerprint differs)")
     seed, how = content.get("seed"), str(content.get("how", "made by hand"))
     train, validation, test = (tuple(sorted(chunk)) for chunk in chunks)
     return Split(train, validation, test, seed if isinstance(seed, int) else None, how)
 
 
-def parts(
+def choose_split(
     cases: Iterable[Case], split_file: str | Path | None = None, fractions: Sizes = FRACTIONS, seed: int = 0
 ) -> Split:
     """The split in ``split_file`` if it is one of these cases, else a freshly drawn one.
@@ -189,23 +193,23 @@ def datalist_of(
     Args:
         dataset_dir: Anything that :func:`medseg.data.cases.open_dataset` opens.
         part: ``train``, ``validation`` or ``test``.
-        split_file: See :func:`parts`.
+        split_file: See :func:`choose_split`.
         fractions: See :func:`split_cases`.
         seed: Of the split, where one is drawn.
-        channels: Names of the channels wanted, in order; see :func:`medseg.data.channels.with_channels`.
+        channels: Names of the channels wanted, in order; see :func:`medseg.data.cases.case.select_channels`.
         drop_empty: Leave out cases whose mask holds nothing; the split stays that of all cases.
 
     Raises:
         UsageError: PART_UNKNOWN.
         DatasetError: PART_EMPTY, or what is wrong with the data set or the split.
     """
-    if part not in PARTS:
-        raise UsageError("PART_UNKNOWN", part, "is no part of a split", f"choose one of {', '.join(PARTS)}")
+    if part not in SPLIT_PARTS:
+        raise UsageError("PART_UNKNOWN", part, "is no part of a split", f"choose one of {', '.join(SPLIT_PARTS)}")
     dataset = open_dataset(dataset_dir)
-    split = parts(dataset.cases, split_file, fractions, seed)
+    split = choose_split(dataset.cases, split_file, fractions, seed)
     wanted = set(getattr(split, part))
     cases = tuple(case for case in dataset.cases if case.id in wanted)
-    cases = with_channels(with_foreground(cases) if drop_empty else cases, dataset.channels, channels, dataset_dir)
+    cases = select_channels(keep_foreground(cases) if drop_empty else cases, dataset.channels, channels, dataset_dir)
     if not cases:
         how = f"{split.how}, empty masks left out" if drop_empty else split.how
         raise DatasetError(
@@ -214,7 +218,50 @@ def datalist_of(
     return datalist(cases)
 
 
-def _grouped(cases: Iterable[Case]) -> dict[str, list[Case]]:
+def group_counts(wanted: Sizes, count: int) -> list[int]:
+    """Numbers of groups in the three parts: exact, or by largest remainder.
+
+    Args:
+        wanted: Fractions, a ratio in text, or numbers; of two parts or three.
+        count: How many groups there are.
+
+    Raises:
+        UsageError: SPLIT_SIZES, they make no sense.
+        DatasetError: SPLIT_SIZES, numbers that do not add up to ``count``.
+    """
+    shares = _read_sizes(wanted)
+    is_ratio = isinstance(wanted, str) or math.isclose(sum(shares), 1, abs_tol=1e-6)
+    if not is_ratio and all(share == int(share) for share in shares):
+        if sum(shares) != count:
+            raise DatasetError(
+                "SPLIT_SIZES",
+                str(wanted),
+                f"adds up to {int(sum(shares))}, but there are {count} groups (patients)",
+                f"give numbers that add up to {count}, fractions, or a ratio in text such as '8:1:1'",
+            )
+        return [int(share) for share in shares]
+    if not is_ratio:
+        raise _sizes_error(wanted)
+    exact = [share / sum(shares) * count for share in shares]
+    sizes = [math.floor(value + 1e-9) for value in exact]
+    by_remainder = sorted(range(3), key=lambda part: (sizes[part] - exact[part], part))
+    for part in by_remainder[: count - sum(sizes)]:
+        sizes[part] += 1
+    return sizes
+
+
+def keep_foreground(cases: Iterable[Case]) -> tuple[Case, ...]:
+    """The cases whose mask has a voxel above 0; those without a mask are left out too.
+
+    Raises:
+        ImageError: A mask cannot be read.
+    """
+    cases = tuple(cases)
+    with ThreadPoolExecutor(READERS_AT_ONCE) as pool:
+        return tuple(case for case, shows in zip(cases, pool.map(_shows_foreground, cases), strict=True) if shows)
+
+
+def _group_cases(cases: Iterable[Case]) -> dict[str, list[Case]]:
     groups: dict[str, list[Case]] = {}
     seen: set[str] = set()
     for case in sorted(cases, key=lambda case: (case.group, case.id)):
@@ -225,7 +272,7 @@ def _grouped(cases: Iterable[Case]) -> dict[str, list[Case]]:
     return groups
 
 
-def _drawn_order(groups: dict[str, list[Case]], seed: int, stratify: Stratum | None) -> list[str]:
+def _draw_order(groups: dict[str, list[Case]], seed: int, stratify: Stratum | None) -> list[str]:
     """Groups in random order, each stratum spread evenly over the whole."""
     rng = np.random.default_rng(seed)
     strata: dict[str, list[str]] = {}
@@ -240,20 +287,43 @@ def _drawn_order(groups: dict[str, list[Case]], seed: int, stratify: Stratum | N
     return [name for _, name in sorted(placed)]
 
 
-def _ids(names: Iterable[str], groups: dict[str, list[Case]]) -> tuple[str, ...]:
+def _sort_ids(names: Iterable[str], groups: dict[str, list[Case]]) -> tuple[str, ...]:
     return tuple(sorted(case.id for name in names for case in groups[name]))
 
 
 def _check_groups_whole(split: Split, cases: Iterable[Case], split_file: str | Path) -> None:
-    part_of = {name: part for part in PARTS for name in getattr(split, part)}
-    divided = sorted(name for name, members in _grouped(cases).items() if len({part_of[c.id] for c in members}) > 1)
+    part_of = {name: part for part in SPLIT_PARTS for name in getattr(split, part)}
+    divided = sorted(name for name, members in _group_cases(cases).items() if len({part_of[c.id] for c in members}) > 1)
     if divided:
         raise DatasetError(
             "SPLIT_LEAK", split_file, f"divides the groups {some_of(divided)}", "keep each patient's cases in one part"
         )
 
 
-def _invalid(path: object, problem: str) -> DatasetError:
+def _split_error(path: object, problem: str) -> DatasetError:
     return DatasetError(
         "SPLIT_INVALID", path, problem, "write it with medseg, or name each case once in train, validation or test"
     )
+
+
+def _read_sizes(wanted: Sizes) -> list[float]:
+    try:
+        shares = [float(share) for share in (wanted.split(":") if isinstance(wanted, str) else wanted)]
+    except (TypeError, ValueError) as error:
+        raise _sizes_error(wanted) from error
+    if len(shares) not in (2, 3) or not all(math.isfinite(s) and s >= 0 for s in shares) or sum(shares) <= 0:
+        raise _sizes_error(wanted)
+    return [*shares, 0.0][:3]
+
+
+def _sizes_error(wanted: object) -> UsageError:
+    return UsageError(
+        "SPLIT_SIZES",
+        str(wanted),
+        "not two or three sizes",
+        "give fractions that add up to 1, '8:1:1', or numbers of groups",
+    )
+
+
+def _shows_foreground(case: Case) -> bool:
+    return any(bool(read_mask(path).array.any()) for path in case.label_files)

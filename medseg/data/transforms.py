@@ -12,8 +12,8 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from numpy.typing import NDArray
 
-from medseg.data.pictures import is_grey
-from medseg.data.placing import placed, spread
+from medseg.data.align import order_axes, spread
+from medseg.data.formats.pictures import is_grey
 from medseg.errors import GridError
 from medseg.geometry import NEAR_GRID_VOXELS, Grid, corner_distance_voxels, is_same_grid, reindex
 
@@ -24,7 +24,7 @@ class AlignToImaged(MapTransform):
     Corners up to 0.1 voxel apart are a rounded header: the voxels stay, the image's grid counts.
 
     A bare array (NPZ without an affine) takes the image's grid where the order of its axes
-    follows from the image's size; see `medseg.data.placing`. A mask of some of the image's voxels
+    follows from the image's size; see `medseg.data.align`. A mask of some of the image's voxels
     (a DICOM SEG without its series) is background elsewhere.
 
     Args:
@@ -52,11 +52,11 @@ class AlignToImaged(MapTransform):
             if label.meta.get("is_partial", False):
                 turned, _ = spread(array, _grid(label), target, case)
             elif label.meta.get("has_grid", True) or is_same_grid(_grid(label), target):
-                turned = _turned(array, _grid(label), target, case)
+                turned = _turn(array, _grid(label), target, case)
             else:
-                turned = placed(array, target, case)
+                turned = order_axes(array, target, case)
             if turned is not array or not is_same_grid(_grid(label), target):
-                aligned[key] = _on(target, turned, label)
+                aligned[key] = _move(target, turned, label)
         return aligned
 
 
@@ -121,12 +121,12 @@ class SuppressOutsided(MapTransform):
         return suppressed
 
 
-def _turned(array: NDArray, source: Grid, target: Grid, case: object) -> NDArray:
+def _turn(array: NDArray, source: Grid, target: Grid, case: object) -> NDArray:
     is_near = corner_distance_voxels(source, target) <= NEAR_GRID_VOXELS
     return array if is_near else reindex(array, source, target, case)
 
 
-def _on(grid: Grid, array: NDArray, label: MetaTensor) -> MetaTensor:
+def _move(grid: Grid, array: NDArray, label: MetaTensor) -> MetaTensor:
     """``array`` as a label on ``grid``, with the rest of ``label``'s metadata."""
     affine = torch.as_tensor(grid.affine)
     changes = {"spatial_shape": np.asarray(array.shape), "original_affine": affine, "affine": affine}

@@ -1,16 +1,17 @@
-"""A volume as it was read: voxels, where they lie, and what was odd about the file."""
+"""A volume as it was read: voxels, where they lie, and what was odd about the file; or its extent by the header."""
 
 from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medseg.errors import ImageError
-from medseg.geometry import Grid, spacing_mm
+from medseg.geometry import Grid, shear_cosine, size_text, spacing_mm
 
 PARSER_ERRORS: tuple[type[Exception], ...] = (
     ArithmeticError,
@@ -89,6 +90,34 @@ class Volume:
         return Grid(self.spatial_shape, self.affine)
 
 
+@dataclass(frozen=True)
+class Extent:
+    """What a header says of an image's voxels.
+
+    Args:
+        shape: Voxels along its two or three spatial axes.
+        affine: 4 by 4, voxel index to RAS+ mm.
+        channels: Values per voxel.
+        stored_bytes: Bytes of one value.
+    """
+
+    shape: tuple[int, ...]
+    affine: NDArray[np.float64]
+    channels: int
+    stored_bytes: int
+
+    @property
+    def spacing_mm(self) -> tuple[float, ...]:
+        """Distance between neighbouring voxels along the axes of ``shape``."""
+        return spacing_mm(self.affine)[: len(self.shape)]
+
+    @classmethod
+    def of(cls, volume: Volume) -> Extent:
+        """The extent of a volume that was read."""
+        channels = volume.array.shape[0] if volume.has_channels else 1
+        return cls(volume.spatial_shape, volume.affine, channels, volume.array.itemsize)
+
+
 def check_affine(affine: NDArray[np.float64], shape: tuple[int, ...], case: object) -> tuple[Note, ...]:
     """Refuse a matrix that places no volume in the world; note a sheared one.
 
@@ -105,14 +134,14 @@ def check_affine(affine: NDArray[np.float64], shape: tuple[int, ...], case: obje
         raise ImageError("IMAGE_GRID", case, f"the voxel-to-world matrix is not finite: {affine.tolist()}", remedy)
     lengths_mm = np.asarray(spacing_mm(affine))
     if (lengths_mm < 1e-9).any():
-        raise ImageError("IMAGE_GRID", case, f"voxel spacing {_listed(lengths_mm)} mm holds a zero", remedy)
+        raise ImageError("IMAGE_GRID", case, f"voxel spacing {_lengths_text(lengths_mm)} mm holds a zero", remedy)
     if any(mm > WIDEST_SPACING_MM and n > 1 for mm, n in zip(lengths_mm, shape, strict=False)):
-        problem = f"voxel spacing {_listed(lengths_mm)} mm exceeds {WIDEST_SPACING_MM:g} mm"
+        problem = f"voxel spacing {_lengths_text(lengths_mm)} mm exceeds {WIDEST_SPACING_MM:g} mm"
         raise ImageError("IMAGE_GRID", case, problem, "correct the spacing, which must be in millimetres")
     directions = affine[:3, :3] / lengths_mm
     if abs(np.linalg.det(directions)) < 1e-3:
         raise ImageError("IMAGE_GRID", case, "two voxel axes point the same way", remedy)
-    shear = float(np.abs(directions.T @ directions - np.eye(3)).max())
+    shear = shear_cosine(affine)
     if shear <= LEAST_SHEAR:
         return ()
     return (Note("SHEARED_GRID", f"voxel axes are not perpendicular (cosine {shear:.3g}); many tools ignore this"),)
@@ -139,7 +168,7 @@ def value_notes(array: NDArray) -> tuple[Note, ...]:
     return tuple(notes)
 
 
-def rescaled(array: NDArray, slope: float, intercept: float) -> NDArray:
+def rescale(array: NDArray, slope: float, intercept: float) -> NDArray:
     """``slope`` × stored value + ``intercept``, the values that a header means.
 
     Identity returns the array itself. Integers stay integers (the smallest of int16,
@@ -149,14 +178,14 @@ def rescaled(array: NDArray, slope: float, intercept: float) -> NDArray:
     if slope == 1 and intercept == 0:
         return array
     if slope == 1 and float(intercept).is_integer() and np.issubdtype(array.dtype, np.integer):
-        return _shifted(array, int(intercept))
+        return _shift(array, int(intercept))
     result = np.empty_like(array, dtype=np.float32)
     for index in range(array.shape[-1]):
         result[..., index] = array[..., index].astype(np.float64) * slope + intercept
     return result
 
 
-def channels_first(array: NDArray, case: object) -> tuple[NDArray, bool]:
+def put_channels_first(array: NDArray, case: object) -> tuple[NDArray, bool]:
     """Drop trailing singleton axes beyond the third; move a fourth axis to the front.
 
     Returns:
@@ -168,12 +197,27 @@ def channels_first(array: NDArray, case: object) -> tuple[NDArray, bool]:
     while array.ndim > 3 and array.shape[-1] == 1:
         array = array[..., 0]
     if array.ndim > 4:
-        size = "×".join(str(n) for n in array.shape)
-        raise ImageError("IMAGE_NOT_3D", case, f"{array.ndim} axes ({size})", "split it into 3D images")
+        problem = f"{array.ndim} axes ({size_text(array.shape)})"
+        raise ImageError("IMAGE_NOT_3D", case, problem, "split it into 3D images")
     return (np.moveaxis(array, -1, 0), True) if array.ndim == 4 else (array, False)
 
 
-def _shifted(array: NDArray, intercept: int) -> NDArray:
+def unread(sizes: Sequence[int], dtype: np.dtype) -> NDArray:
+    """An array of these sizes whose voxels share one place in memory, to stand for voxels that were not read."""
+    return np.broadcast_to(np.zeros((), dtype), tuple(sizes))
+
+
+def extent_of_axes(sizes: Sequence[int], dtype: np.dtype, affine: NDArray[np.float64], case: object) -> Extent:
+    """The extent that reading makes of axes of these sizes, a fourth being channels.
+
+    Raises:
+        ImageError: ``IMAGE_NOT_3D``: five or more axes are in use.
+    """
+    array, has_channels = put_channels_first(unread(sizes, dtype), case)
+    return Extent.of(Volume(array, affine, has_channels))
+
+
+def _shift(array: NDArray, intercept: int) -> NDArray:
     low, high = int(array.min()) + intercept, int(array.max()) + intercept
     for dtype in (np.int16, np.int32, np.int64):
         if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
@@ -186,5 +230,5 @@ def _extreme(array: NDArray) -> float:
     return max(abs(float(array.min())), abs(float(array.max())))
 
 
-def _listed(values: NDArray[np.float64]) -> str:
-    return "×".join(f"{value:.4g}" for value in values)
+def _lengths_text(values: NDArray[np.float64]) -> str:
+    return size_text(f"{value:.4g}" for value in values)

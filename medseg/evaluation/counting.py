@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.data.images import Volume, read_mask
-from medseg.data.joining import completed
-from medseg.data.placing import on_grid
+from medseg.data.align import complete, put_on_grid
+from medseg.data.read import read_mask
+from medseg.data.volume import Volume
 from medseg.errors import ImageError, UsageError
 from medseg.evaluation.classes import rename_values
 from medseg.evaluation.metrics import Tabulation, tabulate
@@ -95,7 +95,7 @@ class Counting:
         prediction = np.zeros_like(reference.array)
         if pair.mask is not None:
             mask = read_mask(pair.mask, self.values, self.names)
-            reference, mask = completed([reference, mask], [pair.reference, pair.mask])
+            reference, mask = complete([reference, mask], [pair.reference, pair.mask])
             reference, (prediction,) = together(reference, [mask], [pair.reference, pair.mask])
             notes += [Finding(pair.case, note.code, f"mask: {note.text}") for note in mask.notes]
             notes += _grid_notes(mask.grid, reference.grid, pair.case)
@@ -136,9 +136,9 @@ def together(reference: Volume, masks: Sequence[Volume], names: Sequence[object]
     Raises:
         GridError: They do not hold the same voxels.
     """
-    reference, *masks = completed([reference, *masks], names)
+    reference, *masks = complete([reference, *masks], names)
     for mask in masks:
-        reference = on_grid(reference, mask.grid, names[0])
+        reference = put_on_grid(reference, mask.grid, names[0])
     return reference, tuple(aligned(mask, reference.grid, name) for mask, name in zip(masks, names[1:], strict=True))
 
 

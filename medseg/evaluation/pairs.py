@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from medseg.data.images import image_stem
+from medseg.data.image_files import image_stem
 from medseg.errors import DatasetError, InputError
 from medseg.evaluation.references import Reference, References, find_references, images_by_name, is_description
 

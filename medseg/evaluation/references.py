@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from medseg.data.case import Dataset, split_slice
 from medseg.data.cases import open_dataset
-from medseg.data.images import find_images, image_stem
-from medseg.data.mask_files import find_masks
+from medseg.data.cases.case import Dataset
+from medseg.data.image_files import find_images, find_masks, image_stem, split_part
 from medseg.errors import DatasetError, InputError
 
 DESCRIPTIONS = (".json", ".csv")
@@ -101,7 +100,7 @@ def _of_dataset(dataset: Dataset) -> References:
         paths = tuple(map(Path, case.label_files))
         if paths:
             files[case.id] = paths if len(paths) > 1 else paths[0]
-        if len(paths) == 1 and not split_slice(str(paths[0]))[1] and paths[0].is_relative_to(root):
+        if len(paths) == 1 and not split_part(str(paths[0]))[1] and paths[0].is_relative_to(root):
             path_of[case.id] = _name_below(paths[0], root)
     read = f"{dataset.root} was read as a data set ({dataset.layout})"
     how = f"{read}: the ids of its cases were compared, then the paths of its masks"

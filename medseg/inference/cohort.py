@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medseg.data.cases import Case
-from medseg.data.images import write
+from medseg.data.write import write
 from medseg.errors import ImageError, MedsegError, coded_cause, first_line
-from medseg.files import held
+from medseg.files import hold
 from medseg.inference.exported.description import is_exported
 from medseg.inference.finding import cases_for
 from medseg.inference.options import DICOM_SEG, PredictOptions
@@ -130,7 +130,7 @@ def predict(
         check_dicom(cases)
     targets = targets_of(cases, folder, options.mask_format)
     head, records = heading(segmenter.model, options), list[CaseRecord]()
-    with held(folder):
+    with hold(folder):
         earlier = earlier_masks(folder)
         check_labels(earlier, folder, {below(target, folder) for target in targets.values()}, head["labels"])
 

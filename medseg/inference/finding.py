@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from medseg.data.cases import Case, of_series, open_images
-from medseg.data.channels import are_modalities
+from medseg.data.cases import Case, narrow_to_series, open_images
+from medseg.data.cases.case import are_modalities
 
 
 def cases_for(channels: Sequence[str], images: str | Path, series: str | None) -> tuple[Case, ...]:
@@ -15,9 +15,9 @@ def cases_for(channels: Sequence[str], images: str | Path, series: str | None) -
     Args:
         channels: Names of the model's channels.
         images: As ``medseg.data.cases.open_images`` takes them.
-        series: As ``medseg.data.cases.of_series`` takes it.
+        series: As ``medseg.data.cases.narrow_to_series`` takes it.
 
     Raises:
         InputError: There is no image.
     """
-    return of_series(open_images(images, tuple(channels) if are_modalities(channels) else len(channels)), series)
+    return narrow_to_series(open_images(images, tuple(channels) if are_modalities(channels) else len(channels)), series)

@@ -20,7 +20,7 @@ from scipy import sparse
 from medseg.bundle.load import Bundle, open_bundle
 from medseg.bundle.locator import check_fits, find_locator, unfit
 from medseg.data.cases import Case
-from medseg.data.monai_io import VolumeReader
+from medseg.data.images import VolumeReader
 from medseg.data.volume import Note
 from medseg.errors import BundleError, UsageError
 from medseg.geometry import Grid

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medseg.bundle.locator import is_margin
-from medseg.data.case import SERIES_NAME
 from medseg.data.dicom.write_segmentation import SEG_TYPES
+from medseg.data.image_files import SERIES_NAME
 from medseg.errors import UsageError, check_known
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from medseg.bundle.load import Bundle
 from medseg.data.cases import Case
-from medseg.data.payload import memory_budget
+from medseg.data.formats.payload import memory_budget
 from medseg.errors import ImageError, UsageError
 from medseg.inference.admission import check_axes, check_channels, check_finite, check_output
 from medseg.inference.locating import open_locator

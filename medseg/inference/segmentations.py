@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import medseg
-from medseg.data.case import SERIES_PART, split_slice
 from medseg.data.cases import Case
-from medseg.data.dicom.files import is_dicom_file
 from medseg.data.dicom.reference import SourceSeries, source_series
+from medseg.data.dicom.sniff import is_dicom_file
 from medseg.data.dicom.write_segmentation import Author, Meaning, write_segmentation
+from medseg.data.image_files import SERIES_PART, split_part
 from medseg.data.volume import Volume
 from medseg.errors import UsageError
 from medseg.inference.prediction import Model, Prediction
@@ -27,7 +27,7 @@ def check_dicom(cases: Iterable[Case]) -> None:
         UsageError: ``FORMAT_NEEDS_DICOM``.
     """
     for case in cases:
-        file, part = split_slice(case.images[0])
+        file, part = split_part(case.images[0])
         if (part and not part.startswith(SERIES_PART)) or not _is_dicom(Path(file)):
             problem = f"{case.images[0]} is no DICOM series, which a DICOM SEG must refer to"
             raise UsageError("FORMAT_NEEDS_DICOM", case.id, problem, "leave --format out, or give DICOM series only")
@@ -39,7 +39,7 @@ def source_of(case: Case) -> SourceSeries:
     Raises:
         ImageError: As ``medseg.data.dicom.reference.source_series``.
     """
-    file, part = split_slice(case.images[0])
+    file, part = split_part(case.images[0])
     return source_series(Path(file), part.removeprefix(SERIES_PART) or None)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from medseg.data.case import split_slice
 from medseg.data.cases import Case
+from medseg.data.image_files import split_part
 from medseg.errors import OutputError
 from medseg.inference.options import DICOM_SEG
 from medseg.inference.recording import earlier_masks
@@ -70,7 +70,7 @@ def check_outside(folder: Path, images: Path) -> None:
 
 
 def _mask_suffix(case: Case) -> str:
-    file, part = split_slice(case.images[0])
+    file, part = split_part(case.images[0])
     first = Path(file)
     if _suffix(first):
         return ".png" if part and not part.startswith("#t") else _suffix(first)

@@ -11,7 +11,7 @@ from typing import Any
 import medseg
 from medseg.bundle.forms import KINDS, Config, read_config
 from medseg.bundle.locator import locator_inside, read_locator
-from medseg.data.splits import PARTS, Split, write_split
+from medseg.data.splits import SPLIT_PARTS, Split, write_split
 from medseg.files import write_json, write_text
 from medseg.training.checks import RECORD_NAME, check_free
 from medseg.training.forms import put
@@ -65,7 +65,7 @@ def begin(bundle: Path, folder: Path, configs: Mapping[str, Config], options: Tr
         "form": options.form,
         "data": str(start.data),
         "overrides": options.overrides,
-        "cases": {part: len(getattr(start.split, part)) for part in PARTS},
+        "cases": {part: len(getattr(start.split, part)) for part in SPLIT_PARTS},
         "notes": list(start.notes),
     }
     _describe(folder, record)

@@ -8,9 +8,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from medseg.bundle.forms import Config, read_config
-from medseg.data.case import Dataset
-from medseg.data.foreground import with_foreground
-from medseg.data.splits import Split, parts, write_split
+from medseg.data.cases.case import Dataset
+from medseg.data.splits import Split, choose_split, keep_foreground, write_split
 from medseg.errors import BundleError, DatasetError, OutputError, UsageError
 from medseg.training.choices import check_choices
 from medseg.training.forms import check_overrides, value_at, with_overrides
@@ -53,7 +52,7 @@ def check_start(
     if options.split is not None:
         split = _confirmed(options.split, dataset)
     else:
-        split = parts(dataset.cases, split_file_of(bundle, options), config["fractions"], config["seed"])
+        split = choose_split(dataset.cases, split_file_of(bundle, options), config["fractions"], config["seed"])
     for part in _TRAINED_ON:
         if not getattr(split, part):
             raise _empty(dataset, part, split.how)
@@ -77,7 +76,7 @@ def check_foreground(dataset: Dataset, split: Split, config: Config) -> None:
         return
     for part in _TRAINED_ON:
         wanted = set(getattr(split, part))
-        if not any(with_foreground([case]) for case in dataset.cases if case.id in wanted):
+        if not any(keep_foreground([case]) for case in dataset.cases if case.id in wanted):
             raise _empty(dataset, part, f"{split.how}, empty masks left out")
 
 
@@ -189,4 +188,4 @@ def _confirmed(split: Split, dataset: Dataset) -> Split:
             "SPLIT_PARTIAL", dataset.root, "has none of the split's cases", "give the split of its cases"
         )
     with TemporaryDirectory() as folder:
-        return parts(dataset.cases, write_split(split, Path(folder) / "split.json"))
+        return choose_split(dataset.cases, write_split(split, Path(folder) / "split.json"))

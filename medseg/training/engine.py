@@ -12,7 +12,7 @@ from typing import Any
 from medseg.bundle.load import find_bundle
 from medseg.data.cases import open_dataset
 from medseg.errors import BundleError, MedsegError, coded_cause, first_line
-from medseg.files import held
+from medseg.files import hold
 from medseg.training.beginning import Start, begin, go_on, notes_of
 from medseg.training.checkpoints import Checkpoints
 from medseg.training.checks import (
@@ -99,7 +99,7 @@ def train(
     # All that can be refused is refused before the folder is made, and nothing is written before it is held.
     if options.resume:
         check_resumable(folder, options.overrides)
-        with held(folder):
+        with hold(folder):
             go_on(folder, options.overrides)
             checkpoints = _followed(folder, dataset_dir, has_checkpoint(folder), on_epoch, on_step)
     else:
@@ -111,7 +111,7 @@ def train(
         notes = check_data(dataset, config, configs["metadata"], on_case)
         notes += tuple(map(str, notes_on_changes(configs["train"], options.overrides)))
         check_foreground(dataset, split, config)
-        with held(folder):
+        with hold(folder):
             begin(source, folder, configs, options, Start(dataset_dir, split, notes))
             checkpoints = _followed(folder, dataset_dir, False, on_epoch, on_step)
     check_validated(folder)

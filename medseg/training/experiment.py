@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from medseg.data.splits import PARTS
+from medseg.data.splits import SPLIT_PARTS
 from medseg.errors import InputError, MedsegError, UsageError
 from medseg.evaluation.comparison.folders import SCORED_NAME, is_scored, run_folders, usual_part
 from medseg.evaluation.comparison.gather import Comparison, LeftOut, gather
@@ -113,7 +113,7 @@ def _train_missing(
 
 
 def _train(experiment: Experiment, run: PlannedRun) -> None:
-    for part in PARTS:  # Scores of a run whose training goes on are those of other weights.
+    for part in SPLIT_PARTS:  # Scores of a run whose training goes on are those of other weights.
         (run.folder / f"scores_{part}" / SCORED_NAME).unlink(missing_ok=True)
     options = TrainOptions(epochs=run.epochs, resume=True) if run.state == "begun" else run.options
     train(experiment.bundle, experiment.data, run.folder, options=options)

@@ -8,11 +8,10 @@ from typing import Any
 
 from medseg.bundle.expecting import image_axes
 from medseg.bundle.forms import Config, at
-from medseg.data.case import Dataset, some_of
-from medseg.data.channels import with_channels
+from medseg.data.cases.case import Dataset, select_channels, some_of
 from medseg.data.checking.findings import counted
 from medseg.data.checking.pairs import require_usable
-from medseg.data.mask_steps import mask_reading
+from medseg.data.labels import mask_reading
 from medseg.errors import DatasetError
 
 CaseSeen = Callable[[str, int], None]
@@ -41,7 +40,7 @@ def check_data(dataset: Dataset, train: Config, metadata: Config, on_case: CaseS
     values = mask_values(train)
     _check_labels(dataset, values, metadata)
     wanted = train.get("channel_names") or metadata["network_data_format"]["inputs"]["image"]["num_channels"]
-    cases = with_channels(dataset.cases, dataset.channels, wanted, dataset.root)
+    cases = select_channels(dataset.cases, dataset.channels, wanted, dataset.root)
     count = wanted if isinstance(wanted, int) else len(wanted)
     names, axes = mask_reading(_steps(train)).names, image_axes(train, metadata)
     notes = require_usable(cases, values, count, on_case, names, axes)

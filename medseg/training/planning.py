@@ -13,7 +13,7 @@ from typing import Any, Literal
 from medseg.bundle.forms import Config
 from medseg.bundle.load import find_bundle
 from medseg.data.cases import open_dataset
-from medseg.data.splits import PARTS, Split, folds, parts
+from medseg.data.splits import SPLIT_PARTS, Split, choose_split, folds
 from medseg.errors import DatasetError, UsageError, check_known
 from medseg.evaluation.comparison.folders import is_scored, read_table, runs_below, split_of
 from medseg.evaluation.comparison.row import slug
@@ -99,7 +99,7 @@ def planned_runs(experiment: Experiment, output: str | Path) -> tuple[PlannedRun
     """
     check_known("NETWORK_UNKNOWN", experiment.networks, [*NETWORKS, *MONAI_NETWORKS])
     check_known("LOSS_UNKNOWN", experiment.losses, LOSSES)
-    check_known("PART_UNKNOWN", [experiment.scored_part], PARTS)
+    check_known("PART_UNKNOWN", [experiment.scored_part], SPLIT_PARTS)
     bundle = find_bundle(experiment.bundle)
     config = laid_over(bundle, experiment.options.form)["train"]
     _check_settings(experiment)
@@ -162,7 +162,7 @@ def _splits(experiment: Experiment, bundle: Path, config: Config) -> dict[int | 
         splits = dict(enumerate(folds(cases, experiment.folds, common["seed"]), start=1))
     else:
         split_file = split_file_of(bundle, options)
-        splits = {None: options.split or parts(cases, split_file, common["fractions"], common["seed"])}
+        splits = {None: options.split or choose_split(cases, split_file, common["fractions"], common["seed"])}
     for split in splits.values():
         if not getattr(split, part):
             problem = f"no case is left for {part} ({split.how})"
@@ -218,7 +218,7 @@ def _differences(run: PlannedRun, bundle: str) -> Iterator[str]:
         if wanted.get(key) != found.get(key):
             yield f"{key} ({_said(found, key)} there, {_said(wanted, key)} asked for)"
     split = split_of(run.folder)
-    if run.options.split and any(getattr(split, part) != getattr(run.options.split, part) for part in PARTS):
+    if run.options.split and any(getattr(split, part) != getattr(run.options.split, part) for part in SPLIT_PARTS):
         yield "its split"
 
 

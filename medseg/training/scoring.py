@@ -18,15 +18,15 @@ import medseg
 from medseg.bundle.forms import read_config
 from medseg.bundle.load import open_bundle
 from medseg.data.cases import open_dataset
-from medseg.data.images import write
-from medseg.data.labels import whole_labels
-from medseg.data.splits import PARTS
+from medseg.data.labels import convert_labels
+from medseg.data.splits import SPLIT_PARTS
+from medseg.data.write import write
 from medseg.errors import BundleError, ImageError, MedsegError, check_known, coded_cause, first_line
 from medseg.evaluation.comparison.folders import SCORED_NAME
 from medseg.evaluation.evaluate import evaluate
 from medseg.evaluation.records import write_tables
 from medseg.evaluation.tables import Evaluation
-from medseg.files import held, write_json, write_text
+from medseg.files import hold, write_json, write_text
 from medseg.inference.cohort import CaseRecord, predict
 from medseg.networks import count_parameters
 from medseg.training.resuming import read_checkpoint
@@ -56,12 +56,12 @@ def score_part(run_folder: str | Path, data: str | Path, part: str = "test") -> 
         ImageError: SCORING_FAILED, a case could not be segmented or scored.
         LockedError: Another run is writing to the folder.
     """
-    check_known("PART_UNKNOWN", [part], PARTS)
+    check_known("PART_UNKNOWN", [part], SPLIT_PARTS)
     folder = Path(run_folder).resolve()
     masks, scores = folder / f"masks_{part}", folder / f"scores_{part}"
     parser = _parser(folder, Path(data).resolve(), part)
     records = _parsed(parser, "validate::dataset::data")
-    with held(folder):
+    with hold(folder):
         (scores / SCORED_NAME).unlink(missing_ok=True)
         shutil.rmtree(masks, ignore_errors=True)
         scans = scores / "scans.csv"
@@ -136,7 +136,7 @@ def _write_references(
         for step in steps:
             sample = step(sample)
         label = sample["label"]
-        array = whole_labels(np.asarray(label)[0], record["case_id"])
+        array = convert_labels(np.asarray(label)[0], record["case_id"])
         write(array, np.asarray(label.affine, dtype=float), folder / mask_of[record["case_id"]])
 
 

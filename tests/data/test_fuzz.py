@@ -9,7 +9,7 @@ import pytest
 import SimpleITK
 from PIL import Image
 
-from medseg.data.images import read, read_mask
+from medseg.data.read import read, read_mask
 from medseg.errors import MedsegError
 
 MUTATIONS = 25

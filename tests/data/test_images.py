@@ -1,298 +1,196 @@
-"""Reading, finding and naming images of every format, and masks."""
+"""MONAI's LoadImaged and SaveImaged through medseg's reader and writer."""
 
-import os
+import struct
+from pydoc import locate
 
 import numpy as np
 import pytest
-from PIL import Image
+import torch
+from monai.data import DataLoader, Dataset
+from monai.transforms import Compose, EnsureChannelFirstd, LoadImage, LoadImaged, Orientationd, SaveImage, SaveImaged
 
-from medseg.data.images import READERS, find_images, image_stem, read, read_mask, write
-from medseg.errors import ImageError, LabelError, MedsegError
+from medseg.data import images
+from medseg.data.read import read
+from medseg.data.write import write
+from medseg.errors import GridError, ImageError
 
-AFFINE = np.array([[-1.5, 0, 0, 10], [0, -2, 0, 20], [0, 0, 3, 30], [0, 0, 0, 1.0]])
-VOXELS = np.arange(6 * 5 * 4, dtype=np.int16).reshape(6, 5, 4)
-PICTURE = np.arange(30, dtype=np.uint8).reshape(6, 5)
-WRITTEN = [".nii", ".nii.gz", ".nrrd", ".mha", ".npz"]
-
-
-def codes(volume):
-    return [note.code for note in volume.notes]
-
-
-def save_grey(path, array):
-    Image.fromarray(np.ascontiguousarray(np.asarray(array, np.uint8).T)).save(path)
-    return path
+AFFINE = np.array([[-1.5, 0.2, 0, 10], [-0.15, -2, 0, 20], [0, 0, 3, 30], [0, 0, 0, 1.0]])
+VOXELS = np.arange(6 * 5 * 4, dtype=np.int16).reshape(6, 5, 4) - 60
+READER, WRITER = "medseg.data.images.VolumeReader", "medseg.data.images.VolumeWriter"
+TO_RAS = Orientationd("image", axcodes="RAS", labels=(("L", "R"), ("P", "A"), ("I", "S")))
+FLIP_Z = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, -1, 3], [0, 0, 0, 1.0]])
 
 
-@pytest.mark.parametrize("suffix", [suffix for reader in READERS for suffix in reader.suffixes])
-@pytest.mark.parametrize("content", [b"", b"\0" * 400, b"NRRD0004\n\n", b"NDims = 3\n" * 50], ids=len)
-def test_every_reader_refuses_nonsense_with_a_code_and_the_file(tmp_path, suffix, content):
-    path = tmp_path / f"image{suffix}"
-    path.write_bytes(content)
-    with pytest.raises(ImageError) as caught:
-        read(path)
-    assert str(path) in caught.value.case
-    assert caught.value.problem
-    assert caught.value.remedy
+def load(path, reader=READER):
+    return LoadImage(reader=reader, image_only=True, ensure_channel_first=True)(path)
 
 
-@pytest.mark.parametrize("suffix", WRITTEN)
-def test_a_slice_is_the_plane_of_that_index_and_starts_where_it_lies(tmp_path, suffix):
-    path = write(VOXELS, AFFINE, tmp_path / f"image{suffix}")
-    volume = read(f"{path}#3")
-    np.testing.assert_array_equal(volume.array, VOXELS[:, :, 3])
-    np.testing.assert_allclose(volume.affine @ [1, 2, 0, 1], AFFINE @ [1, 2, 3, 1], atol=1e-5)
-    assert volume.grid.shape == (6, 5)
+def saving(folder, **options):
+    return SaveImage(
+        output_dir=folder, writer=WRITER, output_postfix="", separate_folder=False, print_log=False, **options
+    )
 
 
-def test_a_page_of_a_tiff_is_read_alone(tmp_path):
-    path = write(VOXELS.astype(np.uint8), np.eye(4), tmp_path / "pages.tif")
-    np.testing.assert_array_equal(read(f"{path}#2").array, VOXELS[:, :, 2])
+@pytest.mark.parametrize("name", [READER, WRITER])
+def test_the_dotted_path_of_a_bundle_finds_the_class(name):
+    assert locate(name).__name__ == name.rpartition(".")[2]
 
 
-@pytest.mark.parametrize("suffix", [".nii.gz", ".tif"])
-def test_a_slice_beyond_the_last_is_refused(tmp_path, suffix):
-    path = write(VOXELS.astype(np.uint8), AFFINE, tmp_path / f"image{suffix}")
-    with pytest.raises(ImageError, match=r"SLICE_NOT_FOUND.* 4 of 4"):
-        read(f"{path}#4")
-
-
-def test_a_2d_image_is_its_own_slice_zero(tmp_path):
-    path = write(PICTURE, np.eye(4), tmp_path / "image.png")
-    np.testing.assert_array_equal(read(f"{path}#0").array, PICTURE)
-
-
-def test_a_file_whose_real_name_ends_like_a_slice_is_read_whole(tmp_path):
-    path = write(VOXELS, AFFINE, tmp_path / "image.nii")
-    real = path.rename(tmp_path / "image.nii#1")
-    with pytest.raises(ImageError, match="FORMAT_UNKNOWN"):
-        read(real)
-
-
-def test_slices_of_channels_keep_their_channels(tmp_path):
-    path = write(np.stack([VOXELS, VOXELS + 1]), AFFINE, tmp_path / "image.nii.gz", has_channels=True)
-    volume = read(f"{path}#1")
-    assert volume.has_channels
-    np.testing.assert_array_equal(volume.array, np.stack([VOXELS, VOXELS + 1])[..., 1])
-
-
-@pytest.mark.parametrize("name", ["missing.nii.gz", "missing.nii.gz#2", "a\0b.nii", "x" * 300 + ".nii"])
-def test_a_path_that_leads_to_nothing_is_refused(tmp_path, name):
-    with pytest.raises(ImageError, match="IMAGE_NOT_FOUND"):
-        read(f"{tmp_path}/{name}")
-
-
-def test_a_pipe_is_refused_without_waiting_for_it(tmp_path):
-    os.mkfifo(tmp_path / "image.nii")
-    with pytest.raises(ImageError, match=r"IMAGE_NOT_FOUND.*neither a file nor a folder"):
-        read(tmp_path / "image.nii")
-
-
-def test_an_unknown_suffix_is_refused_with_the_known_ones(tmp_path):
-    path = tmp_path / "image.xyz"
-    path.write_bytes(b"data")
-    with pytest.raises(ImageError, match=r"FORMAT_UNKNOWN.*\.nii\.gz"):
-        read(path)
-
-
-def test_suffixes_are_known_in_capitals_too(tmp_path):
-    path = write(VOXELS, AFFINE, tmp_path / "image.nii.gz").rename(tmp_path / "IMAGE.NII.GZ")
-    np.testing.assert_array_equal(read(path).array, VOXELS)
-    assert image_stem(path) == "IMAGE"
-
-
-def test_images_are_found_at_any_depth_sorted_without_hidden_or_other_files(tmp_path):
-    wanted = ["a.nii.gz", "b/c.png", "b/d/e.mha", "b/d/g.hdr"]
-    others = [".hidden.nii.gz", "b/.git/x.png", "notes.txt", "b/e.raw", "b/f.img", "b/list.csv"]
-    for name in wanted + others:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_bytes(b"")
-    (tmp_path / "folder.nii.gz").mkdir()
-    (tmp_path / "loop").symlink_to(tmp_path)
-    (tmp_path / "dangling.nii.gz").symlink_to(tmp_path / "nowhere")
-    assert find_images(tmp_path) == [tmp_path / name for name in wanted]
-
-
-def test_nothing_is_found_in_an_empty_folder_and_a_missing_one_is_refused(tmp_path):
-    assert find_images(tmp_path) == []
-    with pytest.raises(ImageError, match="IMAGE_NOT_FOUND"):
-        find_images(tmp_path / "missing")
+@pytest.mark.parametrize("name", ["VolumeReader", "MaskReader", "VolumeWriter"])
+def test_the_classes_that_bundles_name_are_at_home_here(name):
+    assert getattr(images, name).__module__ == "medseg.data.images"
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = images.nothing
 
 
 @pytest.mark.parametrize(
-    ("name", "stem"),
+    ("array", "name", "has_channels", "peer"),
     [
-        ("a.nii.gz", "a"),
-        ("a.b.nii", "a.b"),
-        ("x/y.nrrd", "y"),
-        ("pages.tif#12", "pages#12"),
-        ("cine.nii.gz#t3", "cine#t3"),
-        ("series.1", "series.1"),
-        ("scan", "scan"),
-        (".nii.gz", ".nii.gz"),
+        (VOXELS, "a.nii.gz", False, "NibabelReader"),
+        (np.stack([VOXELS, VOXELS + 1]), "a.nii.gz", True, "NibabelReader"),
+        (VOXELS[:, :, 0], "a.nii.gz", False, "NibabelReader"),
+        (np.arange(30, dtype=np.uint8).reshape(6, 5), "a.png", False, "PILReader"),
+        (np.arange(90, dtype=np.uint8).reshape(3, 6, 5), "a.png", True, "PILReader"),
     ],
+    ids=["volume", "channels", "plane", "grey", "colour"],
 )
-def test_a_stem_is_the_name_without_its_image_suffix(name, stem):
-    assert image_stem(name) == stem
+def test_array_type_and_affine_are_those_of_monai_s_own_reader(tmp_path, array, name, has_channels, peer):
+    path = write(array, AFFINE, tmp_path / name, has_channels=has_channels)
+    ours, theirs = load(path), load(path, peer)
+    assert torch.equal(ours.as_tensor(), theirs.as_tensor())
+    assert ours.dtype == torch.float32
+    assert torch.allclose(ours.affine, theirs.affine)
+    assert list(ours.meta["spatial_shape"]) == list(theirs.meta["spatial_shape"])
+    assert ours.meta["space"] == theirs.meta.get("space", "RAS")
 
 
-CINE = np.arange(3 * 6 * 5 * 4, dtype=np.int16).reshape(3, 6, 5, 4)
+def test_dictionary_transforms_find_the_channel_of_a_3d_and_of_a_4d_image(tmp_path):
+    plain = str(write(VOXELS, AFFINE, tmp_path / "a.nii.gz"))
+    both = str(write(np.stack([VOXELS, VOXELS]), AFFINE, tmp_path / "b.nii.gz", has_channels=True))
+    keys = ["image", "label"]
+    chain = Compose([LoadImaged(keys, reader=READER, image_only=True), EnsureChannelFirstd(keys)])
+    item = chain({"image": both, "label": plain})
+    assert item["image"].shape == (2, 6, 5, 4)
+    assert item["label"].shape == (1, 6, 5, 4)
 
 
-def test_a_frame_of_a_4d_nifti_is_a_3d_image_on_the_same_grid(tmp_path):
-    path = write(CINE, AFFINE, tmp_path / "cine.nii.gz", has_channels=True)
-    for index in range(3):
-        frame = read(f"{path}#t{index}")
-        assert not frame.has_channels
-        np.testing.assert_array_equal(frame.array, CINE[index])
-        np.testing.assert_allclose(frame.affine, AFFINE, atol=1e-5)
-    np.testing.assert_array_equal(read_mask(f"{path}#t2").array, CINE[2])
+def test_a_list_of_files_becomes_channels_in_its_order_on_the_first_grid(tmp_path):
+    first = write(VOXELS, AFFINE, tmp_path / "a.nii.gz")
+    stored_upside_down = write(VOXELS[:, :, ::-1] + 1, AFFINE @ FLIP_Z, tmp_path / "b.nii.gz")
+    image = load([first, stored_upside_down])
+    np.testing.assert_array_equal(image.numpy(), np.stack([VOXELS, VOXELS + 1]))
+    np.testing.assert_allclose(image.affine, AFFINE, atol=1e-5)
 
 
-def test_a_3d_nifti_has_one_frame(tmp_path):
-    path = write(CINE[1], AFFINE, tmp_path / "a.nii.gz")
-    np.testing.assert_array_equal(read(f"{path}#t0").array, CINE[1])
+def test_channels_on_different_grids_are_refused(tmp_path):
+    moved = AFFINE.copy()
+    moved[0, 3] += 1.5
+    paths = [write(VOXELS, AFFINE, tmp_path / "a.nii.gz"), write(VOXELS, moved, tmp_path / "b.nii.gz")]
+    with pytest.raises(GridError, match=r"GRID_MISMATCH.*b\.nii\.gz"):
+        load(paths)
 
 
-@pytest.mark.parametrize(("name", "index"), [("cine.nii.gz", 3), ("single.nii.gz", 1), ("a.png", 0), ("c.nrrd", 0)])
-def test_a_frame_that_is_not_there_is_refused(tmp_path, name, index):
-    write(CINE, AFFINE, tmp_path / "cine.nii.gz", has_channels=True)
-    write(CINE, AFFINE, tmp_path / "c.nrrd", has_channels=True)
-    write(CINE[0], AFFINE, tmp_path / "single.nii.gz")
-    write(CINE[0, :, :, 0].astype(np.uint8), np.eye(4), tmp_path / "a.png")
-    with pytest.raises(ImageError, match="FRAME_NOT_FOUND"):
-        read(f"{tmp_path / name}#t{index}")
+def test_a_refused_file_is_not_handed_to_laxer_readers(tmp_path):
+    path = write(VOXELS, AFFINE, tmp_path / "a.nii")
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<f", data, 112, np.inf)  # the slope
+    path.write_bytes(data)
+    assert load(path, "NibabelReader").shape == (1, 6, 5, 4)
+    with pytest.raises(ImageError, match="IMAGE_SCALING"):
+        load(path)
 
 
-def test_a_file_whose_real_name_ends_like_a_frame_comes_first(tmp_path):
-    path = write(CINE[0], AFFINE, tmp_path / "a.nii").rename(tmp_path / "a#t1.nii")
-    np.testing.assert_array_equal(read(path).array, CINE[0])
+def test_slices_of_a_stack_load_as_2d_images(tmp_path):
+    path = write(VOXELS.astype(np.uint8), np.eye(4), tmp_path / "a.tif")
+    np.testing.assert_array_equal(load(f"{path}#2").numpy()[0], VOXELS[:, :, 2].astype(np.uint8))
 
 
-def test_importing_images_does_not_import_torch():
-    import subprocess
-    import sys
-
-    program = "import sys, medseg.data.images; sys.exit('torch' in sys.modules or 'monai' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+def test_notes_travel_as_text_in_the_metadata(tmp_path):
+    array = VOXELS.astype(np.float32)
+    array[0, 0, 0] = np.nan
+    assert load(write(array, AFFINE, tmp_path / "a.nii.gz")).meta["notes"].startswith("NONFINITE_VOXELS: 1 of 120")
 
 
-def test_an_unknown_name_of_the_module_is_an_attribute_error():
-    import medseg.data.images
+def test_batches_of_images_with_and_without_notes_collate(tmp_path):
+    odd = VOXELS.astype(np.float32)
+    odd[0, 0, 0] = np.nan
+    paths = [write(VOXELS, AFFINE, tmp_path / "a.nii.gz"), write(odd, AFFINE, tmp_path / "b.nii.gz")]
+    chain = LoadImaged("image", reader=READER, image_only=True, ensure_channel_first=True)
+    (batch,) = DataLoader(Dataset([{"image": str(path)} for path in paths], chain), batch_size=2)
+    assert batch["image"].shape == (2, 1, 6, 5, 4)
 
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        _ = medseg.data.images.nothing
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [("a.nii.gz", True), (["a.nrrd", "b.dcm"], True), ("pages.tif#3", True), (["a.nii", "b.txt"], False)],
+)
+def test_suffixes_are_verified(names, expected):
+    assert locate(READER)().verify_suffix(names) is expected
 
 
-class TestMasks:
-    @pytest.mark.parametrize("suffix", WRITTEN)
-    @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])
-    def test_whole_labels_are_read_as_integers(self, tmp_path, suffix, dtype):
-        mask = (VOXELS % 4).astype(dtype)
-        volume = read_mask(write(mask, AFFINE, tmp_path / f"mask{suffix}"), {0, 1, 2, 3})
-        np.testing.assert_array_equal(volume.array, mask)
-        assert np.issubdtype(volume.array.dtype, np.integer)
-        assert volume.notes == ()
+def test_a_saved_mask_equals_the_file_that_write_makes(tmp_path):
+    image = load(write(VOXELS, AFFINE, tmp_path / "a.nii.gz"))
+    mask = (image > 3).to(torch.int64)
+    saving(tmp_path / "out", output_ext=".nii.gz", resample=False, output_dtype=np.uint8)(mask)
+    expected = write(VOXELS > 3, AFFINE, tmp_path / "expected.nii.gz")
+    assert (tmp_path / "out" / "a.nii.gz").read_bytes() == expected.read_bytes()
 
-    @pytest.mark.parametrize(
-        ("value", "code"),
-        [(0.9999, "LABEL_NOT_INTEGER"), (np.nan, "LABEL_NOT_INTEGER"), (np.inf, "LABEL_NOT_INTEGER")],
-    )
-    def test_a_value_that_is_no_whole_number_is_refused(self, tmp_path, value, code):
-        mask = np.zeros((4, 4, 4), np.float32)
-        mask[1, 1, 1] = value
-        with pytest.raises(LabelError, match=code):
-            read_mask(write(mask, AFFINE, tmp_path / "mask.nii.gz"))
 
-    def test_a_negative_label_is_refused(self, tmp_path):
-        with pytest.raises(LabelError, match=r"LABEL_NEGATIVE.*-60"):
-            read_mask(write(VOXELS - 60, AFFINE, tmp_path / "mask.nii.gz"))
+def test_a_dictionary_is_saved_under_its_input_s_name(tmp_path):
+    path = write(VOXELS, AFFINE, tmp_path / "a.nii.gz")
+    item = LoadImaged("label", reader=READER, image_only=True, ensure_channel_first=True)({"label": str(path)})
+    options = {"output_ext": ".nrrd", "output_postfix": "seg", "resample": False, "output_dtype": np.int16}
+    SaveImaged("label", output_dir=tmp_path, writer=WRITER, separate_folder=False, print_log=False, **options)(item)
+    np.testing.assert_array_equal(read(tmp_path / "a_seg.nrrd").array, VOXELS)
 
-    def test_an_unexpected_label_is_refused_by_value(self, tmp_path):
-        mask = np.where(VOXELS == 7, 7, VOXELS % 3)
-        with pytest.raises(LabelError, match=r"LABEL_UNEXPECTED.*labels 7 are not among 0, 1, 2"):
-            read_mask(write(mask, AFFINE, tmp_path / "mask.nii.gz"), {0, 1, 2})
 
-    def test_without_expected_labels_any_whole_ones_pass(self, tmp_path):
-        path = write((VOXELS * 255 // 119).astype(np.uint8), AFFINE, tmp_path / "mask.nii.gz")
-        assert read_mask(path).array.max() == 255
+def test_several_channels_are_saved_as_channels(tmp_path):
+    both = np.stack([VOXELS, VOXELS + 1])
+    image = load(write(both, AFFINE, tmp_path / "a.nii.gz", has_channels=True))
+    saving(tmp_path / "out", output_ext=".nii.gz", resample=False)(image)
+    np.testing.assert_array_equal(read(tmp_path / "out" / "a.nii.gz").array, both)
 
-    def test_a_one_hot_mask_is_refused(self, tmp_path):
-        one_hot = np.stack([VOXELS % 2 == 0, VOXELS % 2 == 1])
-        path = write(one_hot, AFFINE, tmp_path / "mask.nii.gz", has_channels=True)
-        with pytest.raises(LabelError, match=r"LABEL_CHANNELS.*2 channels"):
-            read_mask(path)
 
-    @pytest.mark.parametrize("suffix", [".png", ".nii.gz"])
-    def test_white_is_one_where_labels_are_0_and_1(self, tmp_path, suffix):
-        mask = PICTURE > 12
-        volume = read_mask(write(mask * np.uint8(255), np.eye(4), tmp_path / f"mask{suffix}"), {0, 1})
-        np.testing.assert_array_equal(volume.array, mask)
-        assert codes(volume) == ["LABEL_MAPPED"]
+def test_a_single_slice_keeps_its_third_axis(tmp_path):
+    image = load(write(VOXELS[:, :, :1], AFFINE, tmp_path / "a.nii.gz"))
+    saving(tmp_path / "out", output_ext=".nii.gz", resample=False)(image)
+    assert read(tmp_path / "out" / "a.nii.gz").array.shape == (6, 5, 1)
 
-    def test_white_is_not_one_where_there_are_more_labels(self, tmp_path):
-        path = write((PICTURE > 12) * np.uint8(255), np.eye(4), tmp_path / "mask.png")
-        with pytest.raises(LabelError, match="LABEL_UNEXPECTED"):
-            read_mask(path, {0, 1, 2})
 
-    def test_an_all_black_picture_is_an_empty_mask(self, tmp_path):
-        volume = read_mask(write(np.zeros((6, 5), np.uint8), np.eye(4), tmp_path / "mask.png"), {0, 1})
-        assert not volume.array.any()
-        assert volume.notes == ()
+def test_a_2d_mask_is_saved_as_a_picture(tmp_path):
+    grey = np.arange(30, dtype=np.uint8).reshape(6, 5)
+    image = load(write(grey, np.eye(4), tmp_path / "a.png"))
+    saving(tmp_path / "out", output_ext=".png", resample=False, output_dtype=np.uint8)(image)
+    np.testing.assert_array_equal(read(tmp_path / "out" / "a.png").array, grey)
 
-    def test_grey_edges_of_a_picture_are_cut_at_half_of_255_and_noted(self, tmp_path):
-        grey = np.array([[0, 3, 127], [255, 250, 128]]).repeat([60, 30, 1], axis=1)
-        volume = read_mask(save_grey(tmp_path / "mask.png", grey), {0, 1})
-        np.testing.assert_array_equal(volume.array, np.array([[0, 0, 0], [1, 1, 1]]).repeat([60, 30, 1], axis=1))
-        assert codes(volume) == ["LABEL_THRESHOLDED"]
-        assert "127.5" in volume.notes[0].text
 
-    def test_a_lossy_mask_equals_the_one_it_was_made_from(self, tmp_path):
-        mask = np.zeros((64, 48), bool)
-        mask[16:40, 8:32] = True
-        volume = read_mask(save_grey(tmp_path / "mask.jpg", mask * 255), {0, 1})
-        np.testing.assert_array_equal(volume.array, mask)
+def test_resampling_brings_a_reoriented_image_back_to_its_own_grid(tmp_path):
+    path = write(VOXELS, np.diag([-1.5, 2, -3, 1]), tmp_path / "a.nii.gz")
+    item = {"image": load(path)}
+    turned = TO_RAS(item)["image"]
+    assert not torch.equal(turned.as_tensor(), item["image"].as_tensor())
+    saving(tmp_path / "out", output_ext=".nii.gz", resample=True, output_dtype=np.int16)(turned)
+    volume = read(tmp_path / "out" / "a.nii.gz")
+    np.testing.assert_array_equal(volume.array, VOXELS)
+    np.testing.assert_allclose(volume.affine, np.diag([-1.5, 2, -3, 1]), atol=1e-6)
 
-    @pytest.mark.parametrize(
-        "array",
-        [np.array([[0, 100], [200, 254]]), np.tile([0, 100, 255, 255], (9, 1)), np.arange(256).reshape(16, 16)],
-        ids=["no white", "an area of grey", "a picture"],
-    )
-    def test_grey_that_is_no_soft_edge_is_refused(self, tmp_path, array):
-        with pytest.raises(LabelError, match="LABEL_UNEXPECTED"):
-            read_mask(save_grey(tmp_path / "mask.png", array), {0, 1})
 
-    def test_grey_in_a_volume_is_refused(self, tmp_path):
-        mask = np.zeros((4, 4, 4), np.uint8)
-        mask[0, 0, :3] = 128, 200, 255
-        with pytest.raises(LabelError, match="LABEL_UNEXPECTED"):
-            read_mask(write(mask, AFFINE, tmp_path / "mask.nii.gz"), {0, 1})
+def test_without_resampling_a_reoriented_image_lies_on_its_current_grid(tmp_path):
+    image = load(write(VOXELS, np.diag([-1.5, 2, -3, 1]), tmp_path / "a.nii.gz"))
+    turned = TO_RAS({"image": image})["image"]
+    saving(tmp_path / "out", output_ext=".nii.gz", resample=False, output_dtype=np.int16)(turned)
+    assert read(tmp_path / "out" / "a.nii.gz").grid.orientation == "RAS"
 
-    def test_a_colour_mask_whose_channels_agree_is_one_channel(self, tmp_path):
-        path = write(np.stack([PICTURE % 3] * 3), np.eye(4), tmp_path / "mask.png", has_channels=True)
-        volume = read_mask(path, {0, 1, 2})
-        np.testing.assert_array_equal(volume.array, PICTURE % 3)
-        assert not volume.has_channels
 
-    def test_a_colour_mask_whose_channels_differ_is_refused(self, tmp_path):
-        path = write(np.stack([PICTURE, PICTURE, PICTURE + 1]), np.eye(4), tmp_path / "mask.png", has_channels=True)
-        with pytest.raises(LabelError, match="LABEL_CHANNELS"):
-            read_mask(path)
+def test_probabilities_can_be_scaled_to_bytes(tmp_path):
+    probability = np.linspace(-0.1, 1.1, 30, dtype=np.float32).reshape(1, 6, 5)
+    saving(tmp_path, output_ext=".png", resample=False, scale=255)(probability, {"filename_or_obj": "a.png"})
+    stored = read(tmp_path / "a.png").array
+    np.testing.assert_array_equal(stored, np.rint(np.clip(probability[0], 0, 1) * 255))
 
-    def test_a_palette_mask_gives_its_indices(self, tmp_path):
-        picture = Image.fromarray((PICTURE % 3).T.copy(), mode="P")
-        picture.putpalette([0, 0, 0, 250, 10, 10, 10, 10, 250])
-        picture.save(tmp_path / "mask.png")
-        np.testing.assert_array_equal(read_mask(tmp_path / "mask.png", {0, 1, 2}).array, PICTURE % 3)
 
-    def test_a_page_of_a_stack_of_masks_is_read_alone(self, tmp_path):
-        mask = (VOXELS % 2 * 255).astype(np.uint8)
-        path = write(mask, np.eye(4), tmp_path / "masks.tif")
-        np.testing.assert_array_equal(read_mask(f"{path}#1", {0, 1}).array, VOXELS[:, :, 1] % 2)
-
-    def test_a_label_error_is_an_image_error_that_names_the_file(self, tmp_path):
-        path = write(VOXELS - 60, AFFINE, tmp_path / "mask.nii.gz")
-        with pytest.raises(MedsegError) as caught:
-            read_mask(path)
-        assert isinstance(caught.value, ImageError)
-        assert caught.value.case == str(path)
+def test_a_failed_save_raises_and_leaves_no_file(tmp_path):
+    (tmp_path / "a.nii.gz").mkdir()
+    with pytest.raises(RuntimeError, match="OUTPUT_UNWRITABLE"):
+        saving(tmp_path, output_ext=".nii.gz", resample=False)(VOXELS[None], {"filename_or_obj": "a.nii.gz"})
+    assert [path for path in tmp_path.iterdir() if path.is_file()] == []

@@ -7,9 +7,9 @@ import pytest
 
 from medseg.data.cases import open_dataset, open_images
 from medseg.data.checking.pairs import check_pairs
-from medseg.data.dicom.synthetic_ct import write_ct_series
-from medseg.data.images import read, read_mask
-from medseg.data.mask_files import find_masks
+from medseg.data.image_files import find_masks
+from medseg.data.read import read, read_mask
+from medseg.demonstration.synthetic_ct import write_ct_series
 from medseg.errors import DatasetError
 from tests.conftest import save_nifti
 from tests.dicom_segs import blobs, contour_mm, headers, make_seg, make_structures

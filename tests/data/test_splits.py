@@ -1,3 +1,5 @@
+""""""
+
 import json
 from itertools import combinations
 
@@ -8,8 +10,19 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from medseg.data.cases import Case, open_dataset
-from medseg.data.splits import Split, datalist_of, fingerprint, folds, parts, read_split, split_cases, write_split
-from medseg.errors import DatasetError, UsageError
+from medseg.data.splits import (
+    Split,
+    choose_split,
+    datalist_of,
+    fingerprint,
+    folds,
+    keep_foreground,
+    read_split,
+    split_cases,
+    write_split,
+)
+from medseg.data.write import write
+from medseg.errors import DatasetError, ImageError, UsageError
 
 
 def made(count, cases_each=1):
@@ -150,31 +163,31 @@ def test_a_file_that_is_no_split_is_refused(tmp_path, content):
 
 def test_a_split_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(DatasetError, match="SPLIT_INVALID"):
-        parts(made(3), tmp_path / "none.json")
+        choose_split(made(3), tmp_path / "none.json")
 
 
 def test_a_split_file_of_these_cases_is_used(tmp_path):
     cases = made(10)
     split = split_cases(cases, seed=77)
-    assert parts(cases, write_split(split, tmp_path / "s.json"), seed=1) == split
+    assert choose_split(cases, write_split(split, tmp_path / "s.json"), seed=1) == split
 
 
 def test_a_split_file_of_another_data_set_is_left_aside(tmp_path):
     file = write_split(Split(("x",), ("y",), (), 0, ""), tmp_path / "s.json")
-    assert parts(made(10), file, (0.5, 0.5), seed=3) == split_cases(made(10), (0.5, 0.5), seed=3)
+    assert choose_split(made(10), file, (0.5, 0.5), seed=3) == split_cases(made(10), (0.5, 0.5), seed=3)
 
 
 @pytest.mark.parametrize("known", [made(9), made(11)])
 def test_a_split_file_of_some_of_the_cases_is_refused(tmp_path, known):
     file = write_split(split_cases(known), tmp_path / "s.json")
     with pytest.raises(DatasetError, match="SPLIT_PARTIAL"):
-        parts(made(10), file)
+        choose_split(made(10), file)
 
 
 def test_a_split_file_that_divides_a_patient_is_refused(tmp_path):
     file = write_split(Split(("c0-0", "c1-0", "c1-1"), ("c0-1",), (), 0, ""), tmp_path / "s.json")
     with pytest.raises(DatasetError, match=r"SPLIT_LEAK.*g0;"):
-        parts(made(2, cases_each=2), file)
+        choose_split(made(2, cases_each=2), file)
 
 
 @pytest.fixture
@@ -256,4 +269,32 @@ def test_channels_of_a_datalist_are_chosen_by_name(tmp_path):
 def test_all_patients_in_two_parts_are_named_at_once(tmp_path):
     file = write_split(Split(("c0-0", "c1-0", "c2-0", "c2-1"), ("c0-1",), ("c1-1",), 0, ""), tmp_path / "s.json")
     with pytest.raises(DatasetError, match=r"SPLIT_LEAK.*g0, g1;"):
-        parts(made(3, cases_each=2), file)
+        choose_split(made(3, cases_each=2), file)
+
+
+def case(folder, name, *masks):
+    paths = tuple(
+        str(write(np.asarray(m, np.uint8), np.eye(4), folder / f"{name}{i}.png")) for i, m in enumerate(masks)
+    )
+    return Case(name, ("x.png",), (paths[0] if len(paths) == 1 else paths) if paths else None, name)
+
+
+def test_cases_whose_mask_is_empty_or_not_there_are_left_out_in_order(tmp_path):
+    empty, full = np.zeros((3, 3)), np.eye(3) * 255
+    cases = [case(tmp_path, n, *m) for n, m in (("a", [full]), ("b", [empty]), ("c", []), ("d", [full]))]
+    assert [each.id for each in keep_foreground(cases)] == ["a", "d"]
+
+
+def test_one_half_with_something_in_it_is_enough(tmp_path):
+    cases = [case(tmp_path, "a", np.zeros((3, 3)), np.eye(3)), case(tmp_path, "b", np.zeros((3, 3)), np.zeros((3, 3)))]
+    assert [each.id for each in keep_foreground(cases)] == ["a"]
+
+
+def test_no_cases_leave_none():
+    assert keep_foreground([]) == ()
+
+
+def test_a_mask_that_cannot_be_read_is_refused(tmp_path):
+    (tmp_path / "m.png").write_bytes(b"0")
+    with pytest.raises(ImageError):
+        keep_foreground([Case("a", ("x.png",), str(tmp_path / "m.png"), "a")])

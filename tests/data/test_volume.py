@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medseg.data.volume import Note, Volume, channels_first, check_affine, rescaled, value_notes
+from medseg.data.volume import Note, Volume, check_affine, put_channels_first, rescale, value_notes
 from medseg.errors import ImageError
 
 STORED = np.arange(-12, 12, dtype=np.int16).reshape(2, 3, 4)
@@ -48,20 +48,20 @@ def test_shear_is_noted_and_rotation_is_not(angle):
 
 @given(st.floats(-100, 100).filter(lambda slope: slope != 1), st.floats(-2000, 2000))
 def test_scaled_values_are_those_of_double_precision_rounded_once(slope, intercept):
-    scaled = rescaled(STORED, slope, intercept)
+    scaled = rescale(STORED, slope, intercept)
     assert scaled.dtype == np.float32
     np.testing.assert_array_equal(scaled, (STORED.astype(float) * slope + intercept).astype(np.float32))
 
 
 @given(st.integers(-(10**6), 10**6))
 def test_a_whole_intercept_alone_keeps_integers_exact(intercept):
-    scaled = rescaled(STORED, 1.0, float(intercept))
+    scaled = rescale(STORED, 1.0, float(intercept))
     assert scaled.dtype == (np.int16 if abs(intercept) < 32000 else scaled.dtype)
     np.testing.assert_array_equal(scaled, STORED.astype(int) + intercept)
 
 
 def test_no_scaling_is_the_array_itself():
-    assert rescaled(STORED, 1.0, 0.0) is STORED
+    assert rescale(STORED, 1.0, 0.0) is STORED
 
 
 @pytest.mark.parametrize(
@@ -87,13 +87,13 @@ def test_values_that_networks_cannot_hold_are_noted(array, expected):
     [((2, 3), (2, 3), False), ((2, 3, 1), (2, 3, 1), False), ((2, 3, 4, 1, 1), (2, 3, 4), False)],
 )
 def test_singletons_beyond_the_third_axis_go(shape, expected, has_channels):
-    array, found = channels_first(np.zeros(shape), "case")
+    array, found = put_channels_first(np.zeros(shape), "case")
     assert (array.shape, found) == (expected, has_channels)
 
 
 def test_five_axes_in_use_are_refused():
     with pytest.raises(ImageError, match=r"IMAGE_NOT_3D.*2×3×4×1×2"):
-        channels_first(np.zeros((2, 3, 4, 1, 2)), "case")
+        put_channels_first(np.zeros((2, 3, 4, 1, 2)), "case")
 
 
 def test_the_grid_of_a_volume_leaves_out_its_channels():

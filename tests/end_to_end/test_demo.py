@@ -5,7 +5,7 @@ import html.parser
 import re
 import statistics
 
-from medseg.data.images import read, read_mask
+from medseg.data.read import read, read_mask
 from medseg.geometry import is_same_grid
 from tests.end_to_end.conftest import run_quietly
 

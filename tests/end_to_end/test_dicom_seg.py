@@ -11,8 +11,8 @@ import pytest
 import medseg
 from medseg.cli import main
 from medseg.data.cases import open_dataset
-from medseg.data.dicom.synthetic_ct import write_ct_series
-from medseg.data.images import read, read_mask
+from medseg.data.read import read, read_mask
+from medseg.demonstration.synthetic_ct import write_ct_series
 from medseg.errors import UsageError
 from medseg.inference.options import PredictOptions
 from medseg.training.engine import TrainOptions, train

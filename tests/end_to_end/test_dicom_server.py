@@ -15,10 +15,10 @@ from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, RLELossless
 from pynetdicom import AE, evt
 
 from medseg.data.dicom.reference import source_series
-from medseg.data.dicom.synthetic_ct import write_ct_series
 from medseg.data.dicom.write_segmentation import write_segmentation
-from medseg.data.images import read_mask
+from medseg.data.read import read_mask
 from medseg.data.volume import Volume
+from medseg.demonstration.synthetic_ct import write_ct_series
 from tests.dicom_segs import AUTHOR, blobs, meaning
 
 SHAPE = (12, 10, 8)

@@ -11,7 +11,7 @@ import torch
 
 import medseg
 from medseg.bundle.load import open_bundle
-from medseg.data.phantom import make_phantom
+from medseg.demonstration.phantom import make_phantom
 from tests.conftest import ROOT, save_nifti
 
 CASES = 6

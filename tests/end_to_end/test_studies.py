@@ -14,7 +14,7 @@ from PIL import Image
 import medseg
 from medseg.bundle.settings import read_settings
 from medseg.data.cases import open_images
-from medseg.data.images import read
+from medseg.data.read import read
 from medseg.evaluation.evaluate import EvaluateOptions
 from medseg.networks import build_network
 from medseg.networks.named import PUBLISHED, count_parameters

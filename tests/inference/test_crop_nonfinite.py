@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from medseg.bundle.load import open_bundle
-from medseg.data.case import Case
+from medseg.data.cases.case import Case
 from medseg.errors import ImageError
 from medseg.inference.exported import predictor as predicting
 from medseg.inference.exported.export import described

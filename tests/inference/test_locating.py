@@ -16,8 +16,8 @@ from medseg.bundle.load import open_bundle
 from medseg.bundle.locator import check_fits
 from medseg.bundle.verify import verify
 from medseg.cli import main
-from medseg.data.case import Case
-from medseg.data.monai_io import VolumeReader
+from medseg.data.cases.case import Case
+from medseg.data.images import VolumeReader
 from medseg.data.splits import Split
 from medseg.errors import BundleError, UsageError
 from medseg.inference.exported.export import described

@@ -10,7 +10,7 @@ from PIL import Image
 
 from medseg.bundle.build import write_bundle
 from medseg.bundle.load import open_bundle
-from medseg.data.case import Case
+from medseg.data.cases.case import Case
 from medseg.errors import ImageError, UsageError
 from medseg.inference.masks import as_labels
 from medseg.inference.options import PredictOptions

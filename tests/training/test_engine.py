@@ -10,7 +10,7 @@ import medseg
 from medseg.data.cases import open_dataset
 from medseg.data.splits import Split, read_split, write_split
 from medseg.errors import BundleError, DatasetError, LockedError, OutputError, UsageError
-from medseg.files import LOCK_NAME, held
+from medseg.files import LOCK_NAME, hold
 from medseg.inference.cohort import predict
 from medseg.training.checks import check_start
 from medseg.training.engine import TrainOptions
@@ -441,7 +441,7 @@ def test_a_bundle_is_never_trained_into_itself_or_another(tiny_bundle, ball_data
 def test_a_folder_that_another_run_holds_is_not_changed(tiny_bundle, ball_data, tmp_path, resume):
     if resume:
         medseg.train(tiny_bundle, ball_data, tmp_path / "run", options=TrainOptions(epochs=1))
-    with held(tmp_path / "run"):
+    with hold(tmp_path / "run"):
         before = content(tmp_path / "run")
         with pytest.raises(LockedError, match="OUTPUT_LOCKED"):
             medseg.train(tiny_bundle, ball_data, tmp_path / "run", options=TrainOptions(epochs=2, resume=resume))

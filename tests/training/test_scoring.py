@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import medseg
-from medseg.data.images import read_mask
+from medseg.data.read import read_mask
 from medseg.errors import BundleError, DatasetError, ImageError, UsageError
 from medseg.evaluation.comparison.folders import is_scored
 from medseg.networks import build_network, count_parameters

@@ -11,15 +11,17 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.data.case import SERIES_PART, Case, split_slice
+from medseg.data.align import put_on_grid
+from medseg.data.cases.case import Case
 from medseg.data.checking.naming import true_suffix
 from medseg.data.checking.stored import WHITE, is_white_only, whole_or_one_hot
-from medseg.data.images import as_labels, read, read_stored_mask, write
+from medseg.data.deshear import SHEAR_CODES, deshear, is_sheared
+from medseg.data.formats.table import WRITTEN
+from medseg.data.image_files import SERIES_PART, split_part
 from medseg.data.labels import HALF_OF_255, has_soft_edges_only, label_values
-from medseg.data.placing import on_grid
-from medseg.data.rectifying import SHEAR_CODES, is_sheared, rectified
+from medseg.data.read import interpret_labels, read, read_stored_mask
 from medseg.data.volume import Volume
-from medseg.data.writing import WRITERS
+from medseg.data.write import write
 from medseg.errors import UsageError
 from medseg.files import write_whole
 from medseg.geometry import NEAR_GRID_VOXELS, Grid, corner_distance_voxels, reindex
@@ -75,7 +77,7 @@ def write_images(case: Case, target: Target, sheared: Grid | None = None) -> tup
         return tuple(str(_copied(path, target, "images", *n)) for n, path in zip(numbers, case.images, strict=True))
     written = []
     for number, path in zip(numbers, case.images, strict=True):
-        straight = rectified(_placed(read(path), sheared, path), path)
+        straight = deshear(_placed(read(path), sheared, path), path)
         written.append(str(_written(straight, target, "images", number, (_rewritten_suffix(path), ".nii.gz", ".npz"))))
     return tuple(written)
 
@@ -101,7 +103,7 @@ def write_labels(case: Case, codes: Collection[str], target: Target, sheared: Gr
         is_corrected = sheared is None or (OF_GRID | OF_VALUES) & set(codes)
         labels = corrected(stored, codes, grid, path, is_picture=is_picture) if is_corrected else stored
         if sheared is not None:
-            labels = rectified(_placed(on_grid(labels, sheared, path), sheared, path), path, is_mask=True)
+            labels = deshear(_placed(put_on_grid(labels, sheared, path), sheared, path), path, is_mask=True)
         suffixes = (_rewritten_suffix(path), ".nii.gz", ".npz")
         written.append(str(_written(labels, target, "labels", (number, len(paths)), suffixes)))
     return tuple(written)
@@ -121,7 +123,7 @@ def corrected(stored: Volume, codes: Collection[str], grid: Grid | None, path: s
         LabelError: The voxels are no labels after all.
         GridError: The grids do not hold the same voxels after all.
     """
-    labels = as_labels(whole_or_one_hot(stored)[0], None, path, is_picture=is_picture)
+    labels = interpret_labels(whole_or_one_hot(stored)[0], None, path, is_picture=is_picture)
     if "LABEL_MAPPED" in codes and is_white_only(tuple(label_values(labels.array))):
         labels = replace(labels, array=(labels.array == WHITE).astype(np.uint8))
     if "LABEL_THRESHOLDED" in codes and is_picture and _is_soft_edged(labels.array):
@@ -148,7 +150,7 @@ def _is_soft_edged(array: NDArray) -> bool:
 
 def _copied(path: str, target: Target, kind: str, number: int, count: int) -> Path:
     """One file or DICOM folder as it is; a page, a slice or a format of two files as a file of its own."""
-    file, part = split_slice(path)
+    file, part = split_part(path)
     if not part and Path(path).is_dir():
         return _copied_folder(Path(path), target.place(kind, number, count, ""))
     suffix = true_suffix(path)
@@ -195,7 +197,7 @@ def _rewritten_suffix(path: str) -> str:
     if Path(path).is_dir():
         return ".nii.gz"
     suffix = true_suffix(path)
-    if split_slice(path)[1] or suffix in (".jpg", ".jpeg", ".bmp"):
+    if split_part(path)[1] or suffix in (".jpg", ".jpeg", ".bmp"):
         return ".png" if suffix in PICTURES else ".nii.gz"
     suffix = ONE_FILE.get(suffix, suffix)
-    return suffix if suffix in WRITERS else ".nii.gz"
+    return suffix if suffix in WRITTEN else ".nii.gz"

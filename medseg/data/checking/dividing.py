@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from medseg.data.case import Case, some_of
+from medseg.data.cases.case import Case, some_of
 from medseg.data.checking.facts import Facts
 from medseg.data.checking.findings import WHOLE, Finding, counted, found
-from medseg.data.splits import PARTS, Split
+from medseg.data.splits import SPLIT_PARTS, Split
 
 NEARLY_SAME = 0.999
 """Correlation of two thumbnails from which on the images show the same."""
@@ -19,7 +19,7 @@ ROWS_AT_ONCE = 512
 
 def parts_of(split: Split | None) -> dict[str, str]:
     """The part of each case; empty where there is no split."""
-    return {name: part for part in PARTS for name in getattr(split, part)} if split else {}
+    return {name: part for part in SPLIT_PARTS for name in getattr(split, part)} if split else {}
 
 
 def split_findings(split: Split, cases: Sequence[Case], others: Iterable[str] = ()) -> Iterator[Finding]:

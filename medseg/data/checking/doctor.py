@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medseg.data.case import Case, Dataset
-from medseg.data.cases import of_series
+from medseg.data.cases import narrow_to_series
+from medseg.data.cases.case import Case, Dataset
 from medseg.data.checking.across import data_set_findings, with_white_as_one
 from medseg.data.checking.dividing import copy_findings, parts_of, split_findings
 from medseg.data.checking.each import case_findings
@@ -61,7 +61,7 @@ def examine(
     """
     opened = open_leniently(data)
     dataset, expected, findings = expected_of(opened.dataset)
-    dataset = replace(dataset, cases=of_series(dataset.cases, series))
+    dataset = replace(dataset, cases=narrow_to_series(dataset.cases, series))
     opened = replace(opened, dataset=dataset)
     facts: list[Facts] = []
     found = [*opened.findings, *findings]

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.data.checking.reading import Reading, channel_counts
+from medseg.data.formats.pictures import is_grey
 from medseg.data.labels import label_values
-from medseg.data.pictures import is_grey
 from medseg.data.volume import Volume
 from medseg.geometry import Grid
 

@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import medseg
-from medseg.data.case import Case
+from medseg.data.cases.case import Case
+from medseg.data.cases.descriptions import write_dataset
 from medseg.data.checking.copying import Target, sheared_grid, write_images, write_labels
 from medseg.data.checking.doctor import Examined
 from medseg.data.checking.findings import Finding
 from medseg.data.checking.naming import file_names
 from medseg.data.checking.pairs import OnCase
 from medseg.data.checking.report import CheckReport, FixedCopy
-from medseg.data.descriptions import write_dataset
-from medseg.data.rectifying import SHEAR_CODES, perpendicular
+from medseg.data.deshear import SHEAR_CODES, make_perpendicular
 from medseg.errors import MedsegError, OutputError
-from medseg.files import LOCK_NAME, held, write_json
+from medseg.files import LOCK_NAME, hold, write_json
 from medseg.geometry import Grid
 
 LOG_NAME = "fix_log.json"
@@ -62,7 +62,7 @@ def write_fixed(
     has_masks = any(case.label for case in dataset.cases)
     names = file_names(case.id for case in dataset.cases)
     written: list[_Written] = []
-    with held(output):
+    with hold(output):
         for case in dataset.cases:
             own = findings.get(case.id, [])
             is_left_out = case.id in examined.unreadable or (has_masks and case.label is None)
@@ -129,7 +129,7 @@ def _record(case: Case, fixed: Sequence[Finding], left: Sequence[Finding], why: 
 
 def _straightened(sheared: Grid) -> dict[str, Any]:
     """The grid that the images had, and the one that they have in the copy."""
-    grids = {"old": sheared, "new": perpendicular(sheared)}
+    grids = {"old": sheared, "new": make_perpendicular(sheared)}
     return {name: {"shape": list(grid.shape), "affine": grid.affine.tolist()} for name, grid in grids.items()}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import PurePath
 
-from medseg.data.case import Case
+from medseg.data.cases.case import Case
 from medseg.data.checking.facts import Facts, ImageFacts
 from medseg.data.checking.findings import Finding, found
 from medseg.geometry import NEAR_GRID_VOXELS, corner_distance_voxels

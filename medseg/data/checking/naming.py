@@ -7,10 +7,9 @@ import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
-from medseg.data.case import split_slice
-from medseg.data.images import image_stem
-from medseg.data.listing import CHANNEL_ENDING
-from medseg.data.payload import GZIP_MAGIC
+from medseg.data.cases.listing import CHANNEL_ENDING
+from medseg.data.formats.payload import GZIP_MAGIC
+from medseg.data.image_files import image_stem, split_part
 
 LONGEST_BYTES = 180
 """Of a name without its ending; file systems take 255."""
@@ -45,7 +44,7 @@ def file_names(ids: Iterable[str]) -> dict[str, str]:
 
 def true_suffix(path: str) -> str:
     """The ending of a file's name, in lower case; of NIfTI the one that its content asks for."""
-    file = Path(split_slice(path)[0])
+    file = Path(split_part(path)[0])
     suffix = file.name[len(image_stem(file)) :].lower()
     if suffix not in (".nii", ".nii.gz"):
         return suffix

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medseg.data.case import Case, Dataset, Labels, case_ids, is_present
-from medseg.data.cases import open_images, recognised
+from medseg.data.cases import open_images
+from medseg.data.cases.case import Case, Dataset, Labels, case_ids
+from medseg.data.cases.descriptions import DESCRIPTION, TABLE, read_description, read_table
+from medseg.data.cases.listing import Folder, Found, Pair, make_cases, names_in_list, names_of
+from medseg.data.cases.open_cases import recognise
 from medseg.data.checking.findings import WHOLE, Finding, counted, found, of_error
-from medseg.data.descriptions import DESCRIPTION, read_description
-from medseg.data.listing import Folder, Found, Pair, cases_of, names_in_list, names_of
-from medseg.data.tables import TABLE, read_table
+from medseg.data.image_files import is_present
 from medseg.errors import DatasetError
 
 IMAGES_ALONE = "images"
@@ -111,7 +112,7 @@ def _each_alone(place: Path, errors: Sequence[DatasetError]) -> Opened:
             pairs.append(Pair(names, (str(path),), None))
     if not pairs:
         raise errors[0]
-    return Opened(place, Dataset(place, cases_of(pairs), Labels(), (), IMAGES_ALONE), tuple(findings))
+    return Opened(place, Dataset(place, make_cases(pairs), Labels(), (), IMAGES_ALONE), tuple(findings))
 
 
 def _list_in_part(place: Path, error: DatasetError) -> Opened:
@@ -124,7 +125,7 @@ def _list_in_part(place: Path, error: DatasetError) -> Opened:
     pairs = [Pair(names_in_list(path, place.parent), (path,), None) for path in named if is_present(path)]
     if not pairs:
         raise error
-    dataset = Dataset(place.parent, cases_of(pairs), Labels(), (), IMAGES_ALONE)
+    dataset = Dataset(place.parent, make_cases(pairs), Labels(), (), IMAGES_ALONE)
     return Opened(place.parent, dataset, (_at_its_place(error, place.parent),))
 
 
@@ -139,18 +140,18 @@ def _at_its_place(error: DatasetError, place: Path) -> Finding:
 def _laid_out(place: Path) -> Opened | None:
     if not place.is_dir():
         return None
-    layout, laid = recognised(Folder(place))
+    layout, laid = recognise(Folder(place))
     if layout is None or laid is None:
         return None
     unlabelled = tuple(sorted(pair.names[0] for pair in laid.unlabelled))
-    cases = (*cases_of(laid.pairs), *_alone(laid, place))
+    cases = (*make_cases(laid.pairs), *_alone(laid, place))
     dataset = Dataset(place, tuple(sorted(cases, key=_id)), laid.labels, laid.channels, layout.name, unlabelled)
     return Opened(place, dataset, tuple(_left_over(laid, place)))
 
 
 def _alone(laid: Found, place: Path) -> list[Case]:
     """Images without a mask, looked at like the others, under names that leave those of the others as they are."""
-    taken = {case.id for case in cases_of(laid.pairs)}
+    taken = {case.id for case in make_cases(laid.pairs)}
     choices = [names_of(path, place) for path in laid.images_alone]
     times = Counter(names[0] for names in choices)
     ids = [names[0] if times[names[0]] == 1 and names[0] not in taken else names[2] for names in choices]

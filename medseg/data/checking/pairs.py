@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import TypeVar
 
-from medseg.data.case import Case, Dataset
+from medseg.data.cases.case import Case, Dataset
 from medseg.data.checking.findings import Finding, Group, counted, grouped, lines_of
 from medseg.data.checking.reading import Expected, read_case
 from medseg.data.volume import Note

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.data.case import Case, split_slice
+from medseg.data.align import put_on_grid, stack, unite
+from medseg.data.cases.case import Case
 from medseg.data.checking.findings import Finding, found, of_error, of_note
 from medseg.data.checking.stored import Stored, meaning
-from medseg.data.images import read, read_stored_mask
-from medseg.data.joining import stacked, united
-from medseg.data.payload import GZIP_MAGIC
-from medseg.data.pictures import is_grey
-from medseg.data.placing import on_grid
+from medseg.data.formats.payload import GZIP_MAGIC
+from medseg.data.formats.pictures import is_grey
+from medseg.data.image_files import split_part
+from medseg.data.read import read, read_stored_mask
 from medseg.data.volume import Volume
 from medseg.errors import GridError, ImageError, MedsegError
 from medseg.geometry import NEAR_GRID_VOXELS, SAME_GRID_VOXELS, Grid, corner_distance_voxels, reindex
@@ -118,7 +118,7 @@ def _image(case: Case, volumes: list[Volume], expected: Expected, findings: list
     if len(volumes) < len(case.images):
         return None
     try:
-        image = stacked(volumes, case.images)
+        image = stack(volumes, case.images)
     except GridError as error:
         findings.append(of_error(error, case.id))
         return None
@@ -168,8 +168,8 @@ def _mask(case: Case, stored: tuple[Stored, ...], image: Volume | None, findings
     if not masks or len(masks) < len(case.label_files):
         return None
     try:
-        mask = united(masks, case.label_files) if len(masks) > 1 else masks[0]
-        return on_grid(mask, image.grid, " and ".join(case.label_files)) if image is not None else mask
+        mask = unite(masks, case.label_files) if len(masks) > 1 else masks[0]
+        return put_on_grid(mask, image.grid, " and ".join(case.label_files)) if image is not None else mask
     except MedsegError as error:
         findings.append(of_error(error, case.id))
         return None
@@ -200,7 +200,7 @@ def _placed(case: Case, mask: Volume, image: Volume, findings: list[Finding]) ->
 
 def _suffix_finding(case: str, path: str) -> Iterator[Finding]:
     """A NIfTI file that is packed without saying so, or says so without being it."""
-    file = Path(split_slice(path)[0])
+    file = Path(split_part(path)[0])
     name = file.name.lower()
     if not name.endswith((".nii", ".nii.gz")) or not file.is_file():
         return

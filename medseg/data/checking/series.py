@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from medseg.data.case import Case, split_slice
+from medseg.data.cases.case import Case
 from medseg.data.checking.findings import WHOLE, Finding
 from medseg.data.checking.report import SeriesRow
 from medseg.data.dicom.contents import SHORTEST_ENDING
 from medseg.data.dicom.inventory import FolderInventory, Series, SeriesFinding, inventory
 from medseg.data.dicom.naming import ENDING_SHOWN, split_stack
+from medseg.data.image_files import split_part
 
 JUNK = "DICOM_JUNK_SKIPPED"
 
@@ -74,7 +75,7 @@ def _fitting(group: list[Series], wanted: str | None) -> list[Series]:
 
 def _folder(path: str) -> Path | None:
     """The folder of a DICOM series, if that is what the path of an image names."""
-    file = Path(split_slice(path)[0])
+    file = Path(split_part(path)[0])
     return file if file.is_dir() else None
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.data.checking.findings import WHOLE, Finding, found, of_error, of_note
-from medseg.data.images import as_labels
-from medseg.data.labels import HALF_OF_255, expected_labels, has_soft_edges_only, label_values
+from medseg.data.labels import HALF_OF_255, has_soft_edges_only, label_values, match_labels
+from medseg.data.read import interpret_labels
 from medseg.data.volume import Note, Volume
 from medseg.errors import LabelError
 
@@ -54,7 +54,7 @@ def meaning(volume: Volume, path: str, values: Collection[int] | None, *, is_pic
     """
     repaired, findings = whole_or_one_hot(volume)
     try:
-        labels = as_labels(replace(repaired, notes=()), None, path, is_picture=is_picture)
+        labels = interpret_labels(replace(repaired, notes=()), None, path, is_picture=is_picture)
     except LabelError as error:
         return Stored(path, None, (), is_picture, (*findings, of_error(error, WHOLE)))
     is_8bit_picture = is_picture and labels.array.dtype == np.uint8
@@ -65,7 +65,7 @@ def meaning(volume: Volume, path: str, values: Collection[int] | None, *, is_pic
         findings += _too_many(stored_values, notes, is_8bit_picture=is_8bit_picture)
         return Stored(path, replace(labels, array=array), stored_values, is_picture, findings)
     try:
-        array, notes = expected_labels(labels.array, values, path, is_8bit_picture=is_8bit_picture)
+        array, notes = match_labels(labels.array, values, path, is_8bit_picture=is_8bit_picture)
     except LabelError as error:
         unexpected = of_error(error, WHOLE)
         return Stored(path, labels, stored_values, is_picture, (*findings, unexpected))

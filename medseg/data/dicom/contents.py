@@ -10,9 +10,10 @@ from pathlib import Path
 
 from pydicom.uid import MediaStorageDirectoryStorage
 
-from medseg.data.dicom.files import DIRECTORY_NAME, HEADER_ERRORS, DicomFile, is_dicom_file, read_file
+from medseg.data.dicom.files import HEADER_ERRORS, DicomFile, read_file
 from medseg.data.dicom.naming import ENDING_SHOWN, number_of, split_stack, uid_of
 from medseg.data.dicom.rules import Found
+from medseg.data.dicom.sniff import DIRECTORY_NAME, is_dicom_file
 from medseg.data.dicom.wording import names, plain
 from medseg.data.volume import Note
 from medseg.errors import ImageError

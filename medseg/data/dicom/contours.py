@@ -21,7 +21,7 @@ from medseg.data.dicom.polygons import filled, nested
 from medseg.data.dicom.reference import SourceSeries, check_frame_of_reference, find_series
 from medseg.data.dicom.references import images_of_contours, series_of_contours
 from medseg.data.dicom.segments import BACKGROUND, Names, Segment, coded_key, labels_of
-from medseg.data.payload import check_memory
+from medseg.data.formats.payload import check_memory
 from medseg.data.volume import Note, Volume
 from medseg.errors import ImageError, LabelError
 from medseg.geometry import NEAR_GRID_VOXELS

@@ -20,15 +20,12 @@ from pydicom.tag import BaseTag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
 from medseg.data.dicom.kinds import NOT_IMAGES, kind_of
-from medseg.data.payload import Inflated, check_budget
+from medseg.data.dicom.sniff import DIRECTORY_NAME, META_START, is_dicom_file
+from medseg.data.formats.payload import Inflated, check_budget
 from medseg.data.volume import PARSER_ERRORS
 from medseg.errors import ImageError
 
-PREAMBLE_BYTES = 128
-MAGIC = b"DICM"
-META_START = PREAMBLE_BYTES + len(MAGIC)
 GROUP_LENGTH_BYTES = 12
-DIRECTORY_NAME = "DICOMDIR"
 BARE_DEFLATE_WINDOW = -15
 
 DEFLATED_HEADER_LIMIT_BYTES = 1 << 23
@@ -102,12 +99,6 @@ class DicomFile:
     def kind(self) -> str:
         """What a file that holds no acquired image holds, such as SEG or SR."""
         return kind_of(str(self.header.get("SOPClassUID", "") or self.storage_class))
-
-
-def is_dicom_file(path: Path) -> bool:
-    """Whether the file has DICOM's mark after its preamble (PS3.10, 7.1)."""
-    with path.open("rb") as file:
-        return file.read(META_START)[PREAMBLE_BYTES:] == MAGIC
 
 
 def holds_images(files: Iterable[Path]) -> bool:

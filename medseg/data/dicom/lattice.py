@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from medseg.data.align import spread
 from medseg.data.dicom.frames import Frame
 from medseg.data.dicom.reference import SourceSeries
-from medseg.data.dicom.stacking import LPS_TO_RAS
-from medseg.data.placing import spread
 from medseg.data.volume import Note
 from medseg.errors import GridError, ImageError
-from medseg.geometry import NEAR_GRID_VOXELS, SAME_GRID_VOXELS, Grid
+from medseg.geometry import LPS_TO_RAS, NEAR_GRID_VOXELS, SAME_GRID_VOXELS, Grid
 
 SAME_POSITION_MM = 0.01
 STEP_TOLERANCE = 0.01

@@ -10,7 +10,7 @@ from pydicom.filereader import read_partial
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from medseg.data.dicom.contours import STRUCTURE_SET_CLASS, read_structure_set
-from medseg.data.dicom.files import DICOM_ERRORS, HEADER_ERRORS, is_dicom_file, read_file
+from medseg.data.dicom.files import DICOM_ERRORS, HEADER_ERRORS, read_file
 from medseg.data.dicom.kinds import NOT_IMAGES, kind_of
 from medseg.data.dicom.references import series_of_contours, series_of_segmentation
 from medseg.data.dicom.segmentation import (
@@ -19,6 +19,7 @@ from medseg.data.dicom.segmentation import (
     read_segmentation,
 )
 from medseg.data.dicom.segments import Names
+from medseg.data.dicom.sniff import is_dicom_file
 from medseg.data.volume import Volume
 from medseg.errors import ImageError
 

@@ -19,7 +19,7 @@ from pydicom.uid import (
 
 from medseg.data.dicom.files import DICOM_ERRORS, PIXEL_DATA, DicomFile, PixelPlace
 from medseg.data.dicom.wording import plain
-from medseg.data.payload import DEFLATE_LIMIT_RATIO, check_budget
+from medseg.data.formats.payload import DEFLATE_LIMIT_RATIO, check_budget
 from medseg.errors import ImageError
 
 END_OF_STREAM = b"\xff\xd9"

@@ -15,15 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.data.dicom.contents import chosen, look_into
-from medseg.data.dicom.files import HEADER_ERRORS, DicomFile, is_dicom_file, read_file
+from medseg.data.dicom.files import HEADER_ERRORS, DicomFile, read_file
 from medseg.data.dicom.frames import Frame
 from medseg.data.dicom.naming import split_stack
 from medseg.data.dicom.references import Image, images_in
 from medseg.data.dicom.rules import examine
-from medseg.data.dicom.stacking import LPS_TO_RAS
+from medseg.data.dicom.sniff import is_dicom_file
 from medseg.data.dicom.stacks import PICKABLE, stacks_of
 from medseg.errors import ImageError
-from medseg.geometry import Grid
+from medseg.geometry import LPS_TO_RAS, Grid
 
 PROBED_FILES = 8
 """So many files of a folder tell which series it holds; only where none does, all are read."""

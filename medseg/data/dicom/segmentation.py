@@ -21,7 +21,7 @@ from medseg.data.dicom.pixels import stored_frames
 from medseg.data.dicom.reference import SourceSeries, check_frame_of_reference, find_series
 from medseg.data.dicom.references import images_of_segmentation, series_of_segmentation
 from medseg.data.dicom.segments import BACKGROUND, Names, Segment, coded_key, labels_of
-from medseg.data.payload import check_budget, check_memory
+from medseg.data.formats.payload import check_budget, check_memory
 from medseg.data.volume import Note, Volume, check_affine
 from medseg.errors import ImageError, LabelError
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from medseg.data.case import distinct_names, natural_order
+from medseg.data.cases.case import distinct_names, natural_order
 from medseg.data.splits import Split, read_split
 from medseg.errors import DatasetError, InputError, first_line
 

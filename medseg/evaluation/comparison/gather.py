@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.data.case import guessed_group, some_of
+from medseg.data.cases.case import guess_group, some_of
 from medseg.errors import InputError, UsageError
 from medseg.evaluation.comparison.folders import find_runs, usual_part
 from medseg.evaluation.comparison.paired import PairedTest, mean_ranks, paired_tests
@@ -190,7 +190,7 @@ def _cases(runs: Sequence[ScoredRun]) -> set[str]:
 
 def _groups(runs: Sequence[ScoredRun]) -> dict[str, str]:
     """The patient of each case."""
-    return {case: run.groups.get(case, guessed_group(case)) for run in runs for case in run.scores}
+    return {case: run.groups.get(case, guess_group(case)) for run in runs for case in run.scores}
 
 
 def _varied_keys(rows: Mapping[str, Sequence[ScoredRun]]) -> list[str]:

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.data.cases import open_dataset, open_images
-from medseg.data.images import Volume, image_stem, read, read_mask
-from medseg.data.mask_files import find_masks
+from medseg.data.image_files import find_masks, image_stem
+from medseg.data.read import read, read_mask
+from medseg.data.volume import Volume
 from medseg.evaluation.counting import aligned, together
 from medseg.evaluation.pairs import pair_masks, plain_name
 from medseg.geometry import Grid

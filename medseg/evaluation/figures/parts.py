@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from medseg.data.mask_steps import mask_reading
-from medseg.data.splits import PARTS
+from medseg.data.labels import mask_reading
+from medseg.data.splits import SPLIT_PARTS
 from medseg.errors import DatasetError, InputError, first_line
 from medseg.evaluation.records import read_cases
 from medseg.evaluation.tables import Row
@@ -35,7 +35,7 @@ def read_parts(run: Path) -> list[PartScores]:
     Raises:
         DatasetError: A file of scores is damaged.
     """
-    names = [*(f"scores_{part}" for part in PARTS), "scores"]
+    names = [*(f"scores_{part}" for part in SPLIT_PARTS), "scores"]
     return [each for name in names if (run / name / "cases.csv").is_file() for each in _read_scores(run / name)]
 
 

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from medseg.data.case import natural_order
-from medseg.data.splits import PARTS
+from medseg.data.cases.case import natural_order
+from medseg.data.splits import SPLIT_PARTS
 from medseg.errors import check_known
 from medseg.evaluation.figures.drawing import (
     COLOURS,
@@ -197,7 +197,7 @@ def _parts(rows: Sequence[Row]) -> dict[str, list[Row]]:
     named: dict[str, list[Row]] = {}
     for row in rows:
         named.setdefault(row.part, []).append(row)
-    order = sorted(named, key=lambda part: PARTS.index(part) if part in PARTS else len(PARTS))
+    order = sorted(named, key=lambda part: SPLIT_PARTS.index(part) if part in SPLIT_PARTS else len(SPLIT_PARTS))
     rest = "all cases" if len(named) == 1 else "other"
     return {part or rest: named[part] for part in order}
 

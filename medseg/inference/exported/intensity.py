@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.data.pictures import is_grey
+from medseg.data.formats.pictures import is_grey
 from medseg.inference.exported.image import Image
 
 Factors = Sequence[float] | float | None

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import zoom
 
-from medseg.data.case import Case
-from medseg.data.images import write
+from medseg.data.cases.case import Case
+from medseg.data.write import write
 from medseg.inference.exported.description import Description
 from medseg.inference.region import MARGIN
 

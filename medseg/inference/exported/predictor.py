@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from medseg.allocator import fit_allocator
 from medseg.bundle.trust import ALLOW_CODE
+from medseg.data.align import stack
 from medseg.data.cases import Case
-from medseg.data.images import read
-from medseg.data.joining import stacked
-from medseg.data.payload import memory_budget
+from medseg.data.formats.payload import memory_budget
+from medseg.data.read import read
 from medseg.errors import BundleError, UsageError
 from medseg.geometry import Grid
 from medseg.inference.admission import check_axes, check_channels, check_finite, check_output
@@ -118,7 +118,7 @@ class ExportedPredictor:
             ImageError: The images cannot be read, or are not what the bundle takes.
         """
         with memory_budget(self.options.max_ram):
-            volume = stacked([read(path) for path in case.images], case.images)
+            volume = stack([read(path) for path in case.images], case.images)
             channels = volume.array if volume.has_channels else volume.array[None]
             image = Image(channels.astype(np.float32), volume.affine)
             check_axes(len(image.size), len(self.model.window.roi), case)

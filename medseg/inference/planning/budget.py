@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from medseg.data.payload import check_memory
+from medseg.data.formats.payload import check_memory
 from medseg.geometry import spacing_mm
 from medseg.inference.restoring.way_back import Prepared
 

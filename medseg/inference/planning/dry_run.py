@@ -11,9 +11,10 @@ from monai.inferers import SliceInferer
 
 from medseg.bundle.load import open_bundle
 from medseg.data.cases import Case
-from medseg.data.extents import Extent, read_extent
-from medseg.data.payload import memory_budget
+from medseg.data.formats.payload import memory_budget
+from medseg.data.read import read_extent
 from medseg.data.transforms import GreyToOneChanneld
+from medseg.data.volume import Extent
 from medseg.errors import MedsegError, UsageError
 from medseg.inference.admission import check_axes, check_channels
 from medseg.inference.cohort import UNFORESEEN, case_failed

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Protocol, TypeVar
 
-from medseg.data.payload import memory_limit
+from medseg.data.formats.payload import memory_limit
 from medseg.errors import ImageError
 from medseg.inference.options import PredictOptions
 

@@ -13,7 +13,7 @@ import torch
 from monai.data import MetaTensor
 
 from medseg.bundle.load import Bundle
-from medseg.data.payload import open_source
+from medseg.data.formats.payload import open_source
 from medseg.inference.planning.plan import CasePlan
 from medseg.inference.restoring.restore import LabelRestorer, discretisation
 from medseg.inference.restoring.way_back import AxisChange, linear_weights

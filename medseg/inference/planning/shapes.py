@@ -13,8 +13,8 @@ from monai.data import MetaTensor
 from monai.transforms import CropForegroundd, LazyTransform, Spacingd
 
 from medseg.bundle.load import Bundle
-from medseg.data.extents import Extent
-from medseg.data.rectifying import is_sheared
+from medseg.data.deshear import is_sheared
+from medseg.data.volume import Extent
 from medseg.geometry import spacing_mm
 from medseg.inference.planning.budget import FLOAT_BYTES
 

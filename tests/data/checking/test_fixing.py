@@ -15,10 +15,10 @@ from PIL import Image
 import medseg
 from medseg.data.cases import open_dataset
 from medseg.data.checking.rules import RULES
-from medseg.data.dicom.series import write_ct_series
-from medseg.data.images import read, read_mask
-from medseg.data.rectifying import is_sheared, rectified
+from medseg.data.deshear import deshear, is_sheared
+from medseg.data.read import read, read_mask
 from medseg.data.volume import Volume
+from medseg.demonstration.synthetic_ct import write_ct_series
 from medseg.errors import OutputError
 from medseg.geometry import is_same_grid
 from tests.data.checking.conftest import AFFINE, SHAPE, Scans, image_of, mask_of, save
@@ -200,7 +200,7 @@ def test_a_sheared_case_is_straightened_with_its_mask_and_the_log_says_from_what
     assert (report.copy.straightened, report.copy.changed, report.copy.left_out) == (1, 1, 0)
     case = open_dataset(tmp_path / "out").cases[1]
     image, mask = read(case.images[0]), read_mask(case.label)
-    expected = rectified(Volume(image_of(1), read(scans.image(1)).affine))
+    expected = deshear(Volume(image_of(1), read(scans.image(1)).affine))
     assert np.array_equal(image.array, expected.array)
     assert image.array.shape == mask.array.shape
     assert np.array_equal(image.affine, mask.affine)
@@ -240,9 +240,9 @@ def test_what_else_is_wrong_with_the_mask_is_corrected_before_it_is_moved(fault,
     case = open_dataset(tmp_path / "out").cases[0]
     mask = read(case.label)
     assert is_same_grid(mask.grid, read(case.images[0]).grid)
-    expected = rectified(Volume(mask_of(0), SHEARED), is_mask=True).array
+    expected = deshear(Volume(mask_of(0), SHEARED), is_mask=True).array
     if fault == "half":
-        inside = rectified(Volume(np.ones(SHAPE, np.uint8), SHEARED), is_mask=True).array == 1
+        inside = deshear(Volume(np.ones(SHAPE, np.uint8), SHEARED), is_mask=True).array == 1
         assert np.array_equal(mask.array[inside], expected[inside] + np.float32(0.5))
     else:
         assert np.array_equal(mask.array, expected)
@@ -269,7 +269,7 @@ def test_channels_in_files_of_their_own_come_out_on_one_grid(tmp_path):
     (case,) = open_dataset(tmp_path / "out").cases
     first, second = (read(path) for path in case.images)
     assert np.array_equal(first.affine, second.affine)
-    assert np.array_equal(second.array, rectified(Volume(image_of(1), SHEARED)).array)
+    assert np.array_equal(second.array, deshear(Volume(image_of(1), SHEARED)).array)
 
 
 def test_a_series_of_a_tilted_gantry_becomes_a_nifti_file(tmp_path):

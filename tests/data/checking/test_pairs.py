@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medseg.data.case import Case, Dataset, Labels
+from medseg.data.cases.case import Case, Dataset, Labels
 from medseg.data.checking.findings import Finding
 from medseg.data.checking.pairs import check_pairs, require_usable
-from medseg.data.dicom.series import write_ct_series
-from medseg.data.images import write
+from medseg.data.write import write
+from medseg.demonstration.synthetic_ct import write_ct_series
 from medseg.errors import DatasetError
 
 AFFINE = np.diag([1.0, 2.0, 3.0, 1.0])

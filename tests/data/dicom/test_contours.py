@@ -8,8 +8,8 @@ import pytest
 
 from medseg.data.dicom import contours
 from medseg.data.dicom.reference import source_series
-from medseg.data.dicom.synthetic_ct import write_ct_series
-from medseg.data.images import read, read_mask
+from medseg.data.read import read, read_mask
+from medseg.demonstration.synthetic_ct import write_ct_series
 from medseg.errors import ImageError, LabelError
 from tests.dicom_segs import contour_mm, make_structures
 

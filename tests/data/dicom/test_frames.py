@@ -6,7 +6,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from medseg.data.dicom.series import read_dicom
-from medseg.data.images import read
+from medseg.data.read import read
 from medseg.errors import ImageError
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from medseg.data.dicom.masks import referenced_series
-from medseg.data.dicom.synthetic_ct import write_ct_series
-from medseg.data.images import read, read_mask
+from medseg.data.read import read, read_mask
+from medseg.demonstration.synthetic_ct import write_ct_series
 from medseg.errors import MedsegError
 from tests.dicom_segs import blobs, contour_mm, make_seg, make_structures, segment
 

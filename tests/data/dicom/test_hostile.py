@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from medseg.data.dicom.inventory import inventory
-from medseg.data.images import read
+from medseg.data.read import read
 from medseg.errors import ImageError
 from tests.dicom_folders import AFFINE, TRUTH
 from tests.hostile_dicom import FOLDERS, GOOD, ODD

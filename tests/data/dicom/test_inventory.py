@@ -8,7 +8,7 @@ from pydicom import dcmread
 
 from medseg.data.dicom.inventory import FolderInventory, inventory
 from medseg.data.dicom.series import read_dicom
-from medseg.data.images import read
+from medseg.data.read import read
 from medseg.errors import ImageError
 from tests.dicom_folders import (
     RTSTRUCT_CLASS,

@@ -6,10 +6,10 @@ import numpy as np
 import pydicom
 import pytest
 
+from medseg.data.align import put_on_grid
 from medseg.data.dicom.segmentation import read_own_planes, read_segmentation
-from medseg.data.dicom.synthetic_ct import write_ct_series
-from medseg.data.images import read, read_mask
-from medseg.data.placing import on_grid
+from medseg.data.read import read, read_mask
+from medseg.demonstration.synthetic_ct import write_ct_series
 from medseg.errors import GridError, ImageError, LabelError, MedsegError
 from medseg.geometry import Grid
 from tests.dicom_segs import blobs, make_seg, segment
@@ -124,12 +124,12 @@ class TestAway:
         assert volume.is_partial
         assert codes_of(volume) == ["SEG_SERIES_ABSENT"]
         assert np.count_nonzero(volume.array) == np.count_nonzero(labels)
-        np.testing.assert_array_equal(on_grid(volume, image.grid, "case").array, labels)
+        np.testing.assert_array_equal(put_on_grid(volume, image.grid, "case").array, labels)
 
     def test_it_goes_onto_an_image_whose_axes_run_otherwise(self, alone, labels):
         volume, image = alone
         turned = image.affine @ np.array([[0, 0, -1, 5], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1.0]])
-        placed = on_grid(volume, Grid((4, 5, 6), turned), "case")
+        placed = put_on_grid(volume, Grid((4, 5, 6), turned), "case")
         expected = labels[::-1].transpose(2, 1, 0)
         np.testing.assert_array_equal(placed.array, expected)
 
@@ -138,9 +138,9 @@ class TestAway:
         shifted = image.affine.copy()
         shifted[0, 3] += 0.3 * 1.5
         with pytest.raises(GridError, match="GRID_MISMATCH"):
-            on_grid(volume, Grid(SHAPE, shifted), "case")
+            put_on_grid(volume, Grid(SHAPE, shifted), "case")
         with pytest.raises(GridError, match="GRID_MISMATCH"):
-            on_grid(volume, Grid((6, 5, 2), image.affine), "case")
+            put_on_grid(volume, Grid((6, 5, 2), image.affine), "case")
 
     def test_planes_without_a_common_step_are_refused(self, series, tmp_path, labels):
         full = labels.copy()

@@ -16,7 +16,7 @@ from medseg.data.dicom.segmentation import read_segmentation
 from medseg.data.dicom.series import read_dicom
 from medseg.data.dicom.stacks import MOST_STACKS, stacks_of
 from medseg.data.dicom.write_segmentation import write_segmentation
-from medseg.data.images import read, read_mask
+from medseg.data.read import read, read_mask
 from medseg.data.volume import Volume
 from medseg.errors import ImageError, UsageError
 from medseg.inference.options import PredictOptions

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from medseg.data.case import Case
+from medseg.data.cases.case import Case
 from medseg.errors import ImageError
 from medseg.inference.exported import predictor as predicting
 from medseg.inference.exported.description import Description, WindowPlan, read_description

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from medseg.bundle.load import open_bundle
-from medseg.data.case import Case
+from medseg.data.cases.case import Case
 from medseg.inference.options import PredictOptions
 from medseg.inference.planning.plan import plan_case, smaller_plans
 from medseg.inference.planning.shapes import shapes_of

@@ -6,7 +6,7 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Spacingd
 
-from medseg.data.payload import memory_budget
+from medseg.data.formats.payload import memory_budget
 from medseg.errors import ImageError
 from medseg.inference.planning.budget import check_resampled, check_scores
 

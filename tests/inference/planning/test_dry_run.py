@@ -9,7 +9,7 @@ import pytest
 import SimpleITK
 
 from medseg.cli import main
-from medseg.data.extents import read_extent
+from medseg.data.read import read_extent
 from medseg.errors import DatasetError
 from medseg.inference.cohort import predict
 from medseg.inference.options import PredictOptions
@@ -107,7 +107,7 @@ def test_a_header_tells_what_the_whole_image_would(tmp_path, name):
     image.SetSpacing((0.5, 1.5, 2.5))
     image.SetOrigin((3, -4, 5))
     SimpleITK.WriteImage(image, str(tmp_path / name))
-    from medseg.data.images import read
+    from medseg.data.read import read
 
     extent, volume = read_extent([str(tmp_path / name)]), read(tmp_path / name)
     assert extent.shape == volume.spatial_shape == (7, 6, 5)
@@ -116,7 +116,7 @@ def test_a_header_tells_what_the_whole_image_would(tmp_path, name):
 
 
 def test_the_headers_of_a_dicom_series_tell_what_the_whole_series_would(tmp_path):
-    from medseg.data.images import read
+    from medseg.data.read import read
 
     folder = tmp_path / "series"
     save_all(slices(), folder)

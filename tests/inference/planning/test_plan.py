@@ -10,8 +10,8 @@ import torch
 from monai.networks.nets import UNet
 
 from medseg.bundle.load import open_bundle
-from medseg.data.case import Case
-from medseg.data.extents import read_extent
+from medseg.data.cases.case import Case
+from medseg.data.read import read_extent
 from medseg.errors import ImageError
 from medseg.inference.options import PredictOptions
 from medseg.inference.planning.footprint import Footprint, footprint, most_allocated

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from medseg.bundle.load import open_bundle
-from medseg.data.case import Case
+from medseg.data.cases.case import Case
 from medseg.errors import UsageError
 from medseg.inference.options import PredictOptions
 from medseg.inference.planning import tuned as tuned_module

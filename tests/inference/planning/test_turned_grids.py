@@ -10,8 +10,8 @@ import torch
 
 from medseg.bundle.build import write_bundle
 from medseg.bundle.load import Bundle, open_bundle
-from medseg.data.case import Case
-from medseg.data.extents import read_extent
+from medseg.data.cases.case import Case
+from medseg.data.read import read_extent
 from medseg.inference.options import PredictOptions
 from medseg.inference.planning.footprint import most_allocated
 from medseg.inference.planning.plan import plan_case
