@@ -37,7 +37,7 @@ EDGE_DECIMALS = 4
 Box = tuple[slice, ...]
 
 
-def air_value(preprocessing: Compose) -> float | None:
+def find_air_value(preprocessing: Compose) -> float | None:
     """What AIR_HU becomes where intensities are scaled from a fixed range and by nothing else.
 
     Args:
@@ -65,7 +65,7 @@ def air_value(preprocessing: Compose) -> float | None:
     return None
 
 
-def region_of(
+def choose_region(
     image: NDArray[np.floating], windows: Windows, air: float | None, finds_nothing: Callable[[NDArray], bool]
 ) -> Box | None:
     """The box of an image that is run: all of it, unless less takes fewer windows and loses nothing.
@@ -79,17 +79,17 @@ def region_of(
     Returns:
         None where there is nothing to run.
     """
-    box = box_to_run(image, windows.roi, air)
-    saves = box is None or len(windows_over(box, windows)) < len(windows)
-    return box if saves and finds_nothing(outside_value(image, air)) else whole(windows.image)
+    box = find_box(image, windows.roi, air)
+    saves = box is None or len(place_windows(box, windows)) < len(windows)
+    return box if saves and finds_nothing(find_outside_value(image, air)) else box_of_all(windows.image)
 
 
-def whole(size: Sequence[int]) -> Box:
+def box_of_all(size: Sequence[int]) -> Box:
     """The box that is all of an image with these voxels along each axis."""
     return tuple(slice(0, int(n)) for n in size)
 
 
-def windows_over(box: Box, windows: Windows) -> Windows:
+def place_windows(box: Box, windows: Windows) -> Windows:
     """The windows of a box.
 
     Args:
@@ -99,7 +99,7 @@ def windows_over(box: Box, windows: Windows) -> Windows:
     return replace(windows, image=tuple(part.stop - part.start for part in box))
 
 
-def box_to_run(image: NDArray[np.floating], window: Sequence[int], air: float | None) -> Box | None:
+def find_box(image: NDArray[np.floating], window: Sequence[int], air: float | None) -> Box | None:
     """The smallest box, MARGIN voxels wider than what it holds, with all that is neither padding nor air.
 
     Args:
@@ -125,7 +125,7 @@ def box_to_run(image: NDArray[np.floating], window: Sequence[int], air: float | 
     return tuple(box)
 
 
-def box_of_labels(labels: NDArray[np.integer]) -> Box | None:
+def bound_labels(labels: NDArray[np.integer]) -> Box | None:
     """The smallest box with every voxel above 0; None where there is none."""
     box = []
     for axis in range(labels.ndim):
@@ -137,7 +137,7 @@ def box_of_labels(labels: NDArray[np.integer]) -> Box | None:
     return tuple(box)
 
 
-def box_on(target: Grid, box: Box, source: Grid, margin_mm: float) -> Box | None:
+def map_box(target: Grid, box: Box, source: Grid, margin_mm: float) -> Box | None:
     """The smallest box of one grid that holds all within ``margin_mm`` of a box of another grid.
 
     Voxels count from edge to edge. All corners are taken through the world, so that either grid may be flipped, turned
@@ -167,26 +167,26 @@ def box_on(target: Grid, box: Box, source: Grid, margin_mm: float) -> Box | None
     return tuple(slice(int(start), int(stop)) for start, stop in zip(starts, stops, strict=True))
 
 
-def widened(box: Box, windows: Windows) -> Box:
+def widen(box: Box, windows: Windows) -> Box:
     """The box, as large as the windows that it takes reach anyway, where the image is.
 
     Args:
         box: Of the image.
         windows: Of the whole image.
     """
-    reach = windows_over(box, windows).reach
+    reach = place_windows(box, windows).reach
     return tuple(
         _widened(part.start, part.stop, min(least, size), size)
         for part, least, size in zip(box, reach, windows.image, strict=True)
     )
 
 
-def outside_value(image: NDArray[np.floating], air: float | None) -> NDArray[np.floating]:
+def find_outside_value(image: NDArray[np.floating], air: float | None) -> NDArray[np.floating]:
     """What each channel holds outside the box: air's least value, or the first voxel's."""
     return image.reshape(len(image), -1)[:, 0] if air is None else image.min(axis=tuple(range(1, image.ndim)))
 
 
-def within(changes: Sequence[AxisChange], box: Box) -> tuple[AxisChange, ...]:
+def restrict_to_box(changes: Sequence[AxisChange], box: Box) -> tuple[AxisChange, ...]:
     """The way back from a box of the network's grid; what lies outside has no weight."""
     return tuple(
         AxisChange(change.source, sparse.csr_array(change.weights[:, box[change.source]])) for change in changes

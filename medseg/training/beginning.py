@@ -10,7 +10,7 @@ from typing import Any
 
 import medseg
 from medseg.bundle.forms import KINDS, Config, read_config
-from medseg.bundle.locator import locator_inside, read_locator
+from medseg.bundle.locator_name import locator_inside, read_locator
 from medseg.data.splits import PARTS, Split, write_split
 from medseg.files import write_json, write_text
 from medseg.training.checks import RECORD_NAME, check_free

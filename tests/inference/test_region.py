@@ -10,15 +10,15 @@ from medseg.geometry import Grid
 from medseg.inference.region import (
     BLOCK,
     MARGIN,
-    air_value,
-    box_of_labels,
-    box_on,
-    box_to_run,
-    outside_value,
-    region_of,
-    widened,
-    windows_over,
-    within,
+    bound_labels,
+    choose_region,
+    find_air_value,
+    find_box,
+    find_outside_value,
+    map_box,
+    place_windows,
+    restrict_to_box,
+    widen,
 )
 from medseg.inference.restoring.restore import Discretisation, LabelRestorer
 from medseg.inference.restoring.way_back import AxisChange, linear_weights
@@ -44,7 +44,7 @@ def scaled(low, high, clip=True):
     ],
 )
 def test_air_is_known_where_one_fixed_range_scales_the_image(steps, air):
-    assert air_value(steps) == (None if air is None else pytest.approx(air))
+    assert find_air_value(steps) == (None if air is None else pytest.approx(air))
 
 
 def body_in_air(noise=0.0, seed=0):
@@ -56,7 +56,7 @@ def body_in_air(noise=0.0, seed=0):
 
 @pytest.mark.parametrize("noise_hu", [0, 20])
 def test_the_box_holds_the_body_and_a_margin_whatever_the_noise(noise_hu):
-    box = box_to_run(body_in_air(noise_hu / 1600), (16, 16, 16), AIR)
+    box = find_box(body_in_air(noise_hu / 1600), (16, 16, 16), AIR)
     for part, start, stop in zip(box, (30, 20, 25), (50, 51, 40), strict=True):
         assert start - MARGIN - BLOCK < part.start <= start - MARGIN
         assert stop + MARGIN <= part.stop < stop + MARGIN + BLOCK
@@ -66,31 +66,31 @@ def test_emphysema_cut_off_by_the_field_of_view_is_not_air():
     image = np.zeros((1, 80, 64, 64), np.float32)
     image[:, 60:] = (1000 - 950) / 1600
     lungs = gaussian_filter(np.random.default_rng(0).normal(0, 0.03, image.shape), 0.5)
-    assert box_to_run(np.clip(image + lungs, 0, 1).astype(np.float32), (8, 8, 8), AIR)[0].stop == 80
+    assert find_box(np.clip(image + lungs, 0, 1).astype(np.float32), (8, 8, 8), AIR)[0].stop == 80
 
 
 def test_only_exact_padding_is_left_out_where_air_is_not_known():
     image = np.full((2, 40, 50), -1.5, np.float32)
     image[1, 20:23, 30] = -1.4999
-    assert box_to_run(image, (4, 4), None) == (slice(12, 31), slice(22, 39))
+    assert find_box(image, (4, 4), None) == (slice(12, 31), slice(22, 39))
 
 
 def test_the_box_is_as_large_as_a_window_where_the_image_is():
     image = np.zeros((1, 40, 10), np.float32)
     image[0, 39, 5] = 1
-    assert box_to_run(image, (30, 30), None) == (slice(10, 40), slice(0, 10))
+    assert find_box(image, (30, 30), None) == (slice(10, 40), slice(0, 10))
 
 
 @pytest.mark.parametrize("air", [None, 0.1])
 def test_there_is_nothing_to_run_in_air(air):
-    assert box_to_run(np.zeros((1, 20, 20, 20), np.float32), (8, 8, 8), air) is None
+    assert find_box(np.zeros((1, 20, 20, 20), np.float32), (8, 8, 8), air) is None
 
 
 def test_what_lies_outside_is_told_for_each_channel():
     image = np.stack([np.full((4, 4), 2.0), np.full((4, 4), 3.0)])
     image[:, 2, 2] = -1
-    assert outside_value(image, None).tolist() == [2, 3]
-    assert outside_value(image, 0.1).tolist() == [-1, -1]
+    assert find_outside_value(image, None).tolist() == [2, 3]
+    assert find_outside_value(image, 0.1).tolist() == [-1, -1]
 
 
 @pytest.mark.parametrize(("finds_nothing", "sizes"), [(True, [36, 47, 31]), (False, [80, 70, 60])])
@@ -101,14 +101,14 @@ def test_all_is_run_where_the_network_finds_something_in_air(finds_nothing, size
         seen.append(values.tolist())
         return finds_nothing
 
-    box = region_of(body_in_air(), windows, None, told)
+    box = choose_region(body_in_air(), windows, None, told)
     assert [part.stop - part.start for part in box] == sizes
     assert seen == [[0]]
 
 
 def test_all_is_run_where_a_box_would_take_as_many_windows():
     windows = Windows((80, 70, 60), (80, 70, 60), (0.25,) * 3)
-    assert region_of(body_in_air(), windows, None, lambda _: True) == (slice(0, 80), slice(0, 70), slice(0, 60))
+    assert choose_region(body_in_air(), windows, None, lambda _: True) == (slice(0, 80), slice(0, 70), slice(0, 60))
 
 
 def test_labels_of_a_box_are_put_where_it_lies():
@@ -122,7 +122,7 @@ def test_labels_of_a_box_are_put_where_it_lies():
     logits[0] = 9
     logits[:, box[0], box[1]] = rng.normal(size=(2, 8, 6))
     whole, part = (
-        LabelRestorer(each, Discretisation("softmax", None, ()), 2) for each in (changes, within(changes, box))
+        LabelRestorer(each, Discretisation("softmax", None, ()), 2) for each in (changes, restrict_to_box(changes, box))
     )
     whole.add(Slab(0, 0, torch.from_numpy(logits)))
     part.add(Slab(0, 0, torch.from_numpy(logits[:, box[0], box[1]].copy())))
@@ -145,13 +145,13 @@ def test_the_box_of_labels_holds_every_voxel_above_0():
     labels = np.zeros((9, 8, 7), np.uint8)
     labels[2, 3, 4] = 1
     labels[5, 3, 6] = 2
-    assert sides(box_of_labels(labels)) == [(2, 6), (3, 4), (4, 7)]
-    assert box_of_labels(np.zeros((9, 8), np.uint8)) is None
+    assert sides(bound_labels(labels)) == [(2, 6), (3, 4), (4, 7)]
+    assert bound_labels(np.zeros((9, 8), np.uint8)) is None
 
 
 def test_a_box_on_its_own_grid_stays_as_it_is():
-    assert box_on(STRAIGHT, BOX, STRAIGHT, 0) == BOX
-    assert sides(box_on(STRAIGHT, BOX, STRAIGHT, 2.5)) == [(1, 12), (7, 15), (17, 33)]
+    assert map_box(STRAIGHT, BOX, STRAIGHT, 0) == BOX
+    assert sides(map_box(STRAIGHT, BOX, STRAIGHT, 2.5)) == [(1, 12), (7, 15), (17, 33)]
 
 
 def coarse_grid(spacing_mm):
@@ -164,18 +164,18 @@ def coarse_grid(spacing_mm):
 def test_a_box_of_larger_voxels_is_as_much_larger():
     coarse = coarse_grid((4.0, 5.0, 3.0))
     found = (slice(1, 3), slice(2, 3), slice(0, 20))
-    assert sides(box_on(STRAIGHT, found, coarse, 0)) == [(4, 12), (10, 15), (0, 60)]
-    assert sides(box_on(STRAIGHT, found, coarse, 3)) == [(1, 15), (7, 18), (0, 60)]
-    assert sides(box_on(coarse, (slice(4, 12), slice(10, 15), slice(6, 9)), STRAIGHT, 0)) == [(1, 3), (2, 3), (2, 3)]
-    assert sides(box_on(coarse, (slice(4, 13), slice(9, 15), slice(6, 9)), STRAIGHT, 0)) == [(1, 4), (1, 3), (2, 3)]
+    assert sides(map_box(STRAIGHT, found, coarse, 0)) == [(4, 12), (10, 15), (0, 60)]
+    assert sides(map_box(STRAIGHT, found, coarse, 3)) == [(1, 15), (7, 18), (0, 60)]
+    assert sides(map_box(coarse, (slice(4, 12), slice(10, 15), slice(6, 9)), STRAIGHT, 0)) == [(1, 3), (2, 3), (2, 3)]
+    assert sides(map_box(coarse, (slice(4, 13), slice(9, 15), slice(6, 9)), STRAIGHT, 0)) == [(1, 4), (1, 3), (2, 3)]
 
 
 def test_a_box_is_found_on_flipped_and_permuted_axes():
     # Voxel (i, j, k) lies where voxel (39 - k, i, 59 - j) of the straight grid does.
     turned = Grid((50, 60, 40), np.array([[0, 0, -1, 39], [1, 0, 0, 0], [0, -1, 0, 59], [0, 0, 0, 1.0]]))
-    found = box_on(turned, BOX, STRAIGHT, 0)
+    found = map_box(turned, BOX, STRAIGHT, 0)
     assert sides(found) == [(10, 12), (30, 40), (31, 36)]
-    assert box_on(STRAIGHT, found, turned, 0) == BOX
+    assert map_box(STRAIGHT, found, turned, 0) == BOX
 
 
 def test_a_box_on_an_oblique_grid_holds_all_of_its_corners():
@@ -183,7 +183,7 @@ def test_a_box_on_an_oblique_grid_holds_all_of_its_corners():
     oblique = Grid((80, 80, 60), np.eye(4))
     oblique.affine[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
     oblique.affine[:2, 3] = (10, -20)
-    found = box_on(oblique, BOX, STRAIGHT, 0)
+    found = map_box(oblique, BOX, STRAIGHT, 0)
     edges = [(part.start - 0.5, part.stop - 0.5) for part in BOX]
     corners = np.array(np.meshgrid(*edges)).reshape(3, -1)
     index = np.linalg.solve(oblique.affine[:3, :3], corners - oblique.affine[:3, 3:])
@@ -202,7 +202,7 @@ def test_no_point_within_the_margin_lies_outside_the_box_whatever_the_grids(seed
         affine[:3, :3] = affine[:3, :3] @ (np.eye(3) + np.triu(rng.uniform(-0.3, 0.3, (3, 3)), 1))
         affine[:3, 3] = -affine[:3, :3] @ np.full(3, size / 2)
         grids.append(Grid((size,) * 3, affine))
-    box = box_on(grids[1], (slice(13, 17), slice(12, 15), slice(15, 18)), grids[0], 5.0)
+    box = map_box(grids[1], (slice(13, 17), slice(12, 15), slice(15, 18)), grids[0], 5.0)
     inside = rng.uniform((12.5, 11.5, 14.5), (16.5, 14.5, 17.5), (500, 3))
     away = rng.normal(size=(500, 3))
     points = (
@@ -215,24 +215,24 @@ def test_no_point_within_the_margin_lies_outside_the_box_whatever_the_grids(seed
 
 
 def test_a_box_is_cut_at_the_edge_of_the_grid_and_is_none_beyond_it():
-    assert sides(box_on(STRAIGHT, BOX, STRAIGHT, 100)) == [(0, 40), (0, 50), (0, 60)]
+    assert sides(map_box(STRAIGHT, BOX, STRAIGHT, 100)) == [(0, 40), (0, 50), (0, 60)]
     aside = Grid((10, 50, 60), np.eye(4))
     aside.affine[0, 3] = 20
-    assert box_on(aside, BOX, STRAIGHT, 5) is None
+    assert map_box(aside, BOX, STRAIGHT, 5) is None
 
 
 def test_pictures_have_boxes_too():
     coarse = Grid((10, 25), np.diag([4.0, 2.0, 1.0, 1.0]))
     coarse.affine[:2, 3] = (1.5, 0.5)
-    found = box_on(Grid((40, 50), np.eye(4)), (slice(1, 2), slice(3, 5)), coarse, 1)
+    found = map_box(Grid((40, 50), np.eye(4)), (slice(1, 2), slice(3, 5)), coarse, 1)
     assert sides(found) == [(3, 9), (5, 11)]
 
 
 def test_a_box_is_made_as_large_as_its_windows_reach():
     windows = Windows((40, 10, 60), (16, 16, 16), (0.5, 0.5, 0.25))
-    box = widened((slice(36, 40), slice(2, 3), slice(20, 37)), windows)
+    box = widen((slice(36, 40), slice(2, 3), slice(20, 37)), windows)
     assert sides(box) == [(24, 40), (0, 10), (15, 43)]
-    assert windows_over(box, windows).starts == ((0,), (0,), (0, 12))
+    assert place_windows(box, windows).starts == ((0,), (0,), (0, 12))
 
 
 @given(
@@ -243,8 +243,8 @@ def test_no_window_is_added_by_making_a_box_larger(axes, overlap):
     sizes = tuple(start + length for _, start, length in axes)
     windows = Windows(sizes, tuple(roi for roi, _, _ in axes), (overlap,) * len(axes))
     box = tuple(slice(start, start + max(1, length // 2)) for _, start, length in axes)
-    wide = widened(box, windows)
-    assert len(windows_over(wide, windows)) == len(windows_over(box, windows))
+    wide = widen(box, windows)
+    assert len(place_windows(wide, windows)) == len(place_windows(box, windows))
     for small, large, size, roi in zip(box, wide, sizes, windows.roi, strict=True):
         assert 0 <= large.start <= small.start <= small.stop <= large.stop <= size
         assert large.stop - large.start >= min(roi, size)
