@@ -1,23 +1,20 @@
-"""Exporting a bundle whole: the network in another runtime's format, and its steps described."""
+"""Export a bundle: its network in another runtime's format, and all that stands before and behind it described."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
+from torch import nn
 
 from medseg.bundle.load import Bundle, open_bundle
-from medseg.bundle.trust import ALLOW_CODE
 from medseg.errors import BundleError, OutputError, check_known, first_line
-from medseg.inference.export_check import make_phantom, measure_phantom
+from medseg.inference.boxes import find_air_value
+from medseg.inference.export_check import check_network, check_pipeline, plan_batches
 from medseg.inference.exported.description import (
     NAME,
     NETWORK_FILES,
@@ -26,17 +23,12 @@ from medseg.inference.exported.description import (
     read_description,
     write_description,
 )
-from medseg.inference.exported.predictor import ExportedPredictor
-from medseg.inference.exported.runtimes import check_runtime, open_network
-from medseg.inference.options import PredictOptions
-from medseg.inference.predict import Predictor
-from medseg.inference.region import find_air_value
+from medseg.inference.exported.runtimes import check_runtime
 from medseg.inference.restoring.restore import discretisation
-from medseg.inference.runtimes.backends import TOLERANCE, measure_difference
 from medseg.inference.runtimes.footprint import measure_footprint
 from medseg.inference.runtimes.graph import FAILURES
 from medseg.inference.runtimes.onnx_runtime import convert_to_onnx
-from medseg.inference.runtimes.openvino_runtime import convert_to_openvino
+from medseg.inference.runtimes.openvino_runtime import save_openvino_model
 from medseg.inference.steps.translate import (
     refuse,
     require,
@@ -46,26 +38,17 @@ from medseg.inference.steps.translate import (
 )
 from medseg.inference.windows import Windowing
 
-LEAST_EQUAL = 0.9999
-"""Share of a phantom's voxels in which the exported bundle must give the bundle's labels."""
-
-PROBABILITY_TOLERANCE = 0.01
-"""Largest difference of a probability of the phantom's."""
-
-MOST_SCORES = 5e7
-"""Voxels × labels up to which probabilities are compared as well; MONAI holds several arrays of that size."""
-
 
 @dataclass(frozen=True)
 class Exported:
     """What an export gave.
 
     Args:
-        folder: Of the exported bundle.
+        folder: The exported bundle.
         description: What it says of itself.
         logits_apart: Largest difference from PyTorch's logits of a noise window, as a share of their largest.
         equal: Least share of a phantom's voxels with the bundle's labels, run whole and cropped.
-        bytes: Of all files.
+        bytes: Size of all its files together.
     """
 
     folder: Path
@@ -115,9 +98,9 @@ def export(
         _write_network(opened, description, waiting)
         write_description(description, waiting)
         tell("comparing the network's logits with PyTorch's")
-        apart = _check_network(opened, waiting)
+        apart = check_network(opened, waiting)
         tell("comparing the masks of a phantom with the bundle's")
-        equal = _check_pipeline(opened, waiting)
+        equal = check_pipeline(opened, waiting)
         waiting.replace(folder)
     except OSError as error:
         raise OutputError("OUTPUT_UNWRITABLE", folder, first_line(error), "give another output folder") from error
@@ -159,94 +142,29 @@ def describe(bundle: Bundle, to: str) -> Description:
         raise refuse("bundle", str(error)) from error
 
 
-def _windowing(description: Description) -> Windowing:
-    window = description.window
-    return Windowing(window.batch, len(description.channels), window.network_roi)
-
-
 def _write_network(bundle: Bundle, description: Description, folder: Path) -> None:
     try:
-        _WRITERS[description.to](bundle.network, _windowing(description), folder)
+        _WRITERS[description.to](bundle.network, plan_batches(description), folder)
     except FAILURES as error:
         problem = f"{description.to} cannot take its network: {first_line(error)}"
         raise BundleError("EXPORT_FAILED", bundle.root, problem, "export to another runtime") from error
 
 
-def _write_onnx(network: torch.nn.Module, windowing: Windowing, folder: Path) -> None:
+def _write_onnx(network: nn.Module, windowing: Windowing, folder: Path) -> None:
     (folder / "network.onnx").write_bytes(convert_to_onnx(network, windowing))
 
 
-def _write_openvino(network: torch.nn.Module, windowing: Windowing, folder: Path) -> None:
-    import openvino
-
-    model = convert_to_openvino(network, windowing)
-    model.reshape([-1, *windowing.shape[1:]])
-    openvino.save_model(model, folder / "network.xml", compress_to_fp16=False)
+def _write_openvino(network: nn.Module, windowing: Windowing, folder: Path) -> None:
+    save_openvino_model(network, windowing, folder / "network.xml")
 
 
-def _write_torchscript(network: torch.nn.Module, windowing: Windowing, folder: Path) -> None:
+def _write_torchscript(network: nn.Module, windowing: Windowing, folder: Path) -> None:
     with torch.no_grad():
         traced = torch.jit.trace(network, torch.zeros(windowing.shape), check_trace=False)
     torch.jit.save(traced, str(folder / "network.pt"))
 
 
-def _check_network(bundle: Bundle, folder: Path) -> float:
-    """The largest difference of the logits, of one window and of a full batch."""
-    description = read_description(folder)
-    run, windowing = open_network(folder, description), _windowing(description)
-
-    def alone(windows: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(run(windows.numpy()))
-
-    def in_batch(windows: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(run(windows.numpy().repeat(windowing.batch, axis=0))[-1:])
-
-    try:
-        found = [measure_difference(bundle.network, each, windowing) for each in (alone, in_batch)]
-    except FAILURES as error:
-        raise BundleError("EXPORT_FAILED", bundle.root, first_line(error), "export to another runtime") from error
-    apart = float(np.max(found))  # Unlike max, NaN where one is.
-    if not apart <= TOLERANCE:
-        problem = f"{description.to}: logits differ by {apart:.2g} of the largest"
-        raise BundleError("EXPORT_DISAGREES", bundle.root, problem, "export to another runtime, and report it")
-    return apart
-
-
-def _check_pipeline(bundle: Bundle, folder: Path) -> float:
-    """The least share of a phantom's voxels with the same label, run whole and cropped."""
-    description = read_description(folder)
-    voxels = int(np.prod(measure_phantom(description)))
-    with_scores = voxels * len(bundle.labels) <= MOST_SCORES
-    ways = {
-        "whole": PredictOptions(device="cpu", probabilities=with_scores),
-        "cropped": PredictOptions(device="cpu", crop=True),
-    }
-    return min(_share_equal(bundle, folder, description, options, how) for how, options in ways.items())
-
-
-def _share_equal(bundle: Bundle, folder: Path, description: Description, options: PredictOptions, how: str) -> float:
-    """The share of a phantom's voxels with the same label; probabilities, where they are asked for, must agree too."""
-    with tempfile.TemporaryDirectory() as place:
-        case = make_phantom(description, Path(place), is_surrounded=options.crop)
-        wanted = Predictor(bundle, replace(options, backend="torch"))(case)
-        found = ExportedPredictor(folder, options, allow=[ALLOW_CODE])(case)
-    is_same = found.labels.shape == wanted.labels.shape
-    different = int(np.count_nonzero(found.labels != wanted.labels)) if is_same else found.labels.size
-    apart = _apart(found.probabilities, wanted.probabilities)
-    if different > max(1, (1 - LEAST_EQUAL) * found.labels.size) or apart > PROBABILITY_TOLERANCE:
-        counted = f"{different} of {found.labels.size} voxels of a phantom, run {how}, get another label"
-        problem = f"{counted}, probabilities differ by up to {apart:.2g}"
-        raise BundleError("EXPORT_DISAGREES", bundle.root, problem, "predict with the bundle itself, and report it")
-    return 1 - different / found.labels.size
-
-
-def _apart(found: NDArray[np.float32] | None, wanted: NDArray[np.float32] | None) -> float:
-    if found is None or wanted is None:
-        return 0.0
-    return float(np.abs(found - wanted).max()) if found.shape == wanted.shape else float("inf")
-
-
-_WRITERS: dict[str, Callable[[Any, Windowing, Path], None]] = {
+_WRITERS: dict[str, Callable[[nn.Module, Windowing, Path], None]] = {
     "torchscript": _write_torchscript,
     "onnx": _write_onnx,
     "openvino": _write_openvino,

@@ -25,11 +25,11 @@ from medseg.data.volume import Note
 from medseg.errors import BundleError, UsageError
 from medseg.geometry import Grid
 from medseg.inference.admission import check_channels
+from medseg.inference.boxes import Box, bound_labels, map_box, place_windows, widen
 from medseg.inference.options import NO_LOCATOR, PredictOptions
 from medseg.inference.planning.budget import check_resampled
 from medseg.inference.planning.plan import fitted_window, plan_within_memory, window_of
 from medseg.inference.planning.shapes import shapes_of
-from medseg.inference.region import Box, bound_labels, map_box, place_windows, widen
 from medseg.inference.restoring.resampling import quicken
 from medseg.inference.restoring.restore import Discretisation, LabelRestorer, discretisation
 from medseg.inference.restoring.way_back import AxisChange

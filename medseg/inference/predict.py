@@ -19,6 +19,7 @@ from medseg.data.cases import Case
 from medseg.data.payload import memory_budget
 from medseg.errors import ImageError, UsageError
 from medseg.inference.admission import check_axes, check_channels, check_finite, check_output
+from medseg.inference.boxes import Box, box_of_all, choose_region, find_air_value, restrict_to_box
 from medseg.inference.locator import open_locator
 from medseg.inference.masks import as_labels, check_on_grid, emptiness
 from medseg.inference.options import PredictOptions
@@ -26,7 +27,6 @@ from medseg.inference.planning.budget import check_resampled, check_scores
 from medseg.inference.planning.plan import fitted_window, plan_within_memory
 from medseg.inference.planning.shapes import shapes_of
 from medseg.inference.prediction import Prediction
-from medseg.inference.region import Box, box_of_all, choose_region, find_air_value, restrict_to_box
 from medseg.inference.restoring.resampling import quicken
 from medseg.inference.restoring.restore import Discretisation, LabelRestorer, discretisation
 from medseg.inference.restoring.way_back import AxisChange, axis_changes

@@ -19,13 +19,10 @@ from medseg.data.cases import open_images
 from medseg.errors import BundleError, ImageError, OutputError, UsageError
 from medseg.inference import export as exporting
 from medseg.inference.export import export
-from medseg.inference.export_check import make_phantom
-from medseg.inference.exported import description, predictor, runtimes
-from medseg.inference.exported.blending import windows_of
+from medseg.inference.exported import description, runtimes
 from medseg.inference.exported.predictor import ExportedPredictor
 from medseg.inference.options import PredictOptions
 from medseg.inference.predict import Predictor
-from medseg.inference.region import choose_region
 from tests.conftest import save_nifti
 from tests.inference.conftest import KINDS
 
@@ -274,43 +271,6 @@ def test_windows_and_postprocessing_that_are_not_known_are_refused(tiny_bundle, 
     with pytest.raises(BundleError) as caught:
         export(tiny_bundle, tmp_path / "out", to="onnx")
     assert caught.value.code == "EXPORT_UNSUPPORTED"
-
-
-def test_an_export_that_disagrees_is_not_kept(tiny_bundle, tmp_path, monkeypatch):
-    monkeypatch.setattr(exporting, "TOLERANCE", -1.0)
-    with pytest.raises(BundleError) as caught:
-        export(tiny_bundle, tmp_path / "out", to="onnx")
-    assert caught.value.code == "EXPORT_DISAGREES"
-    monkeypatch.undo()
-    monkeypatch.setattr(exporting, "PROBABILITY_TOLERANCE", -1.0)
-    with pytest.raises(BundleError) as caught:
-        export(tiny_bundle, tmp_path / "out", to="onnx")
-    assert caught.value.code == "EXPORT_DISAGREES"
-    assert not [path for path in tmp_path.iterdir() if "out" in path.name]
-
-
-def test_an_export_that_crops_otherwise_than_the_bundle_is_not_kept(tiny_bundle, tmp_path, monkeypatch):
-    cropped = []
-
-    def nothing_to_run(image, *_):
-        cropped.append(image.shape)
-
-    monkeypatch.setattr(predictor, "choose_region", nothing_to_run)
-    with pytest.raises(BundleError) as caught:
-        export(tiny_bundle, tmp_path / "out", to="onnx")
-    assert caught.value.code == "EXPORT_DISAGREES"
-    assert len(cropped) == 1
-    assert not [path for path in tmp_path.iterdir() if "out" in path.name]
-
-
-@pytest.mark.parametrize(("is_surrounded", "is_cropped"), [(False, False), (True, True)])
-def test_the_phantom_that_is_cropped_has_padding_around_it(miniature, tmp_path, is_surrounded, is_cropped):
-    bundle = open_bundle(miniature("volumes")[0])
-    model = exporting.describe(bundle, "onnx")
-    case = make_phantom(model, tmp_path, is_surrounded)
-    image = Predictor(bundle, PredictOptions(device="cpu", backend="torch")).prepare(case)["image"].numpy()
-    box = choose_region(image, windows_of(image.shape[1:], model.window), model.air, lambda _: True)
-    assert ([part.stop - part.start for part in box] != list(image.shape[1:])) == is_cropped
 
 
 def test_a_network_that_cannot_be_converted_is_said_so(tiny_bundle, tmp_path, monkeypatch):

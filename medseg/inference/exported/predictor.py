@@ -18,6 +18,7 @@ from medseg.data.payload import memory_budget
 from medseg.errors import BundleError, UsageError
 from medseg.geometry import Grid
 from medseg.inference.admission import check_axes, check_channels, check_finite, check_output
+from medseg.inference.boxes import Box, choose_region, restrict_to_box
 from medseg.inference.exported.blending import Run, blended
 from medseg.inference.exported.description import Description, WindowPlan, read_description
 from medseg.inference.exported.image import Image
@@ -30,7 +31,6 @@ from medseg.inference.options import NO_LOCATOR, PredictOptions
 from medseg.inference.planning.budget import check_spacing
 from medseg.inference.planning.fitting import allowed_bytes, first_fitting
 from medseg.inference.prediction import Prediction
-from medseg.inference.region import Box, choose_region, restrict_to_box
 from medseg.inference.restoring.arrays import NumpyArrays
 from medseg.inference.restoring.restore import Discretisation, LabelRestorer
 from medseg.inference.restoring.way_back import axis_changes

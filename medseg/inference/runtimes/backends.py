@@ -1,4 +1,4 @@
-"""What runs the network over a batch of windows: PyTorch as it is, compiled, or another runtime.
+"""The table of runtimes behind ``--backend``, and the one that runs the network over batches of windows.
 
 Every runtime is compared with PyTorch on windows of noise before it is trusted; one that is missing,
 cannot take the network or disagrees is left, with a message, for PyTorch.
@@ -6,6 +6,7 @@ cannot take the network or disagrees is left, with a message, for PyTorch.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,9 +19,7 @@ from medseg.data.volume import Note
 from medseg.errors import first_line
 from medseg.inference.options import check_backend
 from medseg.inference.runtimes.graph import FAILURES
-from medseg.inference.runtimes.model_cache import Built, Run
-from medseg.inference.runtimes.onnx_runtime import build_onnx
-from medseg.inference.runtimes.openvino_runtime import build_openvino
+from medseg.inference.runtimes.torch_runtime import Built, Run
 from medseg.inference.windows import Windowing
 
 WORTH_CONVERTING = 5e13
@@ -32,7 +31,36 @@ Counted, not timed, so that a case is run by the same runtime every time.
 TOLERANCE = 1e-3
 """Largest difference from PyTorch's logits, as a share of their largest, at which a runtime counts as equal."""
 
-_MODULES = {"openvino": "openvino", "onnx": "onnxruntime", "tensorrt": "torch_tensorrt"}
+Builder = Callable[[nn.Module, Windowing, Path | None, bool], Built]
+"""Takes a network in evaluation mode, its batches, the cache folder or None, and whether what is made is kept there."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What may run a network in place of PyTorch as it is.
+
+    Args:
+        builder: Module and function, a ``Builder``; imported only when the runtime is used.
+        package: What has to be installed for it; None: nothing but PyTorch.
+    """
+
+    builder: str
+    package: str | None = None
+
+    def load_builder(self) -> Builder:
+        """The function that gives a network to this runtime."""
+        module, _, function = self.builder.rpartition(".")
+        builder: Builder = getattr(importlib.import_module(module), function)
+        return builder
+
+
+RUNTIMES = {
+    "compile": Runtime("medseg.inference.runtimes.torch_runtime.build_compiled"),
+    "openvino": Runtime("medseg.inference.runtimes.openvino_runtime.build_openvino", "openvino"),
+    "onnx": Runtime("medseg.inference.runtimes.onnx_runtime.build_onnx", "onnxruntime"),
+    "tensorrt": Runtime("medseg.inference.runtimes.torch_runtime.build_tensorrt", "torch_tensorrt"),
+}
+"""By the name that ``--backend`` knows; a further runtime is one more row here."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +85,7 @@ class Choice:
     Args:
         backend: One of ``medseg.inference.options.BACKENDS`` but ``auto``.
         batch: Windows per pass.
-        threads: Of a pass.
+        threads: How many a pass takes.
     """
 
     backend: str
@@ -71,7 +99,7 @@ def choose_backend(name: str, network: nn.Module, voxels: int) -> str:
     Args:
         name: One of BACKENDS.
         network: On its device.
-        voxels: Of all windows of a case together.
+        voxels: How many the windows of a case have together.
     """
     if name != "auto":
         return name
@@ -86,8 +114,8 @@ def build_backend(
 ) -> Backend:
     """The network in the runtime asked for, or in PyTorch with a note why.
 
-    A runtime's artefact is compared with PyTorch before it is trusted; one that is kept with the comparison that it
-    passed, on this kind of processor and with these versions, is not compared again.
+    What a runtime makes of it is compared with PyTorch before it is trusted; what was kept with the comparison that
+    it passed, on this kind of processor and with these versions, is not compared again.
 
     Args:
         network: In evaluation mode, on its device.
@@ -102,10 +130,13 @@ def build_backend(
     check_backend(name)
     if name in ("auto", "torch"):
         return Backend("torch", network)
+    runtime = RUNTIMES[name]
     if not is_installed(name):
-        return Backend("torch", network, Note("BACKEND_MISSING", f"{_MODULES[name]} is not installed; PyTorch is used"))
+        return Backend(
+            "torch", network, Note("BACKEND_MISSING", f"{runtime.package} is not installed; PyTorch is used")
+        )
     try:
-        built = _BUILDERS[name](network, windowing, cache, keeps)
+        built = runtime.load_builder()(network, windowing, cache, keeps)
         apart = measure_difference(network, built.run, windowing) if built.difference is None else built.difference
     except FAILURES as error:
         return Backend("torch", network, Note("BACKEND_FAILED", f"{name}: {first_line(error)}; PyTorch is used"))
@@ -119,7 +150,8 @@ def build_backend(
 
 def is_installed(name: str) -> bool:
     """Whether the package that a runtime needs is there."""
-    return name not in _MODULES or importlib.util.find_spec(_MODULES[name]) is not None
+    package = RUNTIMES[name].package if name in RUNTIMES else None
+    return package is None or importlib.util.find_spec(package) is not None
 
 
 def measure_difference(network: nn.Module, run: Run, windowing: Windowing) -> float:
@@ -133,22 +165,3 @@ def measure_difference(network: nn.Module, run: Run, windowing: Windowing) -> fl
     if expected.shape != found.shape:
         return float("inf")
     return float((expected - found).abs().max() / expected.abs().max().clamp_min(1e-6))
-
-
-def _compiled(network: nn.Module, windowing: Windowing, cache: Path | None, keeps: bool) -> Built:
-    return Built(torch.compile(network, dynamic=False, options={"freezing": True}))
-
-
-def _tensorrt(network: nn.Module, windowing: Windowing, cache: Path | None, keeps: bool) -> Built:
-    import torch_tensorrt
-
-    example = torch.zeros(windowing.shape, device=next(network.parameters()).device)
-    return Built(torch_tensorrt.compile(network, inputs=[example]))
-
-
-_BUILDERS: dict[str, Callable[[nn.Module, Windowing, Path | None, bool], Built]] = {
-    "compile": _compiled,
-    "openvino": build_openvino,
-    "onnx": build_onnx,
-    "tensorrt": _tensorrt,
-}

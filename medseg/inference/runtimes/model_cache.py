@@ -1,6 +1,6 @@
 """What another runtime made of a network, kept in the cache folder with the comparison that it passed.
 
-An artefact is trusted without a new comparison only where its bytes are those that were compared with PyTorch on this
+It is trusted without a new comparison only where its bytes are those that were compared with PyTorch on this
 kind of processor, with the same versions of both runtimes.
 """
 
@@ -10,12 +10,11 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from medseg.errors import OutputError
 from medseg.files import write_json, write_whole
@@ -23,44 +22,27 @@ from medseg.inference.runtimes.graph import FAILURES, trace
 from medseg.inference.runtimes.machine import cpu_name
 from medseg.inference.windows import Windowing
 
-Run = Callable[[Tensor], Tensor]
-
 NAME_CHARACTERS = 32
 
 
 @dataclass(frozen=True)
-class Built:
-    """A network in another runtime.
-
-    Args:
-        run: Windows (N, channels, …) in, logits (N, C, …) out.
-        difference: From PyTorch's logits, as it was found on this machine earlier; None: not compared yet.
-        keep: Called with the difference once it is found to be small enough.
-    """
-
-    run: Run
-    difference: float | None = None
-    keep: Callable[[float], None] | None = None
-
-
-@dataclass(frozen=True)
 class CachedModel:
-    """Where the compiled form of a network is kept.
+    """A file with the compiled form of a network.
 
     Args:
-        path: Its file; beside it lies what the comparison gave.
+        path: The file; beside it lies what the comparison with PyTorch gave.
     """
 
     path: Path
 
     @classmethod
     def of(cls, name: str, windowing: Windowing, cache: Path) -> CachedModel:
-        """That of a network for batches of windows on this kind of processor.
+        """The file of a network for batches of windows on this kind of processor.
 
         Args:
-            name: Its ``fingerprint``.
+            name: The network's ``fingerprint``.
             windowing: The batches.
-            cache: The folder.
+            cache: The folder that it lies in.
         """
         here = hashlib.sha256(cpu_name().encode()).hexdigest()[:8]
         return cls(cache / f"{name}-{windowing.batch}-{here}.blob")
@@ -75,7 +57,7 @@ class CachedModel:
             return None
 
     def write(self, content: bytes, difference: float) -> None:
-        """Keep them; a folder that cannot be written is passed over."""
+        """Keep the bytes and what the comparison gave; a folder that cannot be written is passed over."""
         record = {"sha256": hashlib.sha256(content).hexdigest(), "largest_difference": difference}
         with contextlib.suppress(OutputError):
             write_whole(self.path, lambda file: file.write(content))
@@ -87,7 +69,7 @@ class CachedModel:
 
 
 def find_cache_folder() -> Path:
-    """Where converted networks and choices are kept between runs: the user's cache folder."""
+    """The folder in the user's cache where converted networks and choices are kept between runs."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "medseg", "backends")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from medseg.inference.runtimes.model_cache import Built
+from medseg.inference.runtimes.torch_runtime import Built
 from medseg.inference.windows import Windowing
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from medseg.inference.runtimes.model_cache import Built, CachedModel, Run, fingerprint
+from medseg.inference.runtimes.model_cache import CachedModel, fingerprint
+from medseg.inference.runtimes.torch_runtime import Built, Run
 from medseg.inference.windows import Windowing
 
 
@@ -53,6 +54,15 @@ def convert_to_openvino(network: nn.Module, windowing: Windowing) -> Any:
         model = frontend.convert(frontend.load(decoder))
     model.reshape(list(windowing.shape))
     return model
+
+
+def save_openvino_model(network: nn.Module, windowing: Windowing, path: Path) -> None:
+    """Write the network for any number of windows at once: the description at ``path``, the weights beside it."""
+    import openvino
+
+    model = convert_to_openvino(network, windowing)
+    model.reshape([-1, *windowing.shape[1:]])
+    openvino.save_model(model, path, compress_to_fp16=False)
 
 
 def _settings() -> dict[str, str]:

@@ -1,16 +1,54 @@
-"""How many threads PyTorch runs a pass with."""
+"""PyTorch as a runtime: its device, its threads and its compilers; and what every other runtime makes of a network."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+from torch import Tensor, nn
+
+from medseg.errors import UsageError
+from medseg.inference.windows import Windowing
+
+Run = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Built:
+    """A network in another runtime.
+
+    Args:
+        run: Windows (N, channels, …) in, logits (N, C, …) out.
+        difference: How far its logits were from PyTorch's earlier on this machine; None: not compared yet.
+        keep: Called with the difference once it is found to be small enough.
+    """
+
+    run: Run
+    difference: float | None = None
+    keep: Callable[[float], None] | None = None
+
+
+def pick_device(name: str) -> torch.device:
+    """The device that a name stands for on this machine.
+
+    Args:
+        name: ``cpu``, ``cuda``, or ``auto``, which takes CUDA where there is one.
+
+    Raises:
+        UsageError: ``DEVICE_MISSING``.
+    """
+    has_cuda = torch.cuda.is_available()
+    if name == "cuda" and not has_cuda:
+        raise UsageError("DEVICE_MISSING", "cuda", "PyTorch finds no CUDA device", "use --device cpu")
+    return torch.device("cuda" if has_cuda and name != "cpu" else "cpu")
 
 
 @contextmanager
 def use_threads(count: int | None) -> Iterator[None]:
-    """So many of PyTorch's threads while it is open; None leaves them as they are."""
+    """Let PyTorch use this many threads while it is open; None leaves them as they are."""
     before = torch.get_num_threads()
     if count is None or count == before:
         yield
@@ -20,3 +58,16 @@ def use_threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def build_compiled(network: nn.Module, windowing: Windowing, cache: Path | None, keeps: bool) -> Built:
+    """The network as ``torch.compile`` makes it; nothing is kept by medseg."""
+    return Built(torch.compile(network, dynamic=False, options={"freezing": True}))
+
+
+def build_tensorrt(network: nn.Module, windowing: Windowing, cache: Path | None, keeps: bool) -> Built:
+    """The network in TensorRT, on its GPU; nothing is kept."""
+    import torch_tensorrt
+
+    example = torch.zeros(windowing.shape, device=next(network.parameters()).device)
+    return Built(torch_tensorrt.compile(network, inputs=[example]))

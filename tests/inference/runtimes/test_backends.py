@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from medseg.errors import UsageError
-from medseg.inference.runtimes import backends, model_cache, onnx_runtime, openvino_runtime
+from medseg.inference.runtimes import backends, model_cache, onnx_runtime, openvino_runtime, torch_runtime
 from medseg.inference.runtimes.backends import Backend, build_backend, choose_backend
-from medseg.inference.runtimes.model_cache import Built, CachedModel, fingerprint
+from medseg.inference.runtimes.model_cache import CachedModel, fingerprint
+from medseg.inference.runtimes.torch_runtime import Built
 from medseg.inference.windows import Windowing
 from medseg.networks import build_network
 
@@ -47,7 +48,9 @@ def test_what_a_runtime_gave_stays_when_it_runs_again(network):
 
 def test_a_runtime_that_gives_out_its_own_memory_is_left(network, monkeypatch):
     memory = torch.empty(1, 3, 16, 16, 16)
-    monkeypatch.setitem(backends._BUILDERS, "compile", lambda *_: Built(lambda windows: memory.copy_(network(windows))))
+    monkeypatch.setattr(
+        torch_runtime, "build_compiled", lambda *_: Built(lambda windows: memory.copy_(network(windows)))
+    )
     assert build_backend(network, "compile", WINDOWING).note.code == "BACKEND_DISAGREES"
 
 
@@ -69,7 +72,7 @@ def test_a_runtime_that_is_missing_is_said_and_pytorch_runs(network):
     ],
 )
 def test_a_runtime_that_disagrees_or_fails_is_left_for_pytorch(network, monkeypatch, runtime, code):
-    monkeypatch.setitem(backends._BUILDERS, "compile", lambda *_: Built(runtime))
+    monkeypatch.setattr(torch_runtime, "build_compiled", lambda *_: Built(runtime))
     backend = build_backend(network, "compile", WINDOWING)
     assert (backend.name, backend.note.code) == ("torch", code)
 

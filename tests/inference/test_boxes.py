@@ -7,7 +7,7 @@ from monai.transforms import Compose, NormalizeIntensityd, ScaleIntensityRanged
 from scipy.ndimage import gaussian_filter
 
 from medseg.geometry import Grid
-from medseg.inference.region import (
+from medseg.inference.boxes import (
     BLOCK,
     MARGIN,
     bound_labels,
