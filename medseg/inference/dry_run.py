@@ -98,7 +98,7 @@ def dry_run(
     outcomes = {case.id: planner.outcome(case) for case in cases}
     locator = predictor.locator.bundle.name if predictor.locator else None
     threads = options.threads or torch.get_num_threads()
-    return DryRun(outcomes, str(options.torch_device), threads, tuple(planner.untimed), locator)
+    return DryRun(outcomes, str(predictor.passes.device), threads, tuple(planner.untimed), locator)
 
 
 class _Planner:

@@ -119,7 +119,7 @@ def build_backend(
 
     Args:
         network: In evaluation mode, on its device.
-        name: One of BACKENDS but ``auto``; see ``chosen_backend``.
+        name: One of BACKENDS but ``auto``; see ``choose_backend``.
         windowing: The batches that will come; a smaller last one is filled up.
         cache: Folder for converted networks, kept by a hash of weights and shape; None: there is none.
         keeps: Whether what is made is kept there.

@@ -1,4 +1,4 @@
-"""A network's passes over batches of windows: device, precision, mirrorings and the runtime that fits the windows."""
+"""Runs a network over batches of windows: on its device, in its precision, mirrored, by the runtime that fits them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ from medseg.inference.options import PredictOptions
 from medseg.inference.runtimes.backends import Backend, Choice, build_backend, choose_backend
 from medseg.inference.runtimes.deferred_head import SplitNetwork, split_head
 from medseg.inference.runtimes.graph_optimiser import optimise
-from medseg.inference.runtimes.model_cache import find_cache_folder
-from medseg.inference.runtimes.torch_runtime import use_threads
+from medseg.inference.runtimes.torch_runtime import pick_device, use_threads
 from medseg.inference.sliding_window import SlidingWindow
 from medseg.inference.windows import Slab, Windowing
 
@@ -31,7 +30,7 @@ class NetworkRunner:
     """A bundle's network on its device.
 
     Args:
-        bundle: Its network is moved there.
+        bundle: An opened bundle; its network is moved to the device.
         options: Device, precision, mirrorings, threads and backend.
         on_windows: Called with the number of windows of each batch that is done.
         keeps: Whether converted networks and choices are kept in the cache folder.
@@ -43,7 +42,7 @@ class NetworkRunner:
     def __init__(
         self, bundle: Bundle, options: PredictOptions, on_windows: Callable[[int], None], keeps: bool = True
     ) -> None:
-        self.bundle, self.options, self.device = bundle, options, options.torch_device
+        self.bundle, self.options, self.device = bundle, options, pick_device(options.device)
         self.on_windows, self.keeps = on_windows, keeps
         layout = torch.channels_last_3d if bundle.spatial_dims == 3 else torch.channels_last
         self._own = bundle.network.to(self.device).to(memory_format=layout)  # type: ignore[call-overload]
@@ -80,14 +79,14 @@ class NetworkRunner:
 
     @property
     def threads(self) -> int:
-        """Of a pass on the CPU."""
+        """How many a pass on the CPU takes."""
         return (self._choice.threads if self._choice else self.options.threads) or torch.get_num_threads()
 
     def use(self, choice: Choice | None) -> None:
         """Run the windows that are chosen for next as timing found best; None: by the rule that counts them."""
         self._choice = choice
 
-    def apart(self) -> NetworkRunner:
+    def copy_for_trial(self) -> NetworkRunner:
         """The same network, with runtimes of its own, to try them."""
         other = copy.copy(self)
         other._backends = {}
@@ -97,7 +96,7 @@ class NetworkRunner:
         """Choose the runtime for an image's windows; a network is converted once for each size of window.
 
         Args:
-            window: Its windows; None: they are another inferer's.
+            window: The image's windows; None: they are another inferer's.
             image: (channels, …).
             splits: Leave the last layer to ``finish`` where less is to be averaged then.
         """
@@ -112,6 +111,8 @@ class NetworkRunner:
         name = self._choice.backend if self._choice else name
         key = (name, window.windowing(image.shape), self._split is not None, self.threads)
         if key not in self._backends:
+            from medseg.inference.runtimes.model_cache import find_cache_folder
+
             with use_threads(self.threads):
                 self._backends[key] = build_backend(network, *key[:2], find_cache_folder(), keeps=self.keeps)
         self._backend = self._backends[key]

@@ -268,7 +268,7 @@ def _facts(passes: NetworkRunner, shapes: Shapes, windows: Windows, candidates: 
 
 def _timed(passes: NetworkRunner, shapes: Shapes, candidates: Candidates, path: Path) -> Choice | None:
     """The choice that a few batches of noise lead to, kept for later runs."""
-    own, trial = _own_choice(passes), passes.apart()
+    own, trial = _own_choice(passes), passes.copy_for_trial()
     plan = plan_case("tuning", shapes, passes.bundle, passes.options, own)
     most = allowed_bytes(passes.options)
     fitting = [each for each in candidates.batches if most is None or replace(plan, batch=each).peak_bytes <= most]
