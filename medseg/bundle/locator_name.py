@@ -27,8 +27,8 @@ def read_locator(config: Mapping[str, Any], source: object) -> tuple[str | None,
     Both are taken as they stand and never evaluated, whatever is allowed.
 
     Args:
-        config: As plain values.
-        source: The file, named in errors.
+        config: The configuration as plain values.
+        source: The configuration's file, named in errors.
 
     Returns:
         None where it names no locator, and MARGIN_MM where it states no margin.
@@ -38,9 +38,9 @@ def read_locator(config: Mapping[str, Any], source: object) -> tuple[str | None,
     """
     name, margin_mm = config.get(_KEY), config.get(_MARGIN_KEY, MARGIN_MM)
     if name is not None and (not isinstance(name, str) or not name or name[0] in "$@%"):
-        raise _unreadable(f"{source}: {_KEY}", name, "name a folder of the bundle, or a shipped bundle")
+        raise _refuse_value(f"{source}: {_KEY}", name, "name a folder of the bundle, or a shipped bundle")
     if not is_margin(margin_mm):
-        raise _unreadable(f"{source}: {_MARGIN_KEY}", margin_mm, f"give millimetres from 0 to {MOST_MARGIN_MM}")
+        raise _refuse_value(f"{source}: {_MARGIN_KEY}", margin_mm, f"give millimetres from 0 to {MOST_MARGIN_MM}")
     return name, float(margin_mm)
 
 
@@ -49,19 +49,19 @@ def is_margin(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MOST_MARGIN_MM
 
 
-def locator_inside(root: Path, name: str) -> Path:
+def place_locator(root: Path, name: str) -> Path:
     """Where a bundle's own locator would lie.
 
     Args:
         root: The bundle's folder.
-        name: As its configuration has it.
+        name: What its configuration names.
 
     Raises:
         BundleError: BUNDLE_UNREADABLE: it lies outside the bundle, or is the bundle itself.
     """
     inside = (root / name).resolve()
     if root.resolve() not in inside.parents:
-        raise _unreadable(f"{root}: {_KEY}", name, "name a folder of the bundle, or a shipped bundle")
+        raise _refuse_value(f"{root}: {_KEY}", name, "name a folder of the bundle, or a shipped bundle")
     return inside
 
 
@@ -70,12 +70,12 @@ def find_locator(root: Path, name: str) -> Path:
 
     Args:
         root: The bundle's folder.
-        name: As its configuration has it.
+        name: What its configuration names.
 
     Raises:
         BundleError: BUNDLE_NOT_FOUND; BUNDLE_UNREADABLE: it lies outside the bundle.
     """
-    inside = locator_inside(root, name)
+    inside = place_locator(root, name)
     return inside if (inside / "configs").is_dir() else find_shipped(name)
 
 
@@ -85,8 +85,8 @@ def check_fits(locator: Bundle, bundle: Bundle) -> None:
     Raises:
         BundleError: LOCATOR_UNFIT.
     """
-    if len(locator.channels) != len(bundle.channels) or image_axes(locator) != image_axes(bundle):
-        raise refuse_locator(locator, f"takes {_images(locator)}, and {bundle.name} takes {_images(bundle)}")
+    if len(locator.channels) != len(bundle.channels) or count_image_axes(locator) != count_image_axes(bundle):
+        raise refuse_locator(locator, f"takes {_tell_images(locator)}, and {bundle.name} takes {_tell_images(bundle)}")
     if locator.is_hounsfield != bundle.is_hounsfield:
         taking, other = (locator, bundle) if locator.is_hounsfield else (bundle, locator)
         raise refuse_locator(locator, f"{taking.name} takes Hounsfield units, and {other.name} does not")
@@ -97,16 +97,16 @@ def refuse_locator(locator: Bundle, problem: str) -> BundleError:
     return BundleError("LOCATOR_UNFIT", locator.root, problem, "name another locator, or --locator none")
 
 
-def image_axes(bundle: Bundle) -> int:
+def count_image_axes(bundle: Bundle) -> int:
     """Spatial axes of the images that a bundle takes; of volumes 3, also where it takes them slice by slice."""
     from monai.inferers import SliceInferer
 
     return 3 if isinstance(bundle.inferer, SliceInferer) else bundle.spatial_dims
 
 
-def _images(bundle: Bundle) -> str:
-    return f"{image_axes(bundle)}D images of {len(bundle.channels)} channel(s) ({', '.join(bundle.channels)})"
+def _tell_images(bundle: Bundle) -> str:
+    return f"{count_image_axes(bundle)}D images of {len(bundle.channels)} channel(s) ({', '.join(bundle.channels)})"
 
 
-def _unreadable(place: str, value: object, remedy: str) -> BundleError:
+def _refuse_value(place: str, value: object, remedy: str) -> BundleError:
     return BundleError("BUNDLE_UNREADABLE", place, f"{value!r} cannot stand there", remedy)

@@ -32,7 +32,7 @@ MARGIN = 8
 """Voxels kept around what is not air."""
 
 EDGE_DECIMALS = 4
-"""Of a voxel: where a box's edge lies nearer than that to a voxel's, it lies there."""
+"""Where a box's edge lies nearer to a voxel's than so many decimals of a voxel tell, it lies there."""
 
 Box = tuple[slice, ...]
 
@@ -41,7 +41,7 @@ def find_air_value(preprocessing: Compose) -> float | None:
     """What AIR_HU becomes where intensities are scaled from a fixed range and by nothing else.
 
     Args:
-        preprocessing: Of a bundle that takes Hounsfield units.
+        preprocessing: The steps of a bundle that takes Hounsfield units.
 
     Returns:
         None where they are scaled otherwise; only padding can be told from the image then.
@@ -72,8 +72,8 @@ def choose_region(
 
     Args:
         image: (channels, X, Y[, Z]) as the network takes it.
-        windows: Of the whole image.
-        air: Of ``air_value``.
+        windows: The windows of the whole image.
+        air: What ``find_air_value`` gives.
         finds_nothing: Whether a window filled with the values given, one per channel, is background throughout.
 
     Returns:
@@ -93,8 +93,8 @@ def place_windows(box: Box, windows: Windows) -> Windows:
     """The windows of a box.
 
     Args:
-        box: Of the image.
-        windows: Of the whole image.
+        box: Part of the image.
+        windows: The windows of the whole image.
     """
     return replace(windows, image=tuple(part.stop - part.start for part in box))
 
@@ -105,14 +105,14 @@ def find_box(image: NDArray[np.floating], window: Sequence[int], air: float | No
     Args:
         image: (channels, X, Y[, Z]) as the network takes it.
         window: Voxels of a window, which the box is at least as large as, where the image is.
-        air: Of ``air_value``; None: only what equals the first voxel throughout is left out.
+        air: What ``find_air_value`` gives; None: only what equals the first voxel throughout is left out.
 
     Returns:
         None where there is nothing to run.
     """
     scale = 1 if air is None else BLOCK
     first = image[(slice(None), *[slice(1)] * (image.ndim - 1))]
-    differs = image != first if air is None else _block_means(image) > air
+    differs = image != first if air is None else _average_blocks(image) > air
     occupied = np.any(differs, axis=0)
     box = []
     for axis, (size, least) in enumerate(zip(image.shape[1:], window, strict=True)):
@@ -121,7 +121,7 @@ def find_box(image: NDArray[np.floating], window: Sequence[int], air: float | No
         if not hit.size:
             return None
         start, stop = int(hit[0]) * scale - MARGIN, (int(hit[-1]) + 1) * scale + MARGIN
-        box.append(_widened(max(0, start), min(size, stop), min(least, size), size))
+        box.append(_widen_to(max(0, start), min(size, stop), min(least, size), size))
     return tuple(box)
 
 
@@ -145,9 +145,9 @@ def map_box(target: Grid, box: Box, source: Grid, margin_mm: float) -> Box | Non
 
     Args:
         target: On which the box is wanted.
-        box: Of ``source``.
+        box: Part of ``source``.
         source: Another grid in the same world.
-        margin_mm: From 0.
+        margin_mm: Width of the margin, 0 or more.
 
     Returns:
         None where it lies outside the grid.
@@ -171,12 +171,12 @@ def widen(box: Box, windows: Windows) -> Box:
     """The box, as large as the windows that it takes reach anyway, where the image is.
 
     Args:
-        box: Of the image.
-        windows: Of the whole image.
+        box: Part of the image.
+        windows: The windows of the whole image.
     """
     reach = place_windows(box, windows).reach
     return tuple(
-        _widened(part.start, part.stop, min(least, size), size)
+        _widen_to(part.start, part.stop, min(least, size), size)
         for part, least, size in zip(box, reach, windows.image, strict=True)
     )
 
@@ -193,7 +193,7 @@ def restrict_to_box(changes: Sequence[AxisChange], box: Box) -> tuple[AxisChange
     )
 
 
-def _block_means(image: NDArray[np.floating]) -> NDArray[np.floating]:
+def _average_blocks(image: NDArray[np.floating]) -> NDArray[np.floating]:
     means, voxels = image, np.ones(1)
     for axis, size in enumerate(image.shape[1:], 1):
         starts = np.arange(0, size, BLOCK)
@@ -203,7 +203,7 @@ def _block_means(image: NDArray[np.floating]) -> NDArray[np.floating]:
     return means / voxels
 
 
-def _widened(start: int, stop: int, least: int, size: int) -> slice:
+def _widen_to(start: int, stop: int, least: int, size: int) -> slice:
     """At least ``least`` voxels of ``size``, about the middle."""
     missing = max(0, least - (stop - start))
     start = min(max(0, start - missing // 2), size - max(least, stop - start))

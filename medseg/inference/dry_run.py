@@ -37,7 +37,7 @@ class DryRun:
     Args:
         outcomes: By the id of each case, in order: how it will be run, or why it cannot be.
         device: Where the network runs.
-        threads: Of a pass on the CPU, where none were chosen by timing.
+        threads: How many a pass on the CPU takes, where none were chosen by timing.
         untimed: Cases whose runtime, batch and threads are to be chosen by timing when they are first run.
         locator: What finds where to look first, and so spares windows; None: all of every case is run.
     """
@@ -76,7 +76,7 @@ def dry_run(
     Args:
         bundle: A bundle's folder, or the name of one that medseg ships.
         images: An image file, a folder, a DICOM case, or a list.
-        options: As they will be predicted with.
+        options: How the cases will be predicted.
         allow: Error codes accepted knowingly, such as BUNDLE_RUNS_CODE.
 
     Raises:
@@ -115,22 +115,22 @@ class _Planner:
         """The case's plan, or the error that it will meet."""
         try:
             with memory_budget(self.options.max_ram):
-                return self._planned(case)
+                return self._plan(case)
         except MedsegError as error:
             return error
         except UNFORESEEN as error:
             return case_failed(error, case)
 
-    def _planned(self, case: Case) -> CasePlan:
+    def _plan(self, case: Case) -> CasePlan:
         extent = read_extent(case.images)
         self._check(extent, case)
-        plan = self._fitted(extent, case)
-        seconds = time_reading(case.images, plan) + self._passes_seconds(plan) + time_restoring(self.bundle, plan)
+        plan = self._fit(extent, case)
+        seconds = time_reading(case.images, plan) + self._time_passes(plan) + time_restoring(self.bundle, plan)
         if self._coarse:
-            seconds += self._coarse._passes_seconds(self._coarse._fitted(extent, case))
+            seconds += self._coarse._time_passes(self._coarse._fit(extent, case))
         return replace(plan, seconds=seconds)
 
-    def _fitted(self, extent: Extent, case: Case) -> CasePlan:
+    def _fit(self, extent: Extent, case: Case) -> CasePlan:
         expected = expected_shapes(extent, self.bundle)
         choice = tune(self.passes, expected) if self._tunes else None
         plan = plan_case(case.id, expected, self.bundle, self.options, choice)
@@ -138,9 +138,9 @@ class _Planner:
             self.untimed.append(case.id)
         return fitted_plan(plan, allowed_bytes(self.options))
 
-    def _passes_seconds(self, plan: CasePlan) -> float:
-        """Of preparing the image and running all of its windows."""
-        return time_preparing(self.bundle, plan) + len(plan.windows) * self._window_seconds(plan)
+    def _time_passes(self, plan: CasePlan) -> float:
+        """Time of preparing the image and running all of its windows."""
+        return time_preparing(self.bundle, plan) + len(plan.windows) * self._time_window(plan)
 
     def _check(self, extent: Extent, case: Case) -> None:
         """Refuse what the header shows not to be what the bundle takes."""
@@ -149,7 +149,7 @@ class _Planner:
         if not any(isinstance(step, GreyToOneChanneld) for step in self.bundle.preprocessing.transforms):
             check_channels(extent.channels, self.bundle.channels, case)
 
-    def _window_seconds(self, plan: CasePlan) -> float:
+    def _time_window(self, plan: CasePlan) -> float:
         window = fitted_window(window_of(self.bundle, self.options), plan)
         image = torch.zeros([1] * (1 + len(plan.shapes.network))).expand(plan.shapes.channels, *plan.shapes.network)
         key = (plan.backend, window.windowing(image.shape), self.passes.threads)
@@ -165,21 +165,21 @@ def format_plans(run: DryRun) -> Iterator[str]:
     if run.plans:
         yield f"{'case':<{width}}  {'voxels':>13}  {'resampled':>13}  {'windows':>18}  {'memory':>7}  {'time':>8}"
     for plan in run.plans:
-        windows = f"{len(plan.windows)} of {_size(plan.roi)}"
-        sizes = f"{_size(plan.shapes.image):>13}  {_size(plan.shapes.network):>13}  {windows:>18}"
-        yield f"{plan.case:<{width}}  {sizes}  {_gb(plan.peak_bytes):>7}  {_time(plan.seconds or 0):>8}"
+        windows = f"{len(plan.windows)} of {_join_sizes(plan.roi)}"
+        sizes = f"{_join_sizes(plan.shapes.image):>13}  {_join_sizes(plan.shapes.network):>13}  {windows:>18}"
+        memory, seconds = _format_gb(plan.peak_bytes), _format_seconds(plan.seconds or 0)
+        yield f"{plan.case:<{width}}  {sizes}  {memory:>7}  {seconds:>8}"
         if plan.is_reduced:
             sums = f"sums in {plan.storage}" if plan.storage != "disk" else "sums in a file"
             yield f"{'':<{width}}  to keep to the memory allowed: {plan.batch} window(s) at a time, {sums}"
     if run.locator and run.plans:
         yield f"{run.locator} finds where to look, so that windows, memory and time are at most as said"
-    yield from _ways(run)
-    seconds = sum(plan.seconds or 0 for plan in run.plans)
-    total = len(run.outcomes)
-    yield f"{len(run.plans)} of {total} cases can be run, in about {_time(seconds)}; no mask was written"
+    yield from _tell_ways(run)
+    total = _format_seconds(sum(plan.seconds or 0 for plan in run.plans))
+    yield f"{len(run.plans)} of {len(run.outcomes)} cases can be run, in about {total}; no mask was written"
 
 
-def _ways(run: DryRun) -> Iterator[str]:
+def _tell_ways(run: DryRun) -> Iterator[str]:
     """How the windows are run."""
     ways = {(plan.backend, plan.batch, plan.choice.threads if plan.choice else run.threads) for plan in run.plans}
     for backend, batch, threads in sorted(ways):
@@ -190,13 +190,13 @@ def _ways(run: DryRun) -> Iterator[str]:
         yield "memory is what a case adds at its peak"
 
 
-def _size(voxels: Iterable[int]) -> str:
+def _join_sizes(voxels: Iterable[int]) -> str:
     return "×".join(map(str, voxels))
 
 
-def _gb(size: int) -> str:
+def _format_gb(size: int) -> str:
     return f"{size / 2**30:.2f}G"
 
 
-def _time(seconds: float) -> str:
+def _format_seconds(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.0f} min"

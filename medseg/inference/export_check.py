@@ -58,7 +58,7 @@ def check_network(bundle: Bundle, folder: Path) -> float:
     """Compare the logits with PyTorch's, of one window and of a full batch; returns their largest difference.
 
     Args:
-        bundle: That was exported.
+        bundle: The bundle that was exported.
         folder: The exported bundle.
 
     Raises:
@@ -88,7 +88,7 @@ def check_pipeline(bundle: Bundle, folder: Path) -> float:
     """Compare a phantom's masks with the bundle's, run whole and cropped; returns the least share of equal voxels.
 
     Args:
-        bundle: That was exported.
+        bundle: The bundle that was exported.
         folder: The exported bundle.
 
     Raises:

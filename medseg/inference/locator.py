@@ -42,8 +42,8 @@ def open_locator(bundle: Bundle, options: PredictOptions, allow: Collection[str]
     """The locator that is to be used with a bundle: the one of the options, else the one that the bundle names.
 
     Args:
-        bundle: That segments.
-        options: Of predicting with it.
+        bundle: The fine bundle, which segments.
+        options: How to predict with it.
         allow: Error codes accepted knowingly; what holds for the bundle holds for its locator.
 
     Returns:
@@ -73,7 +73,7 @@ class Locator:
 
     Args:
         bundle: An opened bundle; any of its labels above 0 counts. A locator that it names itself is left aside.
-        options: Of predicting with the fine bundle: device, precision, backend and memory are taken.
+        options: How to predict with the fine bundle: its device, precision, backend and memory are taken.
         margin_mm: Kept around what is found.
 
     Raises:
@@ -83,7 +83,7 @@ class Locator:
     def __init__(self, bundle: Bundle, options: PredictOptions, margin_mm: float) -> None:
         self.bundle, self.margin_mm = bundle, margin_mm
         self.options = replace(options, tta=False, overlap=None, crop=False, locator=None, locator_margin_mm=None)
-        self._how = _readable(bundle)
+        self._how = _check_readable(bundle)
         quicken(bundle.preprocessing)
         self.passes = NetworkRunner(bundle, self.options, lambda windows: None)
 
@@ -96,9 +96,9 @@ class Locator:
         """A case as the coarse network takes it.
 
         Args:
-            case: Its files are read anew only where the two bundles load differently.
+            case: The case; its files are read anew only where the two bundles load differently.
             loaded: The image as the fine bundle's first step left it; it stays as it is.
-            loader: That step.
+            loader: The fine bundle's first step.
 
         Raises:
             ImageError: The image is not what the bundle takes, or takes too much memory.
@@ -120,14 +120,14 @@ class Locator:
         Args:
             coarse: From ``prepare``.
             image: The same case as the fine network takes it.
-            windows: Of that image.
+            windows: The windows of that image.
             case_id: Named in errors.
 
         Returns:
             None in place of a box where all has to be run.
 
         Raises:
-            ImageError: Of what the coarse network gives, or of memory.
+            ImageError: What the coarse network gives is refused, or memory does not suffice.
         """
         found = bound_labels(self.labels(coarse, case_id))
         target, source = (Grid(tuple(each.shape[1:]), np.asarray(each.affine, float)) for each in (image, coarse))
@@ -139,8 +139,8 @@ class Locator:
         if run >= len(windows):
             text = f"{self.title}: all {len(windows)} windows were run, for the box of what it found takes as many"
             return None, Note("BOX_LOCATED", text)
-        sizes = _times([part.stop - part.start for part in box])
-        place = f"{sizes} of {_times(windows.image)} voxels from {_times([part.start for part in box])}"
+        sizes = _join_sizes([part.stop - part.start for part in box])
+        place = f"{sizes} of {_join_sizes(windows.image)} voxels from {_join_sizes([part.start for part in box])}"
         return box, Note("BOX_LOCATED", f"{self.title}: {run} of {len(windows)} windows were run, {place}")
 
     def labels(self, coarse: MetaTensor, case_id: str) -> NDArray[np.integer]:
@@ -151,7 +151,7 @@ class Locator:
             case_id: Named in errors.
 
         Raises:
-            ImageError: Of what the network gives, or of memory.
+            ImageError: What the network gives is refused, or memory does not suffice.
         """
         plan = plan_within_memory(case_id, shapes_of(coarse), self.bundle, self.options)
         window = fitted_window(window_of(self.bundle, self.options), plan)
@@ -166,7 +166,7 @@ class Locator:
         return np.asarray(Compose(list(self._how.later))({"pred": pred})["pred"][0])
 
 
-def _readable(bundle: Bundle) -> Discretisation:
+def _check_readable(bundle: Bundle) -> Discretisation:
     """How a locator's scores become labels, where its own grid is enough to say."""
     how = discretisation(bundle.postprocessing)
     if how is None:
@@ -186,5 +186,5 @@ def _loads_alike(first: object, second: object) -> bool:
     return is_own and first.keys == second.keys and len(dtypes) == len(channels_first) == 1
 
 
-def _times(numbers: Collection[int]) -> str:
+def _join_sizes(numbers: Collection[int]) -> str:
     return "×".join(map(str, numbers))

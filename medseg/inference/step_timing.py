@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,8 @@ from medseg.inference.planning.plan import CasePlan
 from medseg.inference.restoring.restore import LabelRestorer, discretisation
 from medseg.inference.restoring.way_back import AxisChange, linear_weights
 from medseg.inference.runtimes.network_runner import NetworkRunner
+from medseg.inference.runtimes.torch_runtime import make_noise
+from medseg.inference.runtimes.tuning import time_call
 from medseg.inference.sliding_window import SlidingWindow
 from medseg.inference.windows import Slab
 
@@ -25,36 +26,36 @@ PIECE_VOXELS = 48
 """Along each axis of the pieces that reading's and restoring's rates are taken from."""
 
 START_BYTES = 1 << 23
-"""Of a file, read to see how fast it can be."""
+"""So much of a file is read to see how fast it can be."""
 
-PASSES = 2
-BATCHES = 2
+TIMED_BATCHES = 2
+"""So many batches are run to see what a window takes."""
 
 
 def time_window(passes: NetworkRunner, plan: CasePlan, window: SlidingWindow) -> float:
-    """Of one window, summing included, from a few batches of noise.
+    """Time one window, summing included, by a few batches of noise.
 
     Args:
-        passes: With the runtime chosen.
-        plan: Of the case.
-        window: Of ``medseg.inference.planning.plan.fitted_window``.
+        passes: What runs the network, with the runtime chosen.
+        plan: The plan of the case.
+        window: What ``medseg.inference.planning.plan.fitted_window`` gives.
     """
     axis, roi = plan.windows.slab_axis, plan.windows.roi
     step = max(1, int(roi[axis] * (1 - plan.windows.overlap[axis])))
     size = [*roi]
-    size[axis] += min((BATCHES * plan.batch - 1) * step, plan.windows.padded[axis] - roi[axis])
-    noise = torch.randn(plan.shapes.channels, *size, generator=torch.Generator().manual_seed(0)).to(passes.device)
+    size[axis] += min((TIMED_BATCHES * plan.batch - 1) * step, plan.windows.padded[axis] - roi[axis])
+    noise = make_noise((plan.shapes.channels, *size)).to(passes.device)
 
     def run() -> None:
         with torch.inference_mode(), passes.precision():
             for _ in window.slabs(noise, passes):
                 pass
 
-    return _timed(run) / len(window.windows(size))
+    return time_call(run) / len(window.windows(size))
 
 
 def time_reading(paths: Sequence[str], plan: CasePlan) -> float:
-    """Of a case's files, from the time that the first bytes of the first one take; 0 where it is a folder."""
+    """Seconds for a case's files, from the time that the first bytes of the first one take; 0 where it is a folder."""
     shapes, first = plan.shapes, Path(paths[0])
     if not first.is_file():
         return 0.0
@@ -66,18 +67,18 @@ def time_reading(paths: Sequence[str], plan: CasePlan) -> float:
 
 
 def time_preparing(bundle: Bundle, plan: CasePlan) -> float:
-    """Of the bundle's preprocessing, from that of a piece of noise with the scan's spacing."""
+    """Seconds of the bundle's preprocessing, from those of a piece of noise with the scan's spacing."""
     shapes = plan.shapes
     piece = tuple(min(n, PIECE_VOXELS) for n in shapes.image)
     noise = torch.rand(shapes.channels, *piece) * 100
     affine = torch.diag(torch.tensor([*shapes.spacing_mm, 1.0], dtype=torch.float64))
     data = {"image": MetaTensor(noise, affine=affine, meta={"original_channel_dim": 0})}
-    passed = _timed(lambda: bundle.preprocessing(data, start=1))
+    passed = time_call(lambda: bundle.preprocessing(data, start=1))
     return passed * math.prod(shapes.image) / math.prod(piece)
 
 
 def time_restoring(bundle: Bundle, plan: CasePlan) -> float:
-    """Of the way from logits to labels on the scan's grid, from that of a piece of noise."""
+    """Seconds of the way from logits to labels on the scan's grid, from those of a piece of noise."""
     how = discretisation(bundle.postprocessing)
     if how is None:
         return 0.0
@@ -87,16 +88,5 @@ def time_restoring(bundle: Bundle, plan: CasePlan) -> float:
     pairs = enumerate(zip(piece, wanted, strict=True))
     changes = [AxisChange(axis, linear_weights(np.linspace(0, old - 1, new), old)) for axis, (old, new) in pairs]
     slab = Slab(0, 0, torch.randn(plan.classes, *piece))
-    passed = _timed(lambda: LabelRestorer(changes, how, len(bundle.labels)).add(slab))
+    passed = time_call(lambda: LabelRestorer(changes, how, len(bundle.labels)).add(slab))
     return passed * math.prod(plan.shapes.image) / math.prod(wanted)
-
-
-def _timed(call: Callable[[], object]) -> float:
-    """The median of some calls, after one that is not counted."""
-    call()
-    passed = []
-    for _ in range(PASSES):
-        started = time.perf_counter()
-        call()
-        passed.append(time.perf_counter() - started)
-    return statistics.median(passed)

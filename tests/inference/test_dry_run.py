@@ -82,7 +82,7 @@ def test_a_dry_run_shows_the_choice_that_a_run_has_kept_and_makes_none(tiny_bund
     assert before.outcomes["good"].choice is None
     assert not (tmp_path / "cache").exists()
 
-    monkeypatch.setattr(tuning, "_timing", lambda trial, plan, choice: Timing(1 / choice.batch, 0.0))
+    monkeypatch.setattr(tuning, "_time_choice", lambda trial, plan, choice: Timing(1 / choice.batch, 0.0))
     predict(tiny_bundle, scan, tmp_path / "masks", options=auto)
     after = dry_run(tiny_bundle, scan, options=auto)
     assert after.untimed == ()

@@ -34,7 +34,7 @@ from medseg.inference.prediction import Prediction
 from medseg.inference.restoring.arrays import NumpyArrays
 from medseg.inference.restoring.restore import Discretisation, LabelRestorer
 from medseg.inference.restoring.way_back import axis_changes
-from medseg.inference.runtimes.machine import usable_cores
+from medseg.inference.runtimes.machine import count_usable_cores
 from medseg.inference.windows import Slab
 
 BACKEND_OF = {"torchscript": "torch", "onnx": "onnx", "openvino": "openvino"}
@@ -155,7 +155,7 @@ class ExportedPredictor:
 
     def _run_by(self, plan: ExportedPlan) -> dict[str, object]:
         """What ran the windows, for a record."""
-        threads = self.options.threads or usable_cores()
+        threads = self.options.threads or count_usable_cores()
         runtime = {"backend": BACKEND_OF[self.model.to], "windows_at_a_time": plan.batch, "threads": threads}
         return {**runtime, "chosen_by": "export"}
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from medseg.errors import BundleError, UsageError, first_line
 from medseg.inference.exported.blending import Run
 from medseg.inference.exported.description import Description
-from medseg.inference.runtimes.machine import usable_cores
+from medseg.inference.runtimes.machine import count_usable_cores
 
 MODULES = {"torchscript": "torch", "onnx": "onnxruntime", "openvino": "openvino"}
 """The package that each kind of export needs."""
@@ -64,7 +64,7 @@ def _onnx(folder: Path, threads: int | None) -> Run:
     names = "EPFail Fail InvalidArgument InvalidGraph InvalidProtobuf NoSuchFile NotImplemented RuntimeException"
     failures = tuple(getattr(raised, name) for name in names.split())
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or usable_cores()
+    options.intra_op_num_threads = threads or count_usable_cores()
     try:
         session = onnxruntime.InferenceSession(folder / "network.onnx", options, providers=["CPUExecutionProvider"])
     except failures as error:

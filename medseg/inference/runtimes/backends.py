@@ -19,7 +19,7 @@ from medseg.data.volume import Note
 from medseg.errors import first_line
 from medseg.inference.options import check_backend
 from medseg.inference.runtimes.graph import FAILURES
-from medseg.inference.runtimes.torch_runtime import Built, Run
+from medseg.inference.runtimes.torch_runtime import Built, Run, make_noise
 from medseg.inference.windows import Windowing
 
 WORTH_CONVERTING = 5e13
@@ -157,8 +157,7 @@ def is_installed(name: str) -> bool:
 def measure_difference(network: nn.Module, run: Run, windowing: Windowing) -> float:
     """How far a runtime's logits of a window of noise are from PyTorch's, as a share of their largest."""
     device = next(network.parameters()).device
-    generator = torch.Generator().manual_seed(0)
-    windows = torch.randn(1, *windowing.shape[1:], generator=generator).to(device)
+    windows = make_noise((1, *windowing.shape[1:])).to(device)
     with torch.inference_mode():
         expected, found = network(windows).float(), run(windows).float()
         run(torch.zeros_like(windows))  # A runtime that gives out its own memory would now change what was found.

@@ -8,15 +8,14 @@ changes the logits by rounding alone.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from medseg.inference.runtimes.graph import FAILURES
+from medseg.inference.runtimes.graph import FAILURES, copy_around, strip_values
 from medseg.inference.windows import Slab
 
 HEAD_BYTES = 1 << 26
@@ -30,8 +29,8 @@ class SplitNetwork:
     Args:
         body: All but the last layer: windows (N, channels, …) to features (N, F, …).
         head: The last layer: features to logits (N, C, …), voxel by voxel.
-        features: F.
-        classes: C, more than F.
+        features: Number of features between the two, F.
+        classes: Number of classes, C, more than F.
     """
 
     body: nn.Module
@@ -46,9 +45,9 @@ class SplitNetwork:
         step = max(1, HEAD_BYTES // row_bytes)
         for start in range(0, features.shape[dim], step):
             rows = features.narrow(dim, start, min(step, features.shape[dim] - start))
-            yield replace(slab, start=slab.start + start, logits=self._logits(rows))
+            yield replace(slab, start=slab.start + start, logits=self._run_head(rows))
 
-    def _logits(self, features: Tensor) -> Tensor:
+    def _run_head(self, features: Tensor) -> Tensor:
         """(F, …) to (C, …), whatever the number of axes: a 2D network's slices make a volume."""
         axes = next(each.weight.ndim - 2 for each in self.head.modules() if isinstance(each, nn.Conv2d | nn.Conv3d))
         line = features.reshape(1, features.shape[0], *[1] * (axes - 1), -1)
@@ -60,32 +59,21 @@ def split_head(network: nn.Module, shape: Sequence[int], classes: int) -> SplitN
 
     Args:
         network: In evaluation mode.
-        shape: Of windows (1, channels, …) that it takes.
-        classes: Channels of its logits.
+        shape: Shape of the windows that it takes, (1, channels, …).
+        classes: Number of channels of its logits.
 
     Returns:
         None where it cannot be split so, or need not be.
     """
     names = [name for name, module in network.named_modules() if name and _widens(module, classes)]
-    for name, features in _giving_the_result(network, names, shape):
-        body = _twin(network, lambda tensor: tensor)
+    for name, features in _find_heads(network, names, shape):
+        body = copy_around(network, lambda tensor: tensor)
         body.set_submodule(name, nn.Identity())
         return SplitNetwork(body, network.get_submodule(name), features, classes)
     return None
 
 
-def _twin(network: nn.Module, tensor_of: Callable[[Tensor], Tensor]) -> nn.Module:
-    """A copy of a network around other tensors."""
-    tensors: Iterable[Tensor] = (*network.parameters(), *network.buffers())
-    return copy.deepcopy(network, {id(each): tensor_of(each) for each in tensors})
-
-
-def _shape_alone(tensor: Tensor) -> Tensor:
-    empty = tensor.detach().to("meta")
-    return nn.Parameter(empty, requires_grad=False) if isinstance(tensor, nn.Parameter) else empty
-
-
-def _giving_the_result(network: nn.Module, names: Sequence[str], shape: Sequence[int]) -> list[tuple[str, int]]:
+def _find_heads(network: nn.Module, names: Sequence[str], shape: Sequence[int]) -> list[tuple[str, int]]:
     """Which of its modules, run once, gives what the network gives, and how many features it takes; outermost first.
 
     The network is run on shapes alone, which takes neither time nor memory.
@@ -99,7 +87,7 @@ def _giving_the_result(network: nn.Module, names: Sequence[str], shape: Sequence
         return []
     try:
         with torch.inference_mode(False), torch.no_grad():  # Versions are counted outside inference mode alone.
-            skeleton = _twin(network, _shape_alone)
+            skeleton = copy_around(network, strip_values)
             for name in names:
                 skeleton.get_submodule(name).register_forward_hook(keep(name))
             result = skeleton(torch.empty(shape, device="meta"))

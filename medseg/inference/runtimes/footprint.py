@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from medseg.errors import ImageError
 from medseg.inference.runtimes.graph_optimiser import OptimisedNetwork
+from medseg.inference.runtimes.torch_runtime import check_one_tensor, make_noise
 
 KEPT_APART = 1.6
 """What the process takes for each byte in use: the C library keeps freed blocks of other sizes for later windows."""
@@ -26,9 +26,9 @@ class Footprint:
     """What a pass of one window takes.
 
     Args:
-        channels: Of what it gives.
+        channels: Number of channels that it gives.
         live_bytes: The most that its intermediate results take at once in the machine's memory, the result included.
-        weight_bytes: Of the parameters and buffers.
+        weight_bytes: Size of the parameters and buffers.
     """
 
     channels: int
@@ -45,22 +45,19 @@ def measure_footprint(network: nn.Module, window: Sequence[int]) -> Footprint:
 
     Args:
         network: In evaluation mode, on its device.
-        window: (channels, …) of one window.
+        window: Shape of one window, (channels, …).
 
     Raises:
         ImageError: ``OUTPUT_NOT_ONE_TENSOR``.
     """
     tensors = [*network.parameters(), *network.buffers()]
     device = tensors[0].device if tensors else torch.device("cpu")
-    noise = torch.randn(1, *window, generator=torch.Generator().manual_seed(0)).to(device)
+    noise = make_noise((1, *window)).to(device)
     if isinstance(network, OptimisedNetwork):
         with torch.inference_mode():
-            network.prepared(noise.shape)  # Its check is no part of a pass.
-    logits, live = measure_allocation(lambda: network(noise))
-    if not isinstance(logits, Tensor):
-        problem = f"the network gives a {type(logits).__name__}"
-        raise ImageError("OUTPUT_NOT_ONE_TENSOR", "network", problem, "export one output")
-    return Footprint(int(logits.shape[1]), live, sum(each.nbytes for each in tensors))
+            network.prepare(noise.shape)  # Its check is no part of a pass.
+    output, live = measure_allocation(lambda: network(noise))
+    return Footprint(int(check_one_tensor(output).shape[1]), live, sum(each.nbytes for each in tensors))
 
 
 def measure_allocation(call: Callable[[], object]) -> tuple[object, int]:

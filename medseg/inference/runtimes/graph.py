@@ -7,7 +7,7 @@ the last, largest level of a U-Net that is twice what the operations themselves 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -37,9 +37,9 @@ class Operation:
 
     Args:
         call: One of ``torch.ops``.
-        arguments: As called, with a ``Value`` for each tensor that the pass made; others are constants.
-        keywords: The same by name.
-        results: The numbers of the tensors that it gives; None for what is no tensor.
+        arguments: What it is called with; a ``Value`` stands for each tensor that the pass made, the rest is constant.
+        keywords: Its other arguments, by name.
+        results: The numbers of the tensors that it gives; None in place of one that is no tensor.
         is_one: Whether it gives one tensor and not several.
     """
 
@@ -53,7 +53,7 @@ class Operation:
     def taken(self) -> set[int]:
         """The numbers of the tensors that it takes."""
         return {
-            each.number for each in _flat((self.arguments, tuple(self.keywords.values()))) if isinstance(each, Value)
+            each.number for each in _flatten((self.arguments, tuple(self.keywords.values()))) if isinstance(each, Value)
         }
 
     @property
@@ -62,7 +62,7 @@ class Operation:
         places = enumerate(self.call._schema.arguments)
         marked = [(place, argument.name) for place, argument in places if argument.alias_info is not None]
         given = (self.arguments[at] if at < len(self.arguments) else self.keywords.get(name) for at, name in marked)
-        return [each for each in _flat(list(given)) if isinstance(each, Tensor | Value)]
+        return [each for each in _flatten(list(given)) if isinstance(each, Tensor | Value)]
 
     @property
     def changes_its_input(self) -> bool:
@@ -77,7 +77,7 @@ class Program:
     Args:
         operations: The first takes the windows, which are value 0.
         result: The number of the result.
-        layouts: Shape and type of each value.
+        layouts: By each value's number, its shape and type.
     """
 
     operations: tuple[Operation, ...]
@@ -86,7 +86,7 @@ class Program:
     _freed: tuple[tuple[int, ...], ...] = field(init=False, repr=False, default=())
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_freed", tuple(_freed(self.operations, self.result)))
+        object.__setattr__(self, "_freed", tuple(_find_freed(self.operations, self.result)))
 
     def __call__(self, windows: Tensor) -> Tensor:
         """What the network gives for windows of the shape that was traced."""
@@ -96,9 +96,9 @@ class Program:
             return values[argument.number] if isinstance(argument, Value) else argument
 
         for operation, freed in zip(self.operations, self._freed, strict=True):
-            keywords = {name: _mapped(each, put) for name, each in operation.keywords.items()}
-            given = operation.call(*_mapped(operation.arguments, put), **keywords)
-            values.update(_numbered(operation, given))
+            keywords = {name: _map(each, put) for name, each in operation.keywords.items()}
+            given = operation.call(*_map(operation.arguments, put), **keywords)
+            values.update(_number_results(operation, given))
             del given
             for number in freed:
                 values.pop(number, None)
@@ -111,11 +111,11 @@ class Program:
         def told(argument: Any) -> Any:
             return tuple(argument.shape) if isinstance(argument, Tensor) else argument
 
-        rows = ((each.call, _mapped(each.arguments, told), sorted(each.keywords.items())) for each in self.operations)
+        rows = ((each.call, _map(each.arguments, told), sorted(each.keywords.items())) for each in self.operations)
         return "\n".join(f"{call} {arguments} {keywords}" for call, arguments, keywords in rows)
 
-    def without_unused(self) -> Program:
-        """Without operations whose results nothing takes."""
+    def drop_unused(self) -> Program:
+        """The program without operations whose results nothing takes."""
         needed, kept = {self.result}, list[Operation]()
         for operation in reversed(self.operations):
             if operation.changes_its_input or needed & {*operation.results}:
@@ -128,31 +128,52 @@ def trace(network: nn.Module, shape: Sequence[int]) -> Program:
     """The operations of a pass over windows of a shape; nothing is computed, so it takes neither time nor memory.
 
     Args:
-        network: In evaluation mode; on its device.
-        shape: (N, channels, …).
+        network: In evaluation mode, on its device.
+        shape: Shape of the windows, (N, channels, …).
 
     Raises:
         RuntimeError, TypeError, ValueError: The pass depends on the windows' values, or gives more than one tensor.
     """
     with torch.inference_mode(False), torch.no_grad():
-        skeleton, weights = _skeleton(network)
+        skeleton, weights = _make_skeleton(network)
         windows = torch.empty(tuple(shape), device="meta")
         with _Recorder(windows, weights) as recorder:
             result = skeleton(windows)
     if not isinstance(result, Tensor) or id(result) not in recorder.numbers:
         raise TypeError(f"a {type(result).__name__} is not one tensor that the pass made")
     layouts = {number: (tuple(each.shape), each.dtype) for number, each in enumerate(recorder.seen)}
-    return Program(tuple(recorder.operations), recorder.numbers[id(result)], layouts).without_unused()
+    return Program(tuple(recorder.operations), recorder.numbers[id(result)], layouts).drop_unused()
 
 
-def _skeleton(network: nn.Module) -> tuple[nn.Module, dict[int, Tensor]]:
+def copy_around(network: nn.Module, tensor_of: Callable[[Tensor], Tensor]) -> nn.Module:
+    """A copy of a network in which other tensors stand for its parameters and buffers.
+
+    Args:
+        network: It stays as it is.
+        tensor_of: Gives what stands for each of its tensors.
+    """
+    tensors: Iterable[Tensor] = (*network.parameters(), *network.buffers())
+    return copy.deepcopy(network, {id(each): tensor_of(each) for each in tensors})
+
+
+def strip_values(tensor: Tensor) -> Tensor:
+    """A tensor of the same shape and type without values, which takes no memory."""
+    empty = tensor.detach().to("meta")
+    return nn.Parameter(empty, requires_grad=False) if isinstance(tensor, nn.Parameter) else empty
+
+
+def _make_skeleton(network: nn.Module) -> tuple[nn.Module, dict[int, Tensor]]:
     """A copy of a network: shapes alone, with quick norms; and by id the tensor that each of its own stands for."""
-    tensors: list[Tensor] = [*network.parameters(), *network.buffers()]
-    empty = [each.detach().to("meta") for each in tensors]
-    empty = [nn.Parameter(e, False) if isinstance(t, nn.Parameter) else e for e, t in zip(empty, tensors, strict=True)]
-    skeleton = copy.deepcopy(network, {id(each): twin for each, twin in zip(tensors, empty, strict=True)})
+    weights: dict[int, Tensor] = {}
+
+    def strip(tensor: Tensor) -> Tensor:
+        empty = strip_values(tensor)
+        weights[id(empty)] = tensor.detach()
+        return empty
+
+    skeleton = copy_around(network, strip)
     quicken_norms(skeleton)
-    return skeleton, {id(twin): each.detach() for twin, each in zip(empty, tensors, strict=True)}
+    return skeleton, weights
 
 
 _NORMS = ("native_batch_norm", "native_group_norm", "native_layer_norm")
@@ -162,13 +183,13 @@ _VOXELWISE = (
 )
 
 
-def _shaped(call: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+def _infer(call: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """What an operation gives for shapes; common ones are stated here.
 
     PyTorch works these out in Python, for which it imports its compiler: a second and 30 MiB.
     """
     name, first = call._schema.name.removeprefix("aten::"), args[0] if args else None
-    tensors = [each for each in _flat(args) if isinstance(each, Tensor)]
+    tensors = [each for each in _flatten(args) if isinstance(each, Tensor)]
     if not tensors or any(each.dtype != torch.float32 for each in tensors) or kwargs.get("out") is not None:
         return call(*args, **kwargs)
     if name in _NORMS and isinstance(first, Tensor):
@@ -189,8 +210,8 @@ class _Recorder(TorchDispatchMode):
     """Keeps every operation that is called.
 
     Args:
-        windows: What the pass is given; shape alone.
-        weights: By the id of what stands for them.
+        windows: What the pass is given, as a shape without values.
+        weights: The network's tensors, by the id of what stands for each.
     """
 
     def __init__(self, windows: Tensor, weights: Mapping[int, Tensor]) -> None:
@@ -206,13 +227,13 @@ class _Recorder(TorchDispatchMode):
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = _shaped(func, args, kwargs or {})
+        given = _infer(func, args, kwargs or {})
         if not isinstance(given, Tensor | list | tuple):
             return given  # What it asked of a tensor, such as its device, holds for every pass.
         # What is laid out otherwise than shapes tell is copied then.
         call = torch.ops.aten.reshape.default if func is torch.ops.aten.view.default else func
-        arguments = _mapped(tuple(args), self._value)
-        keywords = {name: _mapped(each, self._value) for name, each in (kwargs or {}).items()}
+        arguments = _map(tuple(args), self._value)
+        keywords = {name: _map(each, self._value) for name, each in (kwargs or {}).items()}
         is_one = isinstance(given, Tensor)
         results = tuple(self._number(each) for each in ([given] if is_one else given))
         self.operations.append(Operation(call, arguments, keywords, results, is_one))
@@ -238,7 +259,7 @@ class _Recorder(TorchDispatchMode):
         return self.numbers[id(given)]
 
 
-def _freed(operations: Sequence[Operation], result: int) -> Iterator[tuple[int, ...]]:
+def _find_freed(operations: Sequence[Operation], result: int) -> Iterator[tuple[int, ...]]:
     """For each operation, the values that no later one takes."""
     last: dict[int, int] = {}
     for place, operation in enumerate(operations):
@@ -247,21 +268,21 @@ def _freed(operations: Sequence[Operation], result: int) -> Iterator[tuple[int, 
         yield tuple(number for number, end in last.items() if end == place and number != result)
 
 
-def _numbered(operation: Operation, given: Any) -> dict[int, Any]:
+def _number_results(operation: Operation, given: Any) -> dict[int, Any]:
     results = [given] if operation.is_one else given
     return {number: each for number, each in zip(operation.results, results, strict=True) if number is not None}
 
 
-def _mapped(argument: Any, change: Callable[[Any], Any]) -> Any:
+def _map(argument: Any, change: Callable[[Any], Any]) -> Any:
     """An argument, or each one of a list of them, changed."""
     if isinstance(argument, list | tuple) and not isinstance(argument, torch.Size):
-        return type(argument)(_mapped(each, change) for each in argument)
+        return type(argument)(_map(each, change) for each in argument)
     return change(argument)
 
 
-def _flat(arguments: Any) -> Iterator[Any]:
+def _flatten(arguments: Any) -> Iterator[Any]:
     if isinstance(arguments, list | tuple):
         for each in arguments:
-            yield from _flat(each)
+            yield from _flatten(each)
     else:
         yield arguments

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from medseg.inference.runtimes.graph import FAILURES, Operation, Program, Value, trace
+from medseg.inference.runtimes.torch_runtime import make_noise
 
 AGREES = 1e-5
 """Largest difference from the network's logits, as a share of their largest, at which a folded one is trusted."""
@@ -61,7 +62,7 @@ class OptimisedNetwork(nn.Module):
 
     def forward(self, windows: Tensor) -> Tensor:
         """Logits of windows (N, channels, …)."""
-        program = None if self._must_run_itself(windows) else self.prepared(windows.shape)
+        program = None if self._must_run_itself(windows) else self.prepare(windows.shape)
         if program is None:
             return self.network(windows)
         try:
@@ -81,7 +82,7 @@ class OptimisedNetwork(nn.Module):
             or any(map(_is_watched, self.network.modules()))
         )
 
-    def prepared(self, shape: Sequence[int]) -> Program | None:
+    def prepare(self, shape: Sequence[int]) -> Program | None:
         """The pass for windows of a shape, traced and checked once; None where the network itself is run."""
         self._forget_if_changed()
         if self._is_trusted is None:
@@ -91,7 +92,7 @@ class OptimisedNetwork(nn.Module):
             self._is_trusted = bool(self._agrees((1, *shape[1:])) if agreement is None else agreement)
         key = tuple(shape)
         if key not in self._programs:
-            self._programs[key] = self._folded(key) if self._is_trusted else None
+            self._programs[key] = self._optimise_for(key) if self._is_trusted else None
         return self._programs[key]
 
     def _forget_if_changed(self) -> None:
@@ -104,7 +105,7 @@ class OptimisedNetwork(nn.Module):
             self._programs.clear()
             self._weights.clear()
 
-    def _folded(self, shape: Sequence[int]) -> Program | None:
+    def _optimise_for(self, shape: Sequence[int]) -> Program | None:
         try:
             program = trace(self.network, shape)
         except FAILURES:
@@ -113,12 +114,12 @@ class OptimisedNetwork(nn.Module):
 
     def _agrees(self, shape: Sequence[int]) -> bool | None:
         """Whether it gives what the network gives, each time; None where the network cannot take that shape."""
-        noise = torch.randn(tuple(shape), generator=torch.Generator().manual_seed(0))
+        noise = make_noise(shape)
         try:
             expected = self.network(noise.clone())
         except FAILURES:
             return None
-        program = self._folded(shape)
+        program = self._optimise_for(shape)
         if program is None or not isinstance(expected, Tensor):
             return False
         try:
@@ -152,19 +153,19 @@ def fold_norms(program: Program, known: Known | None = None) -> Program:
     """Batch norms with fixed statistics as part of the convolution whose result they alone take.
 
     Args:
-        program: Of ``traced``.
+        program: From ``trace``.
         known: Weights folded before, by where what they were made of lies, to be shared; added to.
     """
     known = {} if known is None else known
     makers = {number: operation for operation in program.operations for number in operation.results}
-    uses = _uses(program)
+    uses = _count_uses(program)
     optimise: dict[int, Operation] = {}
     gone: set[int] = set()
     for norm in program.operations:
         maker = _folds_into(norm, makers, uses)
         if maker is not None and norm.results[0] is not None:
             arguments = list(maker.arguments)
-            arguments[_WEIGHT], arguments[_BIAS] = _weights(maker, norm, known)
+            arguments[_WEIGHT], arguments[_BIAS] = _fold_weights(maker, norm, known)
             optimise[id(maker)] = replace(maker, arguments=tuple(arguments), results=(norm.results[0],))
             gone.add(id(norm))
     kept = (optimise.get(id(each), each) for each in program.operations if id(each) not in gone)
@@ -186,35 +187,35 @@ def _folds_into(norm: Operation, makers: Mapping[Any, Operation], uses: Mapping[
     return maker if is_fixed and has_statistics and is_plain else None
 
 
-def _weights(convolution: Operation, norm: Operation, known: Known) -> tuple[Tensor, Tensor]:
+def _fold_weights(convolution: Operation, norm: Operation, known: Known) -> tuple[Tensor, Tensor]:
     """Weight and bias of both together, computed in 64 bits."""
     weight, bias = convolution.arguments[_WEIGHT : _BIAS + 1]
     scale, shift, mean, variance = norm.arguments[1:5]
     is_transposed = bool(convolution.arguments[_IS_TRANSPOSED])
     key = tuple(0 if each is None else each.data_ptr() for each in (weight, bias, scale, shift, mean, variance))
     if key not in known:
-        wide = _wide(weight, bias, mean, variance)
+        wide = _widen(weight, bias, mean, variance)
         fuse: Callable[..., tuple[Tensor, Tensor]] = fuse_conv_bn_weights
-        fused = fuse(*wide, norm.arguments[7], *_wide(scale, shift), is_transposed)
+        fused = fuse(*wide, norm.arguments[7], *_widen(scale, shift), is_transposed)
         made = torch.empty_like(weight).copy_(fused[0].detach())
         known[key] = (made, fused[1].detach().to(weight.dtype))
     return known[key]
 
 
-def _wide(*tensors: Tensor | None) -> list[Any]:
+def _widen(*tensors: Tensor | None) -> list[Any]:
     return [None if each is None else each.double() for each in tensors]
 
 
 def write_in_place(program: Program) -> Program:
     """Activations, sums and products written over what they take, where that is not needed again."""
-    owners, ends = _owners(program.operations), dict[int, int]()
+    owners, ends = _find_owners(program.operations), dict[int, int]()
     for place, operation in enumerate(program.operations):
         ends |= {owners[number]: place for number in operation.taken}
     ends[owners[program.result]] = len(program.operations)
     made: list[Operation] = []
     for place, operation in enumerate(program.operations):
         target = next(
-            (each for each in _targets(operation) if _is_free(each, place, operation, program, owners, ends)), None
+            (each for each in _find_targets(operation) if _is_free(each, place, operation, program, owners, ends)), None
         )
         if target is None:
             made.append(operation)
@@ -226,7 +227,7 @@ def write_in_place(program: Program) -> Program:
     return replace(program, operations=tuple(made))
 
 
-def _targets(operation: Operation) -> Iterator[int]:
+def _find_targets(operation: Operation) -> Iterator[int]:
     """What an operation could be written over."""
     if operation.call not in _IN_PLACE or not operation.is_one:
         return
@@ -256,7 +257,7 @@ def _is_free(
     )
 
 
-def _owners(operations: Sequence[Operation]) -> dict[int, int]:
+def _find_owners(operations: Sequence[Operation]) -> dict[int, int]:
     """For each value, the one whose memory it shares, or itself; 0, whose memory is not the pass's own, for weights."""
     owners = {0: 0}
     for operation in operations:
@@ -270,7 +271,7 @@ def _owners(operations: Sequence[Operation]) -> dict[int, int]:
 
 def _changes_what_it_is_given(program: Program) -> bool:
     """Whether the pass writes to its windows, or to weights: such a network keeps a state."""
-    owners = _owners(program.operations)
+    owners = _find_owners(program.operations)
     written = [each for operation in program.operations if operation.changes_its_input for each in operation.shared]
     return any(not isinstance(each, Value) or owners[each.number] == 0 for each in written)
 
@@ -287,7 +288,7 @@ def _merge(owners: dict[int, int], ends: dict[int, int], result: int | None, tar
     ends[target] = end
 
 
-def _uses(program: Program) -> dict[int, int]:
+def _count_uses(program: Program) -> dict[int, int]:
     """How often each value is taken; the result once more."""
     uses = {program.result: 1}
     for operation in program.operations:

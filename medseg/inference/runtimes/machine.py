@@ -13,10 +13,10 @@ QUOTA_FILES = (
     Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"),
     Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us"),
 )
-"""Of control groups as a container sees its own: version 2's quota and period, version 1's quota, and its period."""
+"""Where a container finds the limits of its control group: version 2's in one file, version 1's quota and period."""
 
 
-def cpu_name() -> str:
+def identify_cpu() -> str:
     """Model and number of the machine's processors; converted networks and timings hold for these alone."""
     fields = ("model name", "flags", "Features")
     lines = [line.partition(":") for line in _text(CPU_FILE).splitlines()]
@@ -25,15 +25,15 @@ def cpu_name() -> str:
     return f"{os.cpu_count()} × {model}"
 
 
-def usable_cores() -> int:
+def count_usable_cores() -> int:
     """Cores that this process may use at once, at least 1: by its affinity, and by its group's quota of time."""
     by_affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     unified, quota_us, period_us = (_text(path) for path in QUOTA_FILES)
-    quota = cpu_quota(unified, quota_us, period_us)
+    quota = read_quota(unified, quota_us, period_us)
     return by_affinity if quota is None else max(1, min(by_affinity, math.ceil(quota)))
 
 
-def cpu_quota(unified: str, quota_us: str, period_us: str) -> float | None:
+def read_quota(unified: str, quota_us: str, period_us: str) -> float | None:
     """Cores' worth of time that a control group is given.
 
     Args:

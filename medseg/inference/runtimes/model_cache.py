@@ -19,7 +19,7 @@ from torch import nn
 from medseg.errors import OutputError
 from medseg.files import write_json, write_whole
 from medseg.inference.runtimes.graph import FAILURES, trace
-from medseg.inference.runtimes.machine import cpu_name
+from medseg.inference.runtimes.machine import identify_cpu
 from medseg.inference.windows import Windowing
 
 NAME_CHARACTERS = 32
@@ -44,7 +44,7 @@ class CachedModel:
             windowing: The batches.
             cache: The folder that it lies in.
         """
-        here = hashlib.sha256(cpu_name().encode()).hexdigest()[:8]
+        here = hashlib.sha256(identify_cpu().encode()).hexdigest()[:8]
         return cls(cache / f"{name}-{windowing.batch}-{here}.blob")
 
     def read(self) -> tuple[bytes, float] | None:

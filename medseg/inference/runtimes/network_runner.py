@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from medseg.allocator import fit_allocator
 from medseg.bundle.load import Bundle
-from medseg.errors import ImageError, UsageError
+from medseg.errors import UsageError
 from medseg.inference.options import PredictOptions
 from medseg.inference.runtimes.backends import Backend, Choice, build_backend, choose_backend
 from medseg.inference.runtimes.deferred_head import SplitNetwork, split_head
 from medseg.inference.runtimes.graph_optimiser import optimise
-from medseg.inference.runtimes.torch_runtime import pick_device, use_threads
+from medseg.inference.runtimes.torch_runtime import check_one_tensor, pick_device, use_threads
 from medseg.inference.sliding_window import SlidingWindow
 from medseg.inference.windows import Slab, Windowing
 
@@ -48,7 +48,7 @@ class NetworkRunner:
         self._own = bundle.network.to(self.device).to(memory_format=layout)  # type: ignore[call-overload]
         self.network = optimise(self._own)
         self._classes = len(bundle.labels)
-        self.mirrorings = _mirrorings(bundle, options)
+        self.mirrorings = _list_mirrorings(bundle, options)
         self.choices: dict[Path, Choice | None] = {}
         self.fallen_back = ""
         self._choice: Choice | None = None
@@ -158,14 +158,10 @@ class NetworkRunner:
         Raises:
             ImageError: ``OUTPUT_NOT_ONE_TENSOR``.
         """
-        logits = self._backend.run(windows)
-        if not isinstance(logits, Tensor):
-            kind = type(logits).__name__
-            raise ImageError("OUTPUT_NOT_ONE_TENSOR", "network", f"the network gives a {kind}", "export one output")
-        return logits.float()
+        return check_one_tensor(self._backend.run(windows)).float()
 
 
-def _mirrorings(bundle: Bundle, options: PredictOptions) -> list[tuple[int, ...]]:
+def _list_mirrorings(bundle: Bundle, options: PredictOptions) -> list[tuple[int, ...]]:
     """Axes of a batch along which windows are mirrored; the first of them none."""
     axes = bundle.mirror_axes
     if not options.tta:

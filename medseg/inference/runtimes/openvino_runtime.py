@@ -20,7 +20,7 @@ def build_openvino(network: nn.Module, windowing: Windowing, cache: Path | None,
 
     Args:
         network: In evaluation mode, on the CPU.
-        windowing: The batches.
+        windowing: The batches that will come.
         cache: Folder for converted and compiled networks, or None.
         keeps: Whether what is made is kept there.
     """
@@ -30,9 +30,9 @@ def build_openvino(network: nn.Module, windowing: Windowing, cache: Path | None,
     name = fingerprint(network, windowing, openvino.__version__) if cache else None
     artefact = CachedModel.of(name, windowing, cache) if cache and name else None
     known = artefact.read() if artefact else None
-    if known and (imported := _imported(core, known[0])):
-        return Built(_run_of(imported, windowing.batch), known[1])
-    model = _converted(core, network, windowing, cache / f"{name}.xml" if cache and name else None, keeps)
+    if known and (imported := _import(core, known[0])):
+        return Built(_make_run(imported, windowing.batch), known[1])
+    model = _convert(core, network, windowing, cache / f"{name}.xml" if cache and name else None, keeps)
     compiled = core.compile_model(model, "CPU", _settings())
 
     def keep(difference: float) -> None:
@@ -40,7 +40,7 @@ def build_openvino(network: nn.Module, windowing: Windowing, cache: Path | None,
             with contextlib.suppress(RuntimeError):  # A device that cannot give out what it compiled.
                 artefact.write(compiled.export_model().getvalue(), difference)
 
-    return Built(_run_of(compiled, windowing.batch), keep=keep)
+    return Built(_make_run(compiled, windowing.batch), keep=keep)
 
 
 def convert_to_openvino(network: nn.Module, windowing: Windowing) -> Any:
@@ -66,6 +66,10 @@ def save_openvino_model(network: nn.Module, windowing: Windowing, path: Path) ->
 
 
 def _settings() -> dict[str, str]:
+    """How a network is compiled.
+
+    OpenVINO's own ``CACHE_DIR`` is not set: it takes a damaged file without a word, and gives other logits.
+    """
     return {
         "INFERENCE_PRECISION_HINT": "f32",
         "PERFORMANCE_HINT": "LATENCY",
@@ -73,7 +77,7 @@ def _settings() -> dict[str, str]:
     }
 
 
-def _imported(core: Any, content: bytes) -> Any | None:
+def _import(core: Any, content: bytes) -> Any | None:
     """What was compiled earlier; None where OpenVINO will not have it."""
     try:
         return core.import_model(content, "CPU", _settings())
@@ -81,8 +85,8 @@ def _imported(core: Any, content: bytes) -> Any | None:
         return None
 
 
-def _converted(core: Any, network: nn.Module, windowing: Windowing, kept: Path | None, keeps: bool) -> Any:
-    """The kept conversion, of whatever batch, or a new one."""
+def _convert(core: Any, network: nn.Module, windowing: Windowing, kept: Path | None, keeps: bool) -> Any:
+    """The conversion that was kept, whatever its batch, or a new one."""
     if kept and kept.is_file():
         with contextlib.suppress(RuntimeError):  # A damaged file, or a network that holds to the batch it was made for.
             model = core.read_model(kept)
@@ -113,8 +117,8 @@ def _keep(model: Any, path: Path) -> None:
                 left.unlink(missing_ok=True)
 
 
-def _run_of(compiled: Any, batch: int) -> Run:
-    """Its passes; a batch that is not full is filled up with zeros."""
+def _make_run(compiled: Any, batch: int) -> Run:
+    """What runs a compiled network over batches; one that is not full is filled up with zeros."""
     import openvino
 
     request, shape = compiled.create_infer_request(), tuple(compiled.output(0).shape)
@@ -122,13 +126,13 @@ def _run_of(compiled: Any, batch: int) -> Run:
     def run(windows: Tensor) -> Tensor:
         logits = torch.empty(shape)  # Written by OpenVINO itself, and not used again by the next pass.
         request.set_output_tensor(0, openvino.Tensor(logits.numpy(), shared_memory=True))
-        request.infer([_filled(windows, batch).numpy()], share_inputs=True, share_outputs=True)
+        request.infer([_fill(windows, batch).numpy()], share_inputs=True, share_outputs=True)
         return logits[: len(windows)]
 
     return run
 
 
-def _filled(windows: Tensor, batch: int) -> Tensor:
+def _fill(windows: Tensor, batch: int) -> Tensor:
     count = len(windows)
     if count == batch:
         return windows.contiguous()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from medseg.errors import UsageError
+from medseg.errors import ImageError, UsageError
 from medseg.inference.windows import Windowing
 
 Run = Callable[[Tensor], Tensor]
@@ -44,6 +44,23 @@ def pick_device(name: str) -> torch.device:
     if name == "cuda" and not has_cuda:
         raise UsageError("DEVICE_MISSING", "cuda", "PyTorch finds no CUDA device", "use --device cpu")
     return torch.device("cuda" if has_cuda and name != "cpu" else "cpu")
+
+
+def make_noise(shape: Sequence[int]) -> Tensor:
+    """The same noise each time, on the CPU, by which runtimes are compared and timed."""
+    return torch.randn(tuple(shape), generator=torch.Generator().manual_seed(0))
+
+
+def check_one_tensor(output: object) -> Tensor:
+    """What a network gave, if it is one tensor.
+
+    Raises:
+        ImageError: ``OUTPUT_NOT_ONE_TENSOR``.
+    """
+    if not isinstance(output, Tensor):
+        problem = f"the network gives a {type(output).__name__}"
+        raise ImageError("OUTPUT_NOT_ONE_TENSOR", "network", problem, "export one output")
+    return output
 
 
 @contextmanager

@@ -27,10 +27,23 @@ from medseg.inference.planning.plan import CasePlan, fitted_window, plan_case, w
 from medseg.inference.planning.shapes import Shapes
 from medseg.inference.runtimes.backends import Choice, choose_backend, is_installed
 from medseg.inference.runtimes.graph import FAILURES
-from medseg.inference.runtimes.machine import cpu_name, usable_cores
+from medseg.inference.runtimes.machine import count_usable_cores, identify_cpu
 from medseg.inference.runtimes.model_cache import find_cache_folder
 from medseg.inference.runtimes.network_runner import NetworkRunner
+from medseg.inference.runtimes.torch_runtime import make_noise
 from medseg.inference.windows import Windows
+
+WORTH_TUNING = 5e14
+"""Parameters × voxels of all windows of a case from which it is tuned: some tens of seconds of PyTorch.
+
+Counted, not timed, so that a case is always tuned or never.
+"""
+
+LEAST_BATCHES = 40
+"""Fewer passes are not tuned: a few of them would be too large a share of all."""
+
+TRIED_BATCHES = (2, 1, 4)
+"""Windows at a time that are tried, beside the bundle's own."""
 
 BUDGET_SECONDS = 3.0
 """Trying threads and batches ends when it has taken so long; each runtime is tried whatever it takes."""
@@ -41,13 +54,12 @@ BUDGET_SHARE = 0.05
 LEAST_GAIN = 0.05
 """What takes more memory, or is less plain, must be quicker by this share."""
 
-
 LEAST_CORE_SHARE = 0.7
 """A process that gets less of its cores shares them with others."""
 
-PASSES = 2
+TIMED_CALLS = 2
 SETTLED_SECONDS = 0.5
-"""So many passes are timed, after one that is not; no more once they have taken so long."""
+"""So many calls are timed, after one that is not; no more once they have taken so long."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +68,7 @@ class Candidates:
 
     Args:
         backends: The first of them needs the least to be gained.
-        threads: Likewise.
+        threads: Numbers of threads, likewise.
         batches: Those that memory allows.
     """
 
@@ -74,8 +86,8 @@ class Timing:
     """What a few batches took.
 
     Args:
-        window_seconds: Of one window; infinite where they cannot be run so.
-        spent_seconds: On finding out.
+        window_seconds: Time of one window; infinite where they cannot be run so.
+        spent_seconds: Time that finding out took.
         core_share: How much of its cores this process got meanwhile; less than 1 where others kept them busy.
     """
 
@@ -90,7 +102,7 @@ class TunedChoice:
 
     Args:
         choice: The quickest.
-        window_seconds: Of every choice that was tried.
+        window_seconds: Time of one window, by every choice that was tried.
         is_sound: Whether the machine was not so busy with other things that the timing holds for this moment alone.
     """
 
@@ -143,7 +155,7 @@ def time_call(call: Callable[[], object]) -> float:
     """What the quickest of a few calls takes; the first one is not counted."""
     call()
     passed: list[float] = []
-    while len(passed) < PASSES and sum(passed) < SETTLED_SECONDS:
+    while len(passed) < TIMED_CALLS and sum(passed) < SETTLED_SECONDS:
         started = time.perf_counter()
         call()
         passed.append(time.perf_counter() - started)
@@ -154,7 +166,7 @@ def name_choice(facts: Sequence[object]) -> str:
     """The name of the file that keeps a choice.
 
     Args:
-        facts: All that the choice rests on: network, windows, candidates, versions, processor.
+        facts: Everything that the choice rests on: network, windows, candidates, versions, processor.
     """
     return f"choice-{hashlib.sha256(repr(tuple(facts)).encode()).hexdigest()[:32]}.json"
 
@@ -169,27 +181,14 @@ def read_choice(path: Path, candidates: Candidates) -> Choice | None:
     return choice if candidates.hold(choice) else None
 
 
-def keep_choice(tune: TunedChoice, path: Path) -> None:
+def keep_choice(found: TunedChoice, path: Path) -> None:
     """Keep a choice and what it rests on; a folder that cannot be written is passed over."""
     timed = [
         {**asdict(each), "window_seconds": round(seconds, 6) if math.isfinite(seconds) else None}
-        for each, seconds in tune.window_seconds.items()
+        for each, seconds in found.window_seconds.items()
     ]
     with contextlib.suppress(OutputError):
-        write_json({"choice": asdict(tune.choice), "timed": timed}, path)
-
-
-WORTH_TUNING = 5e14
-"""Parameters × voxels of all windows of a case from which it is tuned: some tens of seconds of PyTorch.
-
-Counted, not timed, so that a case is always tuned or never.
-"""
-
-LEAST_BATCHES = 40
-"""Fewer passes are not tuned: a few of them would be too large a share of all."""
-
-BATCHES = (2, 1, 4)
-"""Windows at a time that are tried, beside the bundle's own."""
+        write_json({"choice": asdict(found.choice), "timed": timed}, path)
 
 
 def tune(passes: NetworkRunner, shapes: Shapes) -> Choice | None:
@@ -199,8 +198,8 @@ def tune(passes: NetworkRunner, shapes: Shapes) -> Choice | None:
     is kept, unless the passes keep nothing.
 
     Args:
-        passes: Of the bundle.
-        shapes: Of the case.
+        passes: What runs the bundle's network.
+        shapes: Shapes of the case's image.
 
     Returns:
         None where ``--backend`` names a runtime, on a GPU, in 16-bit floats, and where the case is too small; where
@@ -211,12 +210,12 @@ def tune(passes: NetworkRunner, shapes: Shapes) -> Choice | None:
     windows = window_of(passes.bundle, passes.options).windows(shapes.network)
     if not is_worth_tuning(passes, windows):
         return None
-    candidates = _candidates(passes, windows)
-    path = find_cache_folder() / name_choice(_facts(passes, shapes, windows, candidates))
+    candidates = _list_candidates(passes, windows)
+    path = find_cache_folder() / name_choice(_list_grounds(passes, shapes, windows, candidates))
     if path not in passes.choices:
         choice = read_choice(path, candidates)
         if choice is None and passes.keeps:
-            choice = _timed(passes, shapes, candidates, path)
+            choice = _choose_by_timing(passes, shapes, candidates, path)
         passes.choices[path] = choice
     passes.use(passes.choices[path])
     return passes.choices[path]
@@ -226,8 +225,8 @@ def is_worth_tuning(passes: NetworkRunner, windows: Windows) -> bool:
     """Whether there is anything to choose for these windows, and enough of them to make up for the timing.
 
     Args:
-        passes: Of the bundle.
-        windows: Of a case.
+        passes: What runs the bundle's network.
+        windows: Where a case's windows lie.
     """
     options, bundle = passes.options, passes.bundle
     has_windows = isinstance(bundle.inferer, SlidingWindowInferer) and isinstance(passes.network, nn.Module)
@@ -236,39 +235,39 @@ def is_worth_tuning(passes: NetworkRunner, windows: Windows) -> bool:
     parameters = sum(each.numel() for each in passes.network.parameters())
     count = len(windows) * len(passes.mirrorings)
     is_much = parameters * count * math.prod(windows.roi) >= WORTH_TUNING
-    return is_much and count >= LEAST_BATCHES * _own_choice(passes).batch
+    return is_much and count >= LEAST_BATCHES * _find_own_choice(passes).batch
 
 
-def _candidates(passes: NetworkRunner, windows: Windows) -> Candidates:
+def _list_candidates(passes: NetworkRunner, windows: Windows) -> Candidates:
     """What may be chosen where memory allows any batch.
 
     PyTorch's own number of threads is not raised: it stands for the machine's cores, or for what someone
     allowed this process to take.
     """
     options, most = passes.options, torch.get_num_threads()
-    usable = min(most, usable_cores())
+    usable = min(most, count_usable_cores())
     threads = (options.threads,) if options.threads else tuple(dict.fromkeys((usable, most, max(1, usable // 2))))
     counted = choose_backend("auto", passes.network, len(windows) * math.prod(windows.roi))
-    batches = tuple(dict.fromkeys((*BATCHES, _own_choice(passes).batch)))
+    batches = tuple(dict.fromkeys((*TRIED_BATCHES, _find_own_choice(passes).batch)))
     return Candidates(tuple(dict.fromkeys(("torch", counted))), threads, batches)
 
 
-def _own_choice(passes: NetworkRunner) -> Choice:
+def _find_own_choice(passes: NetworkRunner) -> Choice:
     batch = max(1, window_of(passes.bundle, passes.options).sw_batch_size)
     return Choice("torch", batch, passes.options.threads or torch.get_num_threads())
 
 
-def _facts(passes: NetworkRunner, shapes: Shapes, windows: Windows, candidates: Candidates) -> list[object]:
+def _list_grounds(passes: NetworkRunner, shapes: Shapes, windows: Windows, candidates: Candidates) -> list[object]:
     """All that a choice rests on, but for the memory that is free."""
     weights = [tuple(each.shape) for each in passes.network.parameters()]
     versions = [torch.__version__, importlib.metadata.version("openvino") if is_installed("openvino") else None]
-    own = _own_choice(passes)
-    return [str(passes.network), weights, shapes.channels, windows.roi, own, candidates, versions, cpu_name()]
+    own = _find_own_choice(passes)
+    return [str(passes.network), weights, shapes.channels, windows.roi, own, candidates, versions, identify_cpu()]
 
 
-def _timed(passes: NetworkRunner, shapes: Shapes, candidates: Candidates, path: Path) -> Choice | None:
+def _choose_by_timing(passes: NetworkRunner, shapes: Shapes, candidates: Candidates, path: Path) -> Choice | None:
     """The choice that a few batches of noise lead to, kept for later runs."""
-    own, trial = _own_choice(passes), passes.copy_for_trial()
+    own, trial = _find_own_choice(passes), passes.copy_for_trial()
     plan = plan_case("tuning", shapes, passes.bundle, passes.options, own)
     most = allowed_bytes(passes.options)
     fitting = [each for each in candidates.batches if most is None or replace(plan, batch=each).peak_bytes <= most]
@@ -277,7 +276,7 @@ def _timed(passes: NetworkRunner, shapes: Shapes, candidates: Candidates, path: 
     found = find_quickest(
         own,
         replace(candidates, batches=tuple(fitting)),
-        lambda choice: _timing(trial, plan, choice),
+        lambda choice: _time_choice(trial, plan, choice),
         len(plan.windows) * len(passes.mirrorings),
     )
     if not found.is_sound:
@@ -287,23 +286,23 @@ def _timed(passes: NetworkRunner, shapes: Shapes, candidates: Candidates, path: 
     return found.choice
 
 
-def _timing(trial: NetworkRunner, plan: CasePlan, choice: Choice) -> Timing:
+def _time_choice(trial: NetworkRunner, plan: CasePlan, choice: Choice) -> Timing:
     """What batches of noise take, run as a choice has it; a runtime that cannot run them takes for ever."""
     started, shapes, seconds, share = time.perf_counter(), plan.shapes, math.inf, 1.0
     trial.use(choice)
     window = fitted_window(window_of(trial.bundle, trial.options), replace(plan, batch=choice.batch))
     image = torch.zeros([1] * (1 + len(shapes.network))).expand(shapes.channels, *shapes.network)
-    noise = torch.randn(window.windowing(image.shape).shape, generator=torch.Generator().manual_seed(0))
+    noise = make_noise(window.windowing(image.shape).shape)
     with torch.inference_mode(), trial.precision():
         trial.choose(window, image, splits=plan.is_streamed)
         trial.fallen_back = trial.note or trial.fallen_back
         if trial.backend == choice.backend:
-            seconds, share = _run(lambda: trial.logits(noise), min(choice.threads, usable_cores()))
+            seconds, share = _time_run(lambda: trial.logits(noise), min(choice.threads, count_usable_cores()))
     return Timing(seconds / choice.batch, time.perf_counter() - started, share)
 
 
-def _run(call: Callable[[], object], cores: int) -> tuple[float, float]:
-    """The seconds of a call, infinite where it fails, and how much of so many cores this process got for it."""
+def _time_run(call: Callable[[], object], cores: int) -> tuple[float, float]:
+    """Time a call; infinite where it fails. Returns how much of so many cores this process got for it, too."""
     started, cpu_started = time.perf_counter(), time.process_time()
     try:
         seconds = time_call(call)

@@ -42,7 +42,7 @@ def translate_preprocessing(preprocessing: Compose, axes: int) -> tuple[Step, ..
     )
     has_channels = bool(chain[0]._loader.ensure_channel_first) or type(chain[1]) is transforms.EnsureChannelFirstd
     require(has_channels, "LoadImaged", "EnsureChannelFirstd does not follow it")
-    translated = (_translated(each, axes) for each in chain)
+    translated = (_translate(each, axes) for each in chain)
     return tuple(step for step in translated if step)
 
 
@@ -61,7 +61,7 @@ def translate_label_steps(later: Sequence[object]) -> tuple[Step, ...]:
     return tuple(steps)
 
 
-def _translated(transform: Any, axes: int) -> Step | None:
+def _translate(transform: Any, axes: int) -> Step | None:
     name = type(transform).__name__
     translate = _TRANSLATIONS.get(type(transform))
     if translate is None:
@@ -73,34 +73,36 @@ def _translated(transform: Any, axes: int) -> Step | None:
     return None if parameters is None else {"step": name.removesuffix("d"), **parameters}
 
 
-def _load(transform: Any, axes: int) -> None:
+def _translate_load(transform: Any, axes: int) -> None:
     require(_is_float32(transform._loader.dtype), "LoadImaged", f"dtype {transform._loader.dtype}")
 
 
-def _channel_first(transform: Any, axes: int) -> None:
+def _translate_channel_first(transform: Any, axes: int) -> None:
     require(transform.adjuster.input_channel_dim is None, "EnsureChannelFirstd", "channel_dim is set")
 
 
-def _typed(transform: Any, axes: int) -> None:
+def _translate_type(transform: Any, axes: int) -> None:
     types = getattr(transform, "dtype", None) or (transform.converter.dtype,)
     require(types[0] is None or _is_float32(types[0]), type(transform).__name__, f"dtype {types[0]}")
 
 
-def _grey(transform: Any, axes: int) -> dict[str, Any]:
+def _translate_grey(transform: Any, axes: int) -> dict[str, Any]:
     return {}
 
 
-def _orientation(transform: Any, axes: int) -> dict[str, Any]:
+def _translate_orientation(transform: Any, axes: int) -> dict[str, Any]:
     turn = transform.ornt_transform
     require(axes == 3, "Orientationd", "of a 2D image")
     require(turn.labels in RAS_LABELS, "Orientationd", f"labels {turn.labels}")
     return {"axcodes": None if turn.as_closest_canonical else str("".join(turn.axcodes))}
 
 
-def _spacing(transform: Any, axes: int) -> dict[str, Any]:
+def _translate_spacing(transform: Any, axes: int) -> dict[str, Any]:
     spacing, name = transform.spacing_transform, "Spacingd"
-    require(_text(transform.mode[0]) in LINEAR, name, f"mode {_text(transform.mode[0])}")
-    require(_text(transform.padding_mode[0]) == "border", name, f"padding_mode {_text(transform.padding_mode[0])}")
+    require(_read_text(transform.mode[0]) in LINEAR, name, f"mode {_read_text(transform.mode[0])}")
+    require(
+        _read_text(transform.padding_mode[0]) == "border", name, f"padding_mode {_read_text(transform.padding_mode[0])}"
+    )
     require(not transform.scale_extent[0] and not spacing.scale_extent, name, "scale_extent")
     require(not spacing.recompute_affine, name, "recompute_affine")
     limits = np.concatenate([spacing.min_pixdim, spacing.max_pixdim]).astype(float)
@@ -108,19 +110,19 @@ def _spacing(transform: Any, axes: int) -> dict[str, Any]:
     return {"pixdim": spacing.pixdim.tolist(), "diagonal": bool(spacing.diagonal)}
 
 
-def _resize(transform: Any, axes: int) -> dict[str, Any]:
+def _translate_resize(transform: Any, axes: int) -> dict[str, Any]:
     resizer, name = transform.resizer, "Resized"
     require(resizer.size_mode == "all", name, f"size_mode {resizer.size_mode}")
-    require(_text(transform.mode[0]) in LINEAR, name, f"mode {_text(transform.mode[0])}")
+    require(_read_text(transform.mode[0]) in LINEAR, name, f"mode {_read_text(transform.mode[0])}")
     require(not transform.align_corners[0], name, "align_corners")
     require(not transform.anti_aliasing[0], name, "anti_aliasing")
     require(_is_float32(transform.dtype[0]), name, f"dtype {transform.dtype[0]}")
-    size = _integers(resizer.spatial_size)
+    size = _read_integers(resizer.spatial_size)
     require(isinstance(size, list) and len(size) == axes, name, f"spatial_size {size} for {axes} axes")
     return {"spatial_size": size}
 
 
-def _spatial_crop(transform: Any, axes: int) -> dict[str, Any]:
+def _translate_crop(transform: Any, axes: int) -> dict[str, Any]:
     require(not transform._has_str_roi, "SpatialCropd", "a box that the data name")
     slices = list(transform.cropper.slices)[:axes]
     starts = [0 if each.start is None else int(each.start) for each in slices]
@@ -131,110 +133,113 @@ def _spatial_crop(transform: Any, axes: int) -> dict[str, Any]:
     return {"start": starts, "stop": stops}
 
 
-def _centre_crop(transform: Any, axes: int) -> dict[str, Any]:
-    return {"roi_size": _per_axis(transform.cropper.roi_size, axes, "CenterSpatialCropd")}
+def _translate_centre_crop(transform: Any, axes: int) -> dict[str, Any]:
+    return {"roi_size": _read_per_axis(transform.cropper.roi_size, axes, "CenterSpatialCropd")}
 
 
-def _foreground(transform: Any, axes: int) -> dict[str, Any]:
+def _translate_foreground(transform: Any, axes: int) -> dict[str, Any]:
     cropper, name = transform.cropper, "CropForegroundd"
     require(transform.source_key == "image", name, f"source_key {transform.source_key}")
     require(cropper.select_fn is is_positive, name, "a select_fn of its own")
     indices = cropper.channel_indices
     return {
         "channel_indices": None if indices is None else [int(each) for each in indices],
-        "margin": _per_axis(cropper.margin, axes, name),
+        "margin": _read_per_axis(cropper.margin, axes, name),
         "allow_smaller": bool(cropper.allow_smaller),
-        "k_divisible": _per_axis(cropper.k_divisible, axes, name),
-        "padding": list(_padding(transform, cropper.padder.kwargs).values()),
+        "k_divisible": _read_per_axis(cropper.k_divisible, axes, name),
+        "padding": list(_read_padding(transform, cropper.padder.kwargs).values()),
     }
 
 
-def _spatial_pad(transform: Any, axes: int) -> dict[str, Any]:
+def _translate_pad(transform: Any, axes: int) -> dict[str, Any]:
     padder = transform.padder
-    size = _per_axis(padder.spatial_size, axes, "SpatialPadd")
-    return {"spatial_size": size, "method": _text(padder.method), **_padding(transform, padder.kwargs)}
+    size = _read_per_axis(padder.spatial_size, axes, "SpatialPadd")
+    return {"spatial_size": size, "method": _read_text(padder.method), **_read_padding(transform, padder.kwargs)}
 
 
-def _crop_or_pad(transform: Any, axes: int) -> dict[str, Any]:
+def _translate_crop_or_pad(transform: Any, axes: int) -> dict[str, Any]:
     padder = transform.padder.padder
-    size = _per_axis(padder.spatial_size, axes, "ResizeWithPadOrCropd")
-    return {"spatial_size": size, "method": _text(padder.method), **_padding(transform, padder.kwargs)}
+    size = _read_per_axis(padder.spatial_size, axes, "ResizeWithPadOrCropd")
+    return {"spatial_size": size, "method": _read_text(padder.method), **_read_padding(transform, padder.kwargs)}
 
 
-def _divisible(transform: Any, axes: int) -> dict[str, Any]:
+def _translate_divisible(transform: Any, axes: int) -> dict[str, Any]:
     padder = transform.padder
     return {
-        "k": _per_axis(padder.k, axes, "DivisiblePadd"),
-        "method": _text(padder.method),
-        **_padding(transform, padder.kwargs),
+        "k": _read_per_axis(padder.k, axes, "DivisiblePadd"),
+        "method": _read_text(padder.method),
+        **_read_padding(transform, padder.kwargs),
     }
 
 
-def _border(transform: Any, axes: int) -> dict[str, Any]:
+def _translate_border(transform: Any, axes: int) -> dict[str, Any]:
     widths = transform.padder.compute_pad_width((1,) * axes)[1:]
-    return {"amounts": [[int(a), int(b)] for a, b in widths], **_padding(transform, transform.padder.kwargs)}
+    return {"amounts": [[int(a), int(b)] for a, b in widths], **_read_padding(transform, transform.padder.kwargs)}
 
 
-def _normalize(transform: Any, axes: int) -> dict[str, Any]:
+def _translate_normalize(transform: Any, axes: int) -> dict[str, Any]:
     step, name = transform.normalizer, "NormalizeIntensityd"
     require(_is_float32(step.dtype), name, f"dtype {step.dtype}")
-    factors = {key: _factors(getattr(step, key)) for key in ("subtrahend", "divisor")}
+    factors = {key: _read_factors(getattr(step, key)) for key in ("subtrahend", "divisor")}
     for value in factors.values():
         require(value is None or isinstance(value, list) == step.channel_wise, name, f"factors {value}")
     return {**factors, "nonzero": bool(step.nonzero), "channel_wise": bool(step.channel_wise)}
 
 
-def _scale(transform: Any, axes: int) -> dict[str, Any]:
+def _translate_scale(transform: Any, axes: int) -> dict[str, Any]:
     step = transform.scaler
     require(_is_float32(step.dtype), "ScaleIntensityd", f"dtype {step.dtype}")
-    numbers = {key: _number(getattr(step, key)) for key in ("minv", "maxv", "factor")}
+    numbers = {key: _read_number(getattr(step, key)) for key in ("minv", "maxv", "factor")}
     return {**numbers, "channel_wise": bool(step.channel_wise)}
 
 
-def _range(transform: Any, axes: int) -> dict[str, Any]:
+def _translate_range(transform: Any, axes: int) -> dict[str, Any]:
     step = transform.scaler
     require(_is_float32(step.dtype), "ScaleIntensityRanged", f"dtype {step.dtype}")
-    return {**{key: _number(getattr(step, key)) for key in ("a_min", "a_max", "b_min", "b_max")}, "clip": step.clip}
+    return {
+        **{key: _read_number(getattr(step, key)) for key in ("a_min", "a_max", "b_min", "b_max")},
+        "clip": step.clip,
+    }
 
 
-def _percentiles(transform: Any, axes: int) -> dict[str, Any]:
+def _translate_percentiles(transform: Any, axes: int) -> dict[str, Any]:
     step, name = transform.scaler, "ScaleIntensityRangePercentilesd"
     require(_is_float32(step.dtype), name, f"dtype {step.dtype}")
     return {
         "percentiles": [float(step.lower), float(step.upper)],
-        "target": [_number(step.b_min), _number(step.b_max)],
+        "target": [_read_number(step.b_min), _read_number(step.b_max)],
         **{key: bool(getattr(step, key)) for key in ("clip", "relative", "channel_wise")},
     }
 
 
-def _padding(transform: Any, options: dict[str, Any]) -> dict[str, Any]:
-    name, mode = type(transform).__name__, _text(transform.mode[0])
+def _read_padding(transform: Any, options: dict[str, Any]) -> dict[str, Any]:
+    name, mode = type(transform).__name__, _read_text(transform.mode[0])
     require(mode in PAD_MODES, name, f"mode {mode}")
     unknown = set(options) - {"value", "constant_values"}
     require(not unknown, name, f"options {sorted(unknown)}")
     return {"mode": PAD_MODES[mode], "value": float(options.get("value", options.get("constant_values", 0)))}
 
 
-def _per_axis(value: Any, axes: int, name: str) -> list[int] | int:
-    number = _integers(value)
+def _read_per_axis(value: Any, axes: int, name: str) -> list[int] | int:
+    number = _read_integers(value)
     require(isinstance(number, int) or len(number) == axes, name, f"{value} for {axes} axes")
     return number
 
 
-def _integers(value: Any) -> list[int] | int:
+def _read_integers(value: Any) -> list[int] | int:
     plain = np.asarray(value).tolist()
     return plain if isinstance(plain, int) else [int(each) for each in plain]
 
 
-def _factors(value: Any) -> list[float] | float | None:
+def _read_factors(value: Any) -> list[float] | float | None:
     return None if value is None else np.asarray(value, dtype=float).tolist()
 
 
-def _number(value: Any) -> float | None:
+def _read_number(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
-def _text(value: Any) -> str:
+def _read_text(value: Any) -> str:
     return str(getattr(value, "value", value))
 
 
@@ -243,26 +248,26 @@ def _is_float32(kind: Any) -> bool:
 
 
 _TRANSLATIONS: dict[type, Callable[[Any, int], dict[str, Any] | None]] = {
-    GreyToOneChanneld: _grey,
-    transforms.BorderPadd: _border,
-    transforms.CastToTyped: _typed,
-    transforms.CenterSpatialCropd: _centre_crop,
-    transforms.CropForegroundd: _foreground,
-    transforms.DivisiblePadd: _divisible,
-    transforms.EnsureChannelFirstd: _channel_first,
-    transforms.EnsureTyped: _typed,
-    transforms.LoadImaged: _load,
-    transforms.NormalizeIntensityd: _normalize,
-    transforms.Orientationd: _orientation,
-    transforms.Resized: _resize,
-    transforms.ResizeWithPadOrCropd: _crop_or_pad,
-    transforms.ScaleIntensityRangePercentilesd: _percentiles,
-    transforms.ScaleIntensityRanged: _range,
-    transforms.ScaleIntensityd: _scale,
-    transforms.Spacingd: _spacing,
-    transforms.SpatialCropd: _spatial_crop,
-    transforms.SpatialPadd: _spatial_pad,
-    transforms.ToTensord: _typed,
+    GreyToOneChanneld: _translate_grey,
+    transforms.BorderPadd: _translate_border,
+    transforms.CastToTyped: _translate_type,
+    transforms.CenterSpatialCropd: _translate_centre_crop,
+    transforms.CropForegroundd: _translate_foreground,
+    transforms.DivisiblePadd: _translate_divisible,
+    transforms.EnsureChannelFirstd: _translate_channel_first,
+    transforms.EnsureTyped: _translate_type,
+    transforms.LoadImaged: _translate_load,
+    transforms.NormalizeIntensityd: _translate_normalize,
+    transforms.Orientationd: _translate_orientation,
+    transforms.Resized: _translate_resize,
+    transforms.ResizeWithPadOrCropd: _translate_crop_or_pad,
+    transforms.ScaleIntensityRangePercentilesd: _translate_percentiles,
+    transforms.ScaleIntensityRanged: _translate_range,
+    transforms.ScaleIntensityd: _translate_scale,
+    transforms.Spacingd: _translate_spacing,
+    transforms.SpatialCropd: _translate_crop,
+    transforms.SpatialPadd: _translate_pad,
+    transforms.ToTensord: _translate_type,
 }
 
 

@@ -158,7 +158,7 @@ def test_what_differs_is_not_kept(network, tmp_path, monkeypatch):
 
 def test_another_processor_compares_for_itself(network, tmp_path, monkeypatch):
     here = CachedModel.of("name", WINDOWING, tmp_path)
-    monkeypatch.setattr(model_cache, "cpu_name", lambda: "another")
+    monkeypatch.setattr(model_cache, "identify_cpu", lambda: "another")
     assert CachedModel.of("name", WINDOWING, tmp_path) != here
 
 

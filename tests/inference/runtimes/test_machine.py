@@ -3,7 +3,7 @@ import os
 import pytest
 
 from medseg.inference.runtimes import machine
-from medseg.inference.runtimes.machine import cpu_name, cpu_quota, usable_cores
+from medseg.inference.runtimes.machine import count_usable_cores, identify_cpu, read_quota
 
 
 @pytest.mark.parametrize(
@@ -19,18 +19,18 @@ from medseg.inference.runtimes.machine import cpu_name, cpu_quota, usable_cores
     ],
 )
 def test_the_quota_of_a_control_group_is_read_in_cores(unified, quota_us, period_us, cores):
-    assert cpu_quota(unified, quota_us, period_us) == cores
+    assert read_quota(unified, quota_us, period_us) == cores
 
 
 @pytest.mark.parametrize(("quota", "cores"), [(None, 6), (0.5, 1), (1.5, 2), (64.0, 6)])
 def test_no_more_cores_are_used_than_affinity_and_quota_allow(monkeypatch, quota, cores):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(6)), raising=False)
-    monkeypatch.setattr(machine, "cpu_quota", lambda *_: quota)
-    assert usable_cores() == cores
+    monkeypatch.setattr(machine, "read_quota", lambda *_: quota)
+    assert count_usable_cores() == cores
 
 
 def test_a_machine_without_these_files_still_has_a_name_and_a_core(monkeypatch, tmp_path):
     monkeypatch.setattr(machine, "CPU_FILE", tmp_path / "none")
     monkeypatch.setattr(machine, "QUOTA_FILES", (tmp_path / "none",) * 3)
-    assert cpu_name() == cpu_name() != ""
-    assert usable_cores() >= 1
+    assert identify_cpu() == identify_cpu() != ""
+    assert count_usable_cores() >= 1

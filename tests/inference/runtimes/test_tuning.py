@@ -204,7 +204,7 @@ def timed(monkeypatch):
         choices.append(choice)
         return Timing(0.5 if choice.batch == 2 else 1.0, 0.0)
 
-    monkeypatch.setattr(tuning, "_timing", timing)
+    monkeypatch.setattr(tuning, "_time_choice", timing)
     monkeypatch.setattr(tuning, "WORTH_TUNING", 0)
     monkeypatch.setattr(tuning, "LEAST_BATCHES", 0)
     return choices
@@ -225,7 +225,7 @@ def test_the_choice_is_kept_and_later_runs_take_it_without_timing(tiny_bundle, c
 
 
 def test_what_was_timed_on_a_busy_machine_is_neither_taken_nor_kept(tiny_bundle, cache, timed, monkeypatch):
-    monkeypatch.setattr(tuning, "_timing", lambda *given: timed.append(given) or Timing(1.0, 0.0, 0.5))
+    monkeypatch.setattr(tuning, "_time_choice", lambda *given: timed.append(given) or Timing(1.0, 0.0, 0.5))
     passes = passes_of(tiny_bundle)
     assert tune(passes, SHAPES) is None
     assert not cache.exists()
@@ -287,7 +287,7 @@ def test_threads_that_were_asked_for_are_the_only_ones_tried(tiny_bundle, cache,
 
 
 def test_more_threads_than_pytorch_has_are_not_tried(tiny_bundle, cache, timed, monkeypatch):
-    monkeypatch.setattr(tuning, "usable_cores", lambda: 4096)
+    monkeypatch.setattr(tuning, "count_usable_cores", lambda: 4096)
     tune(passes_of(tiny_bundle), SHAPES)
     assert max(each.threads for each in timed) == torch.get_num_threads()
 
