@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from medseg.allocator import keep_freed_memory
 from medseg.inference.restoring.restore import Discretisation, LabelRestorer
 from medseg.inference.restoring.way_back import AxisChange
-from medseg.inference.running.backends import Windowing, build_backend
-from medseg.inference.running.folding import folded
-from medseg.inference.running.heads import split
+from medseg.inference.runtimes.backends import Windowing, build_backend
+from medseg.inference.runtimes.deferred_head import split_head
+from medseg.inference.runtimes.graph_optimiser import optimise
 from medseg.inference.sliding_window import SlidingWindow
 
 MATMUL_SIZE = 2048
@@ -114,7 +114,7 @@ def _nnunet(work: Work) -> Prepared:
 
 
 def _medseg(work: Work, backend: str) -> Prepared:
-    parts = split(work.network, (1, 1, *work.window), work.classes)
+    parts = split_head(work.network, (1, 1, *work.window), work.classes)
     run = _as_medseg_runs_it(work, parts.body if parts else work.network, backend)
     changes = tuple(
         AxisChange(axis, sparse.eye_array(size, format="csr")) for axis, size in enumerate(work.image.shape[1:])
@@ -152,7 +152,7 @@ def _arithmetic(work: Work) -> Prepared:
 def _as_medseg_runs_it(work: Work, network: nn.Module, backend: str) -> Callable[[Tensor], Tensor]:
     """A network as ``Predictor`` prepares it, first pass done."""
     keep_freed_memory()
-    network = folded(network.to(memory_format=torch.channels_last_3d))  # type: ignore[call-overload]
+    network = optimise(network.to(memory_format=torch.channels_last_3d))  # type: ignore[call-overload]
     built = build_backend(network, backend, Windowing(work.batch, 1, work.window), work.cache)
     if built.name != backend:
         raise BackendRefusedError(built.note)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from medseg.demonstration.demo import demo
     from medseg.evaluation.evaluate import evaluate
     from medseg.inference.cohort import predict
-    from medseg.inference.exported.export import export
+    from medseg.inference.export import export
     from medseg.training.engine import train
     from medseg.training.experiment import compare
 
@@ -28,7 +28,7 @@ _VERBS = {
     "compare": "medseg.training.experiment",
     "demo": "medseg.demonstration.demo",
     "evaluate": "medseg.evaluation.evaluate",
-    "export": "medseg.inference.exported.export",
+    "export": "medseg.inference.export",
     "predict": "medseg.inference.cohort",
     "train": "medseg.training.engine",
 }

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from medseg.bundle.locator import MARGIN_MM, read_locator
+from medseg.bundle.locator_name import MARGIN_MM, read_locator
 from medseg.bundle.shipped import find_bundle
 from medseg.bundle.trust import ALLOW_CODE, sections_of
 from medseg.data.dicom.terminology import Term, read_terms
@@ -44,7 +44,7 @@ class Bundle:
         weights_sha256: Of the weights file.
         terms: Codes of the labels, where the metadata give them.
         is_hounsfield: Whether the metadata say that images hold Hounsfield units.
-        locator: The bundle that it names for finding where to look, see ``medseg.bundle.locator``; None: it looks
+        locator: The bundle that it names for finding where to look, see ``medseg.bundle.locator_name``; None: it looks
             everywhere.
         locator_margin_mm: Kept around what that finds.
     """

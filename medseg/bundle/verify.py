@@ -17,7 +17,7 @@ from medseg.bundle.findings import Finding, as_finding
 from medseg.bundle.forms import SEPARATOR, Config, Form, at, lay_over, read_config, read_forms, strings, value_at
 from medseg.bundle.labelling import label_findings
 from medseg.bundle.load import find_bundle, open_bundle
-from medseg.bundle.locator import check_fits, find_locator, read_locator
+from medseg.bundle.locator_name import check_fits, find_locator, read_locator
 from medseg.bundle.trial import tried, weight_findings
 from medseg.data.cases.case import guess_group
 from medseg.data.splits import SPLIT_PARTS, read_split

@@ -114,12 +114,12 @@ def run_predict(parsed: argparse.Namespace) -> int:
 
 def _dry_run(parsed: argparse.Namespace, options: PredictOptions) -> int:
     """Print what predicting would take; returns the exit code."""
-    from medseg.inference.planning.dry_run import dry_run, lines
+    from medseg.inference.dry_run import dry_run, format_plans
 
     found = dry_run(parsed.bundle, parsed.images, options=options, allow=parsed.allow)
     for case, error in found.failed.items():
         _tell_failure(case, error.to_record())
-    for line in lines(found):
+    for line in format_plans(found):
         print(line)
     return found.exit_code
 

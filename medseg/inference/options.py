@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medseg.bundle.locator import is_margin
+from medseg.bundle.locator_name import is_margin
 from medseg.data.dicom.write_segmentation import SEG_TYPES
 from medseg.data.image_files import SERIES_NAME
 from medseg.errors import UsageError, check_known

@@ -19,19 +19,19 @@ from medseg.data.cases import Case
 from medseg.data.formats.payload import memory_budget
 from medseg.errors import ImageError, UsageError
 from medseg.inference.admission import check_axes, check_channels, check_finite, check_output
-from medseg.inference.locating import open_locator
+from medseg.inference.boxes import Box, box_of_all, choose_region, find_air_value, restrict_to_box
+from medseg.inference.locator import open_locator
 from medseg.inference.masks import as_labels, check_on_grid, emptiness
 from medseg.inference.options import PredictOptions
 from medseg.inference.planning.budget import check_resampled, check_scores
 from medseg.inference.planning.plan import fitted_window, plan_within_memory
 from medseg.inference.planning.shapes import shapes_of
-from medseg.inference.planning.tuned import tuned
 from medseg.inference.prediction import Prediction
-from medseg.inference.region import Box, air_value, region_of, whole, within
 from medseg.inference.restoring.resampling import quicken
 from medseg.inference.restoring.restore import Discretisation, LabelRestorer, discretisation
 from medseg.inference.restoring.way_back import AxisChange, axis_changes
-from medseg.inference.running.passes import Passes
+from medseg.inference.runtimes.network_runner import NetworkRunner
+from medseg.inference.runtimes.tuning import tune
 from medseg.inference.sliding_window import SlidingWindow
 from medseg.inference.streaming import is_finite, run_into
 
@@ -69,14 +69,14 @@ class Predictor:
         self.bundle, self.options, self.on_window = bundle, options, on_window
         self._case_id, self._windows_done = "", 0
         self.locator = open_locator(bundle, options, allow)
-        self.passes = Passes(bundle, options, self._count)
+        self.passes = NetworkRunner(bundle, options, self._count)
         if options.overlap is not None:
             _set_overlap(bundle, options.overlap)
         quicken(bundle.preprocessing)
         self._window = SlidingWindow.of(bundle.inferer) if isinstance(bundle.inferer, SlidingWindowInferer) else None
         self._how = discretisation(bundle.postprocessing)
         self._found_nothing: dict[tuple[float, ...], bool] = {}
-        self._air = air_value(bundle.preprocessing) if bundle.is_hounsfield else None
+        self._air = find_air_value(bundle.preprocessing) if bundle.is_hounsfield else None
 
     @property
     def model(self) -> Bundle:
@@ -121,7 +121,7 @@ class Predictor:
         with memory_budget(self.options.max_ram):
             changes = axis_changes(image)
             shapes = replace(shapes_of(image), is_along_axes=changes is not None)
-            choice = tuned(self.passes, shapes)
+            choice = tune(self.passes, shapes)
             plan = plan_within_memory(case.id, shapes, self.bundle, self.options, choice)
             window = self._window and fitted_window(self._window, plan)
             with torch.inference_mode(), self.passes.precision():
@@ -145,7 +145,7 @@ class Predictor:
         image, keeps = data["image"], self.options.probabilities
         self.passes.choose(window, image, splits=True)
         box, note = self._region(data, window, case)
-        restorer = LabelRestorer(within(changes, box) if box else changes, how, len(self.bundle.labels), keeps)
+        restorer = LabelRestorer(restrict_to_box(changes, box) if box else changes, how, len(self.bundle.labels), keeps)
         if box is not None:
             run_into(restorer, image.as_tensor()[(slice(None), *box)], window, self.passes, case.id)
         pred: Any = MetaTensor(torch.from_numpy(restorer.labels)[None], affine=image.meta["original_affine"])
@@ -163,12 +163,12 @@ class Predictor:
                 return located, str(told)
             note = str(told)
         if not self.options.crop:
-            return whole(windows.image), note
+            return box_of_all(windows.image), note
 
         def finds_nothing(values: NDArray) -> bool:
             return self._is_background(values, window.windowing(image.shape).roi)
 
-        return region_of(image.as_tensor().cpu().numpy(), windows, self._air, finds_nothing), note
+        return choose_region(image.as_tensor().cpu().numpy(), windows, self._air, finds_nothing), note
 
     def _is_background(self, values: NDArray, roi: tuple[int, ...]) -> bool:
         """Whether the network finds nothing in a window filled with these values, one per channel."""
@@ -188,7 +188,7 @@ class Predictor:
         check_scores(image, len(self.bundle.labels), case.id)
         self.passes.choose(window, image)
         # Of scores that are not read here it is not known what stands for background: all are made.
-        box, note = self._region(data, window, case) if window and self._how else (whole(image.shape[1:]), "")
+        box, note = self._region(data, window, case) if window and self._how else (box_of_all(image.shape[1:]), "")
         logits = self._logits(image.to(self.passes.device), window, box)
         check_output(is_finite(logits), case.id)
         pred = MetaTensor(logits.cpu().float(), meta=image.meta, applied_operations=image.applied_operations)
@@ -202,7 +202,7 @@ class Predictor:
     def _logits(self, image: MetaTensor, window: SlidingWindow | None, box: Box | None) -> Tensor:
         """Of the whole image, (C, …); outside the box, which is run alone, they are those of background."""
         run = window or self.bundle.inferer
-        if box == whole(image.shape[1:]):
+        if box == box_of_all(image.shape[1:]):
             return run(image[None], self.passes)[0]
         has_one = self._how is not None and self._how.threshold is not None
         logits = torch.full((1 if has_one else len(self.bundle.labels), *image.shape[1:]), -SURE, device=image.device)

@@ -9,11 +9,13 @@ from torch import Tensor
 
 from medseg.inference.admission import check_output
 from medseg.inference.restoring.restore import LabelRestorer
-from medseg.inference.running.passes import Passes
+from medseg.inference.runtimes.network_runner import NetworkRunner
 from medseg.inference.sliding_window import SlidingWindow
 
 
-def run_into(restorer: LabelRestorer, image: Tensor, window: SlidingWindow, passes: Passes, case_id: str) -> None:
+def run_into(
+    restorer: LabelRestorer, image: Tensor, window: SlidingWindow, passes: NetworkRunner, case_id: str
+) -> None:
     """Run a network over an image; the restorer holds the labels afterwards.
 
     Args:

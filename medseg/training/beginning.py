@@ -10,7 +10,7 @@ from typing import Any
 
 import medseg
 from medseg.bundle.forms import KINDS, Config, read_config
-from medseg.bundle.locator import locator_inside, read_locator
+from medseg.bundle.locator_name import place_locator, read_locator
 from medseg.data.splits import SPLIT_PARTS, Split, write_split
 from medseg.files import write_json, write_text
 from medseg.training.checks import RECORD_NAME, check_free
@@ -102,7 +102,7 @@ def _copy(bundle: Path, folder: Path) -> None:
 def _copy_locator(bundle: Path, folder: Path, inference: Config) -> None:
     """The bundle's locator, where it lies inside the bundle, for the run predicts with it as well."""
     name, _ = read_locator(inference, bundle)
-    if name is not None and (inside := locator_inside(bundle, name)).is_dir():
+    if name is not None and (inside := place_locator(bundle, name)).is_dir():
         shutil.copytree(inside, folder / inside.relative_to(bundle.resolve()), dirs_exist_ok=True)
 
 

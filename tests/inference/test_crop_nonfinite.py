@@ -11,8 +11,8 @@ import torch
 from medseg.bundle.load import open_bundle
 from medseg.data.cases.case import Case
 from medseg.errors import ImageError
+from medseg.inference.export import describe
 from medseg.inference.exported import predictor as predicting
-from medseg.inference.exported.export import described
 from medseg.inference.exported.predictor import ExportedPredictor
 from medseg.inference.options import PredictOptions
 from medseg.inference.predict import Predictor
@@ -46,7 +46,7 @@ def of_export(bundle, network, monkeypatch):
         with torch.no_grad():
             return network(torch.from_numpy(np.ascontiguousarray(windows))).numpy()
 
-    monkeypatch.setattr(predicting, "read_description", lambda _: described(bundle, "onnx"))
+    monkeypatch.setattr(predicting, "read_description", lambda _: describe(bundle, "onnx"))
     monkeypatch.setattr(predicting, "open_network", lambda *_: run)
     return ExportedPredictor(None, replace(CROPPED, backend="auto"))
 

@@ -87,7 +87,7 @@ class Description:
         activation: From logits to probabilities, one of ACTIVATIONS.
         threshold: Of the single channel of a sigmoid; None: the likeliest class.
         later: Steps on the labels.
-        air: Of ``medseg.inference.region.air_value``, in images of Hounsfield units.
+        air: Of ``medseg.inference.boxes.find_air_value``, in images of Hounsfield units.
         files: The sha256 of each file of the network.
         made_by: The version of medseg that exported it.
         pass_bytes: The most that intermediate results of a window take at once, as PyTorch has them; 0: not known.

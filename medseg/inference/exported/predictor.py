@@ -18,6 +18,7 @@ from medseg.data.read import read
 from medseg.errors import BundleError, UsageError
 from medseg.geometry import Grid
 from medseg.inference.admission import check_axes, check_channels, check_finite, check_output
+from medseg.inference.boxes import Box, choose_region, restrict_to_box
 from medseg.inference.exported.blending import Run, blended
 from medseg.inference.exported.description import Description, WindowPlan, read_description
 from medseg.inference.exported.image import Image
@@ -30,11 +31,10 @@ from medseg.inference.options import NO_LOCATOR, PredictOptions
 from medseg.inference.planning.budget import check_spacing
 from medseg.inference.planning.fitting import allowed_bytes, first_fitting
 from medseg.inference.prediction import Prediction
-from medseg.inference.region import Box, region_of, within
 from medseg.inference.restoring.arrays import NumpyArrays
 from medseg.inference.restoring.restore import Discretisation, LabelRestorer
 from medseg.inference.restoring.way_back import axis_changes
-from medseg.inference.running.machine import usable_cores
+from medseg.inference.runtimes.machine import count_usable_cores
 from medseg.inference.windows import Slab
 
 BACKEND_OF = {"torchscript": "torch", "onnx": "onnx", "openvino": "openvino"}
@@ -155,7 +155,7 @@ class ExportedPredictor:
 
     def _run_by(self, plan: ExportedPlan) -> dict[str, object]:
         """What ran the windows, for a record."""
-        threads = self.options.threads or usable_cores()
+        threads = self.options.threads or count_usable_cores()
         runtime = {"backend": BACKEND_OF[self.model.to], "windows_at_a_time": plan.batch, "threads": threads}
         return {**runtime, "chosen_by": "export"}
 
@@ -169,7 +169,7 @@ class ExportedPredictor:
             raise ValueError("a step that has no way back")
         image = ready.image.array
         box = self._box(image, plan)
-        changes = within(changes, box) if box else changes
+        changes = restrict_to_box(changes, box) if box else changes
         restorer = LabelRestorer(changes, self._how, len(self.model.labels), self.options.probabilities)
         if box:
             for slab in self._slabs(image[(slice(None), *box)], plan, case):
@@ -180,7 +180,9 @@ class ExportedPredictor:
         """What of an image (channels, …) is run; None: nothing, for it is all air."""
         if not self.options.crop:
             return tuple(slice(0, size) for size in plan.windows.image)
-        return region_of(image, plan.windows, self.model.air, lambda values: self._is_background(values, plan.window))
+        return choose_region(
+            image, plan.windows, self.model.air, lambda values: self._is_background(values, plan.window)
+        )
 
     def _is_background(self, values: NDArray[np.floating], window: WindowPlan) -> bool:
         """Whether the network finds nothing in a window filled with these values, one per channel."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from medseg.errors import BundleError, UsageError, first_line
 from medseg.inference.exported.blending import Run
 from medseg.inference.exported.description import Description
-from medseg.inference.running.machine import usable_cores
+from medseg.inference.runtimes.machine import count_usable_cores
 
 MODULES = {"torchscript": "torch", "onnx": "onnxruntime", "openvino": "openvino"}
 """The package that each kind of export needs."""
@@ -64,7 +64,7 @@ def _onnx(folder: Path, threads: int | None) -> Run:
     names = "EPFail Fail InvalidArgument InvalidGraph InvalidProtobuf NoSuchFile NotImplemented RuntimeException"
     failures = tuple(getattr(raised, name) for name in names.split())
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or usable_cores()
+    options.intra_op_num_threads = threads or count_usable_cores()
     try:
         session = onnxruntime.InferenceSession(folder / "network.onnx", options, providers=["CPUExecutionProvider"])
     except failures as error:
@@ -101,13 +101,13 @@ def _openvino(folder: Path, threads: int | None) -> Run:
 def _torchscript(folder: Path, threads: int | None) -> Run:
     import torch
 
-    from medseg.inference.running.threads import pytorch_threads
+    from medseg.inference.runtimes.torch_runtime import use_threads
 
     loaded = torch.jit.load(str(folder / "network.pt"), map_location="cpu").eval()
     network = torch.jit.optimize_for_inference(torch.jit.freeze(loaded))
 
     def run(windows: NDArray[np.float32]) -> NDArray[np.float32]:
-        with torch.inference_mode(), pytorch_threads(threads):
+        with torch.inference_mode(), use_threads(threads):
             return network(torch.from_numpy(windows)).numpy()
 
     return run

@@ -1,7 +1,7 @@
 """What a case will take in memory and time, stated before it is run, and held to what it may take.
 
 The parts are counted from shapes alone, but for the pass of a window, which is measured on one
-(``medseg.inference.planning.footprint``). Where a case would take more than it may, its plan is changed
+(``medseg.inference.runtimes.footprint``). Where a case would take more than it may, its plan is changed
 step by step along LADDER until it fits.
 """
 
@@ -24,13 +24,12 @@ from medseg.inference.open_slab import CLOSED_BYTES
 from medseg.inference.options import PredictOptions
 from medseg.inference.planning.budget import FLOAT_BYTES
 from medseg.inference.planning.fitting import allowed_bytes, first_fitting
-from medseg.inference.planning.footprint import Footprint, footprint
 from medseg.inference.planning.shapes import Shapes
 from medseg.inference.restoring.restore import discretisation
-from medseg.inference.running.backends import chosen_backend
-from medseg.inference.running.folding import folded
-from medseg.inference.running.heads import split
-from medseg.inference.running.tuning import Choice
+from medseg.inference.runtimes.backends import Choice, choose_backend
+from medseg.inference.runtimes.deferred_head import split_head
+from medseg.inference.runtimes.footprint import Footprint, measure_footprint
+from medseg.inference.runtimes.graph_optimiser import optimise
 from medseg.inference.sliding_window import SlidingWindow
 from medseg.inference.windows import Windows
 
@@ -210,14 +209,14 @@ def plan_case(
         shapes: Of its image.
         bundle: Its network on the device where it will run.
         options: How to run it.
-        choice: What timing found best, of ``medseg.inference.planning.tuned``.
+        choice: What timing found best, of ``medseg.inference.runtimes.tuning``.
     """
     plan = _rough_plan(case, shapes, bundle, options, choice)
     network, window = bundle.network, (shapes.channels, *plan.roi)
     if plan.is_streamed and isinstance(network, nn.Module):
-        parts = split(network, (1, *window), len(bundle.labels))
+        parts = split_head(network, (1, *window), len(bundle.labels))
         network = parts.body if parts else network
-    return replace(plan, one_pass=footprint(folded(network), window))
+    return replace(plan, one_pass=measure_footprint(optimise(network), window))
 
 
 def plan_within_memory(
@@ -232,7 +231,7 @@ def plan_within_memory(
         shapes: Of its image.
         bundle: Its network on the device where it will run.
         options: How to run it.
-        choice: What timing found best, of ``medseg.inference.planning.tuned``.
+        choice: What timing found best, of ``medseg.inference.runtimes.tuning``.
 
     Raises:
         ImageError: ``MEMORY_BUDGET``.
@@ -271,7 +270,7 @@ def _rough_plan(case: str, shapes: Shapes, bundle: Bundle, options: PredictOptio
     classes = 1 if how and how.activation == "sigmoid" else len(bundle.labels)
     is_torch = options.amp or not has_windows or not isinstance(bundle.network, nn.Module)
     voxels = len(windows) * math.prod(windows.roi)
-    counted = "torch" if is_torch else chosen_backend(options.backend, bundle.network, voxels)
+    counted = "torch" if is_torch else choose_backend(options.backend, bundle.network, voxels)
     return CasePlan(
         case=case,
         shapes=shapes,

@@ -14,7 +14,7 @@ from medseg.errors import ImageError
 from medseg.inference.exported import sums
 from medseg.inference.exported.blending import blended, importance
 from medseg.inference.exported.description import WindowPlan
-from medseg.inference.exported.window_plan import window_plan
+from medseg.inference.steps.translate import translate_windows
 
 SIZES = st.lists(st.integers(1, 24), min_size=3, max_size=3)
 
@@ -51,7 +51,7 @@ def test_logits_are_those_of_monai(networks, size, roi, overlap, mode, batch, pa
     image = np.random.default_rng(sum(size)).normal(size=(2, *size)).astype(np.float32)
     with torch.no_grad():
         expected = inferer(torch.from_numpy(image)[None], networks[3])[0]
-    found = whole(image, networks[3], window_plan(inferer, 3))
+    found = whole(image, networks[3], translate_windows(inferer, 3))
     np.testing.assert_allclose(found, expected, atol=1e-5, rtol=1e-5)
 
 
@@ -62,13 +62,13 @@ def test_slices_of_a_volume_give_the_logits_of_monais_slice_inferer(networks, si
     image = np.random.default_rng(sum(size)).normal(size=(2, *size)).astype(np.float32)
     with torch.no_grad():
         expected = inferer(torch.from_numpy(image)[None], networks[2])[0]
-    found = whole(image, networks[2], window_plan(inferer, 2))
+    found = whole(image, networks[2], translate_windows(inferer, 2))
     np.testing.assert_allclose(found, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_another_overlap_may_be_asked_for(networks):
     image = np.random.default_rng(1).normal(size=(2, 20, 18, 9)).astype(np.float32)
-    plan = window_plan(SlidingWindowInferer((8, 8, 8), 2, 0.5, "gaussian"), 3)
+    plan = translate_windows(SlidingWindowInferer((8, 8, 8), 2, 0.5, "gaussian"), 3)
     with torch.no_grad():
         expected = SlidingWindowInferer((8, 8, 8), 2, 0.1, "gaussian")(torch.from_numpy(image)[None], networks[3])[0]
     np.testing.assert_allclose(whole(image, networks[3], plan, overlap=0.1), expected, atol=1e-5, rtol=1e-5)
@@ -82,7 +82,7 @@ def test_weights_of_a_window_are_those_of_monai(mode):
 
 
 def test_an_image_without_voxels_and_a_network_that_resizes_are_refused():
-    plan = window_plan(SlidingWindowInferer((4, 4, 4)), 3)
+    plan = translate_windows(SlidingWindowInferer((4, 4, 4)), 3)
     with pytest.raises(ImageError) as caught:
         list(blended(np.zeros((1, 5, 0, 5), np.float32), lambda windows: windows, plan))
     assert caught.value.code == "IMAGE_EMPTY"
@@ -96,7 +96,7 @@ def test_an_image_without_voxels_and_a_network_that_resizes_are_refused():
 def test_sums_in_a_file_give_the_same_logits_to_the_last_bit(networks, tmp_path, monkeypatch, at_once, overlap):
     monkeypatch.setattr(sums, "CLOSED_BYTES", at_once)
     image = np.random.default_rng(4).normal(size=(2, 20, 18, 9)).astype(np.float32)
-    plan = window_plan(SlidingWindowInferer((8, 8, 12), 2, overlap, "gaussian"), 3)
+    plan = translate_windows(SlidingWindowInferer((8, 8, 12), 2, overlap, "gaussian"), 3)
     in_memory, in_file = (whole(image, networks[3], plan, spill=folder) for folder in (None, tmp_path))
     assert np.array_equal(in_file, in_memory)
     assert np.ptp(in_file) > 0
@@ -109,7 +109,7 @@ def test_a_disk_without_room_for_the_sums_is_told_before_they_are_made(networks,
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(sums.os, "posix_fallocate", full)
-    plan = window_plan(SlidingWindowInferer((8, 8, 8)), 3)
+    plan = translate_windows(SlidingWindowInferer((8, 8, 8)), 3)
     with pytest.raises(ImageError) as caught:
         whole(np.zeros((2, 9, 9, 9), np.float32), networks[3], plan, spill=tmp_path)
     assert caught.value.code == "SPILL_FAILED"

@@ -11,9 +11,9 @@ import pytest
 
 from medseg.data.cases.case import Case
 from medseg.errors import ImageError
+from medseg.inference.export import export
 from medseg.inference.exported import predictor as predicting
 from medseg.inference.exported.description import Description, WindowPlan, read_description
-from medseg.inference.exported.export import export
 from medseg.inference.exported.image import Image
 from medseg.inference.exported.memory import plan_of, smaller_plans
 from medseg.inference.exported.predictor import ExportedPredictor

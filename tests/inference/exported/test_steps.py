@@ -14,8 +14,8 @@ from medseg.errors import BundleError
 from medseg.inference.exported.image import Image
 from medseg.inference.exported.oblique import is_oblique
 from medseg.inference.exported.steps import BEFORE, check_steps, prepared
-from medseg.inference.exported.translate import steps_before
 from medseg.inference.restoring.way_back import axis_changes
+from medseg.inference.steps.translate import translate_preprocessing
 
 
 def of_image(name, *arguments, **options):
@@ -102,7 +102,7 @@ def any_affine(rng, is_turned):
 def compare(transforms, array, affine):
     """Values, grid and way back of both."""
     read = [LoadImaged("image"), EnsureChannelFirstd("image")]
-    steps = steps_before(Compose([*read, *transforms]), array.ndim - 1)
+    steps = translate_preprocessing(Compose([*read, *transforms]), array.ndim - 1)
     check_steps(steps, BEFORE)
     found = prepared(Image(array.copy(), affine.copy()), steps)
     wanted = Compose(transforms)({"image": MetaTensor(torch.as_tensor(array.copy()), affine=affine.copy())})["image"]
@@ -193,7 +193,7 @@ REFUSED = {
 def test_what_has_no_exact_counterpart_is_refused_by_name(name):
     transform = REFUSED[name]
     with pytest.raises(BundleError) as caught:
-        steps_before(Compose([LoadImaged("image"), EnsureChannelFirstd("image"), transform]), 3)
+        translate_preprocessing(Compose([LoadImaged("image"), EnsureChannelFirstd("image"), transform]), 3)
     assert caught.value.code == "EXPORT_UNSUPPORTED"
     assert type(transform).__name__ in caught.value.case
 
@@ -201,7 +201,7 @@ def test_what_has_no_exact_counterpart_is_refused_by_name(name):
 def test_images_that_are_not_loaded_first_or_not_channel_first_are_refused():
     for chain in ([of_image("ScaleIntensityd")], [LoadImaged("image"), of_image("ScaleIntensityd")], []):
         with pytest.raises(BundleError) as caught:
-            steps_before(Compose(chain), 3)
+            translate_preprocessing(Compose(chain), 3)
         assert caught.value.code == "EXPORT_UNSUPPORTED"
 
 

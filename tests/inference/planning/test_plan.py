@@ -14,7 +14,6 @@ from medseg.data.cases.case import Case
 from medseg.data.read import read_extent
 from medseg.errors import ImageError
 from medseg.inference.options import PredictOptions
-from medseg.inference.planning.footprint import Footprint, footprint, most_allocated
 from medseg.inference.planning.plan import (
     CasePlan,
     fitted_plan,
@@ -25,6 +24,7 @@ from medseg.inference.planning.plan import (
 )
 from medseg.inference.planning.shapes import Shapes, expected_shapes, shapes_of
 from medseg.inference.predict import Predictor
+from medseg.inference.runtimes.footprint import Footprint, measure_allocation, measure_footprint
 from medseg.inference.sliding_window import SlidingWindow
 from medseg.inference.windows import Windows
 from tests.conftest import ball, save_nifti
@@ -93,14 +93,14 @@ def test_what_a_call_allocates_is_counted_at_its_highest():
         del first, second
         return torch.zeros(500)
 
-    result, most = most_allocated(call)
+    result, most = measure_allocation(call)
     assert result.numel() == 500
     assert 4 * 4000 <= most <= 4 * 4000 + 1024
 
 
 def test_the_footprint_holds_at_least_the_result_and_grows_with_the_window():
     network = UNet(3, 1, 5, channels=(4, 8), strides=(2,)).eval()
-    small, large = footprint(network, (1, 16, 16, 16)), footprint(network, (1, 32, 32, 32))
+    small, large = measure_footprint(network, (1, 16, 16, 16)), measure_footprint(network, (1, 32, 32, 32))
     assert small.channels == 5
     assert small.live_bytes >= 4 * 5 * 16**3
     assert large.live_bytes > 4 * small.live_bytes
@@ -113,7 +113,7 @@ def test_a_network_of_several_outputs_has_no_footprint():
             return [windows, windows]
 
     with pytest.raises(ImageError, match="OUTPUT_NOT_ONE_TENSOR"):
-        footprint(Two(), (1, 8, 8))
+        measure_footprint(Two(), (1, 8, 8))
 
 
 @pytest.mark.parametrize(

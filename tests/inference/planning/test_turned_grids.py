@@ -13,11 +13,11 @@ from medseg.bundle.load import Bundle, open_bundle
 from medseg.data.cases.case import Case
 from medseg.data.read import read_extent
 from medseg.inference.options import PredictOptions
-from medseg.inference.planning.footprint import most_allocated
 from medseg.inference.planning.plan import plan_case
 from medseg.inference.planning.shapes import expected_shapes, shapes_of
 from medseg.inference.predict import Predictor
 from medseg.inference.restoring.way_back import axis_changes
+from medseg.inference.runtimes.footprint import measure_allocation
 from medseg.networks import build_network
 from tests.conftest import ball, save_nifti
 
@@ -64,7 +64,7 @@ def test_preparing_takes_no_more_than_was_planned(bundle, tmp_path, affine):
     case = scan(tmp_path, affine)
     steps = Predictor(bundle, OPTIONS).bundle.preprocessing  # As a prediction takes them.
     loaded = steps({"image": case.images[0], "case_id": case.id}, end=1)
-    _, most = most_allocated(lambda: steps(loaded, start=1))
+    _, most = measure_allocation(lambda: steps(loaded, start=1))
     planned = plan_case("one", expected_shapes(read_extent(case.images), bundle), bundle, OPTIONS)
     assert most <= planned.peak_bytes
     if affine is SHEARED:

@@ -1,1 +1,0 @@
-"""A network's passes: devices, runtimes, and what makes them quick."""

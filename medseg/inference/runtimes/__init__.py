@@ -1,0 +1,1 @@
+"""What runs a network: PyTorch and other runtimes, chosen, made quick, and kept between runs."""

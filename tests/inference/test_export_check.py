@@ -1,0 +1,51 @@
+"""An exported bundle that gives other logits or masks than the bundle is not kept."""
+
+import pytest
+
+from medseg.bundle.load import open_bundle
+from medseg.errors import BundleError
+from medseg.inference import export_check
+from medseg.inference.boxes import choose_region
+from medseg.inference.export import describe, export
+from medseg.inference.export_check import make_phantom
+from medseg.inference.exported import predictor
+from medseg.inference.exported.blending import windows_of
+from medseg.inference.options import PredictOptions
+from medseg.inference.predict import Predictor
+
+
+def test_an_export_that_disagrees_is_not_kept(tiny_bundle, tmp_path, monkeypatch):
+    monkeypatch.setattr(export_check, "TOLERANCE", -1.0)
+    with pytest.raises(BundleError) as caught:
+        export(tiny_bundle, tmp_path / "out", to="onnx")
+    assert caught.value.code == "EXPORT_DISAGREES"
+    monkeypatch.undo()
+    monkeypatch.setattr(export_check, "PROBABILITY_TOLERANCE", -1.0)
+    with pytest.raises(BundleError) as caught:
+        export(tiny_bundle, tmp_path / "out", to="onnx")
+    assert caught.value.code == "EXPORT_DISAGREES"
+    assert not [path for path in tmp_path.iterdir() if "out" in path.name]
+
+
+def test_an_export_that_crops_otherwise_than_the_bundle_is_not_kept(tiny_bundle, tmp_path, monkeypatch):
+    cropped = []
+
+    def nothing_to_run(image, *_):
+        cropped.append(image.shape)
+
+    monkeypatch.setattr(predictor, "choose_region", nothing_to_run)
+    with pytest.raises(BundleError) as caught:
+        export(tiny_bundle, tmp_path / "out", to="onnx")
+    assert caught.value.code == "EXPORT_DISAGREES"
+    assert len(cropped) == 1
+    assert not [path for path in tmp_path.iterdir() if "out" in path.name]
+
+
+@pytest.mark.parametrize(("is_surrounded", "is_cropped"), [(False, False), (True, True)])
+def test_the_phantom_that_is_cropped_has_padding_around_it(miniature, tmp_path, is_surrounded, is_cropped):
+    bundle = open_bundle(miniature("volumes")[0])
+    model = describe(bundle, "onnx")
+    case = make_phantom(model, tmp_path, is_surrounded)
+    image = Predictor(bundle, PredictOptions(device="cpu", backend="torch")).prepare(case)["image"].numpy()
+    box = choose_region(image, windows_of(image.shape[1:], model.window), model.air, lambda _: True)
+    assert ([part.stop - part.start for part in box] != list(image.shape[1:])) == is_cropped
