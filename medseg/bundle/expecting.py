@@ -8,7 +8,7 @@ from pathlib import Path
 
 from medseg.bundle.forms import Config, at, read_config, read_forms, resolved
 from medseg.bundle.load import find_bundle
-from medseg.data.case import SERIES_NAME, Dataset
+from medseg.data.case import Dataset
 from medseg.data.channels import with_channels
 from medseg.data.checking.doctor import Examined, examine
 from medseg.data.checking.findings import WHOLE, Finding, of_error
@@ -20,7 +20,8 @@ from medseg.data.checking.report import CheckReport
 from medseg.data.mask_steps import mask_reading
 from medseg.data.payload import memory_budget
 from medseg.data.splits import read_split
-from medseg.errors import DatasetError, UsageError
+from medseg.errors import DatasetError
+from medseg.options import CheckOptions
 
 SLICE_INFERER = "SliceInferer"
 """Cuts the slices of a 2D network from volumes."""
@@ -72,7 +73,7 @@ def check(
         BundleError: There is no such bundle.
         OutputError: The copy cannot be written, or its folder is not empty.
     """
-    _require_sense(series, max_ram, straightens_alone=straighten and fix is None)
+    CheckOptions(bundle, split, series, max_ram, fix, straighten)  # Refuses what cannot be meant.
     configs = _configs(bundle) if bundle is not None else None
     parts = read_split(split) if split is not None else None
     with memory_budget(max_ram), pydicom_hushed():
@@ -82,17 +83,6 @@ def check(
             return report
         copy = write_fixed(examined, Path(fix).absolute(), on_copied, straightens=straighten)
     return replace(report, copy=copy)
-
-
-def _require_sense(series: str | None, max_ram: int | None, *, straightens_alone: bool) -> None:
-    if series is not None and not SERIES_NAME.fullmatch(series):
-        remedy = "give digits and dots, and :N for a stack"
-        raise UsageError("SERIES_INVALID", series, "no number and no end of a UID", remedy)
-    if max_ram is not None and max_ram < 1:
-        raise UsageError("SIZE_INVALID", max_ram, "no number of bytes above 0", "give a size such as 4G")
-    if straightens_alone:
-        problem = "straightening resamples, so it is done in a copy only, and none is asked for"
-        raise UsageError("FIX_MISSING", "straighten", problem, "say where the copy goes: --fix OUT")
 
 
 def all_alike_told_once(examined: Examined) -> CheckReport:

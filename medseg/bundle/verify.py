@@ -20,8 +20,9 @@ from medseg.bundle.load import find_bundle, open_bundle
 from medseg.bundle.locator import check_fits, find_locator, read_locator
 from medseg.bundle.trial import tried, weight_findings
 from medseg.data.case import guessed_group
-from medseg.data.splits import PARTS, read_split
+from medseg.data.splits import read_split
 from medseg.errors import BundleError, DatasetError, MedsegError
+from medseg.options import PARTS
 
 __all__ = ["SCHEMAS", "Finding", "verify"]
 

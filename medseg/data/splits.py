@@ -22,8 +22,8 @@ from medseg.data.foreground import with_foreground
 from medseg.data.shares import Sizes, group_counts
 from medseg.errors import DatasetError, UsageError
 from medseg.files import write_json
+from medseg.options import PARTS
 
-PARTS = ("train", "validation", "test")
 FRACTIONS = (0.7, 0.2, 0.1)
 Stratum = Callable[[Case], str]
 

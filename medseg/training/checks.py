@@ -12,10 +12,10 @@ from medseg.data.case import Dataset
 from medseg.data.foreground import with_foreground
 from medseg.data.splits import Split, parts, write_split
 from medseg.errors import BundleError, DatasetError, OutputError, UsageError
+from medseg.options import TrainOptions
 from medseg.training.choices import check_choices
 from medseg.training.forms import check_overrides, value_at, with_overrides
 from medseg.training.logs import epochs_logged
-from medseg.training.options import TrainOptions
 from medseg.training.resuming import RESUMABLE, check_same, read_checkpoint
 
 RECORD_NAME = "run.json"

@@ -20,7 +20,6 @@ from medseg.bundle.load import open_bundle
 from medseg.data.cases import open_dataset
 from medseg.data.images import write
 from medseg.data.labels import whole_labels
-from medseg.data.splits import PARTS
 from medseg.errors import BundleError, ImageError, MedsegError, check_known, coded_cause, first_line
 from medseg.evaluation.comparison.folders import SCORED_NAME
 from medseg.evaluation.evaluate import evaluate
@@ -29,6 +28,7 @@ from medseg.evaluation.tables import Evaluation
 from medseg.files import held, write_json, write_text
 from medseg.inference.cohort import CaseRecord, predict
 from medseg.networks import count_parameters
+from medseg.options import PARTS
 from medseg.training.resuming import read_checkpoint
 
 if TYPE_CHECKING:

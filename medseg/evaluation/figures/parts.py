@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from medseg.data.mask_steps import mask_reading
-from medseg.data.splits import PARTS
 from medseg.errors import DatasetError, InputError, first_line
 from medseg.evaluation.records import read_cases
 from medseg.evaluation.tables import Row
+from medseg.options import PARTS
 
 STEPS = ("validate", "preprocessing", "transforms")
 """Where a training's configuration says how cases are read."""

@@ -17,21 +17,13 @@ from numpy.typing import NDArray
 from medseg.bundle.load import Bundle, open_bundle
 from medseg.bundle.trust import ALLOW_CODE
 from medseg.errors import BundleError, OutputError, check_known, first_line
-from medseg.inference.exported.description import (
-    NAME,
-    NETWORK_FILES,
-    TARGETS,
-    Description,
-    read_description,
-    write_description,
-)
+from medseg.inference.exported.description import NAME, NETWORK_FILES, Description, read_description, write_description
 from medseg.inference.exported.phantom import phantom, phantom_size
 from medseg.inference.exported.predictor import ExportedPredictor
 from medseg.inference.exported.runtimes import check_runtime, open_network
 from medseg.inference.exported.translate import steps_before, steps_later
 from medseg.inference.exported.unsupported import need, unsupported
 from medseg.inference.exported.window_plan import window_plan
-from medseg.inference.options import PredictOptions
 from medseg.inference.planning.footprint import footprint
 from medseg.inference.predict import Predictor
 from medseg.inference.region import air_value
@@ -41,6 +33,7 @@ from medseg.inference.running.onnx_runtime import onnx_model
 from medseg.inference.running.openvino_runtime import openvino_model
 from medseg.inference.running.operations import FAILURES
 from medseg.inference.windows import Windowing
+from medseg.options import TARGETS, PredictOptions
 
 LEAST_EQUAL = 0.9999
 """Share of a phantom's voxels in which the exported bundle must give the bundle's labels."""

@@ -20,7 +20,6 @@ from medseg.inference.cohort import UNFORESEEN, case_failed
 from medseg.inference.exported.description import is_exported
 from medseg.inference.finding import cases_for
 from medseg.inference.locating import Locator
-from medseg.inference.options import PredictOptions
 from medseg.inference.planning.fitting import allowed_bytes
 from medseg.inference.planning.plan import CasePlan, fitted_plan, fitted_window, plan_case, window_of
 from medseg.inference.planning.probe import preparing_seconds, reading_seconds, restoring_seconds, window_seconds
@@ -28,6 +27,7 @@ from medseg.inference.planning.shapes import expected_shapes
 from medseg.inference.planning.tuned import is_worth_tuning, tuned
 from medseg.inference.predict import Predictor
 from medseg.inference.windows import Windowing
+from medseg.options import PredictOptions
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ from torch import nn
 
 from medseg.data.volume import Note
 from medseg.errors import first_line
-from medseg.inference.options import check_backend
 from medseg.inference.running.artefacts import Built, Run
 from medseg.inference.running.onnx_runtime import onnx_built
 from medseg.inference.running.openvino_runtime import openvino_built
 from medseg.inference.running.operations import FAILURES
 from medseg.inference.windows import Windowing
+from medseg.options import check_backend
 
 WORTH_CONVERTING = 5e13
 """Parameters × voxels of all windows of a case from which ``auto`` converts a network: some seconds of PyTorch.

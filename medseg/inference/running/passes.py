@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from medseg.allocator import fit_allocator
 from medseg.bundle.load import Bundle
 from medseg.errors import ImageError, UsageError
-from medseg.inference.options import PredictOptions
 from medseg.inference.running.artefacts import default_cache
 from medseg.inference.running.backends import Backend, build_backend, chosen_backend
 from medseg.inference.running.folding import folded
@@ -26,6 +25,7 @@ from medseg.inference.running.threads import pytorch_threads
 from medseg.inference.running.tuning import Choice
 from medseg.inference.sliding_window import SlidingWindow
 from medseg.inference.windows import Slab, Windowing
+from medseg.options import PredictOptions
 
 
 class Passes:

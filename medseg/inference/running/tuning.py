@@ -41,7 +41,7 @@ class Choice:
     """How batches of windows are run.
 
     Args:
-        backend: One of ``medseg.inference.options.BACKENDS`` but ``auto``.
+        backend: One of ``medseg.options.BACKENDS`` but ``auto``.
         batch: Windows per pass.
         threads: Of a pass.
     """

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
-import medseg.commands.export
+import medseg.options
 from medseg.bundle.load import open_bundle
 from medseg.cli import main
 from medseg.data.cases import open_images
@@ -23,9 +23,9 @@ from medseg.inference.exported.blending import windows_of
 from medseg.inference.exported.export import export
 from medseg.inference.exported.phantom import phantom
 from medseg.inference.exported.predictor import ExportedPredictor
-from medseg.inference.options import PredictOptions
 from medseg.inference.predict import Predictor
 from medseg.inference.region import region_of
+from medseg.options import PredictOptions
 from tests.conftest import save_nifti
 from tests.inference.exported.conftest import KINDS
 
@@ -340,4 +340,4 @@ def test_the_command_exports_tells_and_says_what_to_do_next(tiny_bundle, scan, t
 
 
 def test_the_command_offers_every_target():
-    assert medseg.commands.export.TARGETS == description.TARGETS
+    assert medseg.options.TARGETS == description.TARGETS

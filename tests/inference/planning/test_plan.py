@@ -13,7 +13,6 @@ from medseg.bundle.load import open_bundle
 from medseg.data.case import Case
 from medseg.data.extents import read_extent
 from medseg.errors import ImageError
-from medseg.inference.options import PredictOptions
 from medseg.inference.planning.footprint import Footprint, footprint, most_allocated
 from medseg.inference.planning.plan import (
     CasePlan,
@@ -27,6 +26,7 @@ from medseg.inference.planning.shapes import Shapes, expected_shapes, shapes_of
 from medseg.inference.predict import Predictor
 from medseg.inference.sliding_window import SlidingWindow
 from medseg.inference.windows import Windows
+from medseg.options import PredictOptions
 from tests.conftest import ball, save_nifti
 
 

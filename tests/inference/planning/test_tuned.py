@@ -8,7 +8,6 @@ import torch
 from medseg.bundle.load import open_bundle
 from medseg.data.case import Case
 from medseg.errors import UsageError
-from medseg.inference.options import PredictOptions
 from medseg.inference.planning import tuned as tuned_module
 from medseg.inference.planning.plan import plan_within_memory
 from medseg.inference.planning.shapes import Shapes
@@ -18,6 +17,7 @@ from medseg.inference.running import tuning
 from medseg.inference.running.passes import Passes
 from medseg.inference.running.tuning import Choice, Timing
 from medseg.inference.windows import Windows
+from medseg.options import PredictOptions
 from tests.conftest import ball, save_nifti
 
 SHAPES = Shapes(1, (40, 40, 40), (40, 40, 40), (1.0, 1.0, 1.0))
