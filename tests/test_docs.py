@@ -23,7 +23,7 @@ from medseg import cli, errors
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.rglob("*.md")])
-VERBS = ("check", "compare", "demo", "evaluate", "predict", "train")
+VERBS = tuple(cli.VERBS)
 
 BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
@@ -184,11 +184,7 @@ def test_every_option_of_a_verb_for_bundles_is_on_its_page(verb, page, capsys):
     assert not {option for option in options if f"`{option}" not in text_of(f"how-to/{page}.md")}
 
 
-PAGES_OF_VERBS = {**dict.fromkeys(cli.VERBS), "export": None}
-"""Each has a table of options on a page of its name."""
-
-
-@pytest.mark.parametrize("verb", PAGES_OF_VERBS)
+@pytest.mark.parametrize("verb", [*VERBS, "export"])
 def test_every_option_in_the_table_of_a_page_is_one_with_the_same_choices(verb):
     command = {**cli.VERBS, **cli.OF_BUNDLES}[verb][0]
     known = {item.metadata["flag"]: item for item in cli.list_fields(command)}
