@@ -68,7 +68,7 @@ def _stock_transforms(masks: Path) -> tuple[Callable, Callable]:
 
 def _medseg(backend: str, crop: bool = False) -> Callable[[Path, Path], None]:
     def predict(scans: Path, masks: Path) -> None:
-        from medseg.inference.options import PredictOptions
+        from medseg.options import PredictOptions
 
         found = medseg.predict(BUNDLE, scans, masks, options=PredictOptions(backend=backend, crop=crop))
         notes = sorted({record.notes for record in found.records} - {""})

@@ -17,12 +17,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import medseg
-from medseg.data.splits import SPLIT_PARTS, read_split
+from medseg.data.splits import read_split
 from medseg.evaluation.comparison.gather import Comparison
 from medseg.evaluation.comparison.row import ClassScores, ComparedRow
 from medseg.evaluation.figures.curves import network_curves
 from medseg.evaluation.figures.drawing import to_png
 from medseg.evaluation.figures.gallery import compared_networks
+from medseg.options import SPLIT_PARTS
 from medseg.training.experiment import score_missing
 
 HERE = Path(__file__).resolve().parent

@@ -1,4 +1,4 @@
-import csv
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 import medseg
-from medseg.cli import main
+from medseg.cli import main, read_choices, read_settings, read_size
+from medseg.errors import UsageError
 
 
 def run(*words):
@@ -40,6 +41,16 @@ def test_no_module_takes_the_name_of_a_function():
     assert not modules & set(medseg.__all__)
 
 
+def test_only_the_command_line_prints():
+    def prints(path):
+        calls = (node for node in ast.walk(ast.parse(path.read_text(encoding="utf8"))) if isinstance(node, ast.Call))
+        return any(isinstance(call.func, ast.Name) and call.func.id == "print" for call in calls)
+
+    package = Path(medseg.__file__).parent
+    found = {path.relative_to(package).as_posix() for path in package.rglob("*.py") if prints(path)}
+    assert found == {"cli.py", "scan_verbs.py", "bundle_verbs.py"}
+
+
 def test_the_public_names_are_these():
     assert set(medseg.__all__) == {"MedsegError", "check", "compare", "demo", "evaluate", "export", "predict", "train"}
     with pytest.raises(AttributeError):
@@ -55,72 +66,6 @@ def test_an_error_is_printed_with_its_code_and_remedy_and_sets_the_exit_code(tmp
 
 def test_a_wrong_command_line_is_exit_code_2():
     assert run("predict").returncode == 2
-
-
-def test_predict_and_evaluate_print_what_came_out(tiny_bundle, ball_data, tmp_path, capsys):
-    masks = tmp_path / "masks"
-    assert main(["predict", str(tiny_bundle), str(ball_data / "images"), str(masks), "--device", "cpu"]) == 0
-    printed = capsys.readouterr()
-    assert "8 of 8 masks" in printed.out
-    assert "[8/8] ball_7: ball_7.nii.gz" in printed.err
-    page = tmp_path / "page.html"
-    words = [masks, ball_data / "labels", "--output", tmp_path / "scores", "--report", page]
-    assert main(["evaluate", *map(str, words), "--images", str(ball_data / "images")]) == 0
-    assert "foreground mean" in capsys.readouterr().out
-    assert (tmp_path / "scores" / "cases.csv").is_file()
-    assert page.read_text(encoding="utf8").count("data:image/png") >= 3
-
-
-def test_a_failed_case_is_named_and_gives_exit_code_1(tiny_bundle, ball_data, tmp_path, capsys):
-    (ball_data / "images" / "ball_3.nii.gz").write_bytes(b"")
-    assert main(["predict", str(tiny_bundle), str(ball_data / "images"), str(tmp_path / "m"), "--quiet"]) == 1
-    told = capsys.readouterr()
-    assert "7 of 8 masks" in told.out
-    assert "failed: ball_3: " in told.err
-
-
-def test_train_prints_each_epoch_and_what_to_do_next(tiny_bundle, ball_data, tmp_path, capsys):
-    words = [
-        tiny_bundle,
-        "--data",
-        ball_data,
-        "--output",
-        tmp_path / "run",
-        "--epochs",
-        1,
-        "--set",
-        "learning_rate=0.1",
-    ]
-    assert main(["train", *map(str, words)]) == 0
-    printed = capsys.readouterr()
-    assert "epoch   1  loss" in printed.err
-    assert "epoch 1 of 1, highest val_mean_dice" in printed.out
-    assert "next: medseg predict" in printed.out
-
-
-def test_train_says_what_the_weights_were_selected_by_and_notes_are_told_before_the_first_epoch(
-    tiny_bundle, ball_data, tmp_path, capsys
-):
-    settings = ["--set", "select_by=val_loss", "--set", "optimizer_name=sgd"]
-    words = ["train", tiny_bundle, "--data", ball_data, "--output", tmp_path / "run", "--epochs", 2, *settings]
-    assert main([*map(str, words)]) == 0
-    printed = capsys.readouterr()
-    with (tmp_path / "run" / "logs" / "epochs.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    best = min(rows, key=lambda row: float(row["val_loss"]))
-    loss, dice = float(best["val_loss"]), float(best["val_mean_dice"])
-    assert f"epoch {best['epoch']} of 2, lowest val_loss {loss:.4f}, val_mean_dice {dice:.4f}" in printed.out
-    assert printed.err.index("note: LEARNING_RATE_KEPT") < printed.err.index("epoch   1")
-    assert printed.err.count("LEARNING_RATE_KEPT") == 1
-    assert "LEARNING_RATE_KEPT" not in printed.out
-
-
-def test_quiet_training_tells_its_notes_at_the_end(tiny_bundle, ball_data, tmp_path, capsys):
-    words = ["train", tiny_bundle, "--data", ball_data, "--output", tmp_path / "run", "--epochs", 1, "--quiet"]
-    assert main([*map(str, words), "--set", "optimizer_name=sgd"]) == 0
-    printed = capsys.readouterr()
-    assert "note: LEARNING_RATE_KEPT" in printed.out
-    assert printed.err == ""
 
 
 def test_a_setting_without_a_value_is_refused(tiny_bundle, ball_data, tmp_path, capsys):
@@ -155,3 +100,53 @@ def test_what_stands_behind_two_dashes_is_no_option(tmp_path, capsys):
 def test_an_option_of_a_verb_below_another_is_taken(tiny_bundle, capsys):
     assert main(["bundle", "verify", str(tiny_bundle), "--quiet"]) in (0, 4)
     assert str(tiny_bundle) in capsys.readouterr().out
+
+
+def test_settings_are_read_as_numbers_lists_and_text():
+    pairs = ["a=1e-3", "b=-2.5E4", "c=[1e-1, 2]", "d=unet", "e='1e-3'", "f=1e", "g=a=b"]
+    expected = {"a": 0.001, "b": -25000.0, "c": [0.1, 2], "d": "unet", "e": "1e-3", "f": "1e", "g": "a=b"}
+    assert read_settings(pairs) == expected
+
+
+def test_several_values_are_parted_by_commas_outside_brackets():
+    pairs = ["a=1,2e-1", "b=sgd, adam", "c=[0.5, 0.5],[0.9, 0.1]", "d=7"]
+    expected = {"a": (1, 0.2), "b": ("sgd", "adam"), "c": ([0.5, 0.5], [0.9, 0.1]), "d": (7,)}
+    assert read_choices(pairs) == expected
+
+
+def test_nothing_gives_nothing():
+    assert read_settings([]) == {}
+    assert read_choices([]) == {}
+
+
+def test_a_key_is_given_once():
+    for read in (read_settings, read_choices):
+        with pytest.raises(UsageError, match="SETTING_INVALID: seed"):
+            read(["seed=1", "epochs=2", "seed=1"])
+
+
+@pytest.mark.parametrize("pair", ["seed=", "seed= "])
+def test_a_choice_of_nothing_is_refused(pair):
+    with pytest.raises(UsageError, match="SETTING_INVALID: seed"):
+        read_choices([pair])
+
+
+@pytest.mark.parametrize("pair", ["fractions=[0.5, 0.5", "epochs"])
+def test_what_is_no_key_with_a_value_is_refused(pair):
+    for read in (read_settings, read_choices):
+        with pytest.raises(UsageError, match="SETTING_INVALID"):
+            read([pair])
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("100", 100), ("2k", 2048), ("1.5M", 3 << 19), (" 4 G ", 1 << 32), ("4GiB", 1 << 32), (".5T", 1 << 39)],
+)
+def test_sizes_are_read_in_powers_of_1024(text, size):
+    assert read_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "G", "0", "-1", "4X", "4 G G", "nan", "1e9"])
+def test_what_is_no_size_is_refused(text):
+    with pytest.raises(UsageError, match="SIZE_INVALID"):
+        read_size(text)

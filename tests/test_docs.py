@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import os
 import re
@@ -16,12 +17,13 @@ from pathlib import Path
 
 import pytest
 
+import medseg
 from medseg import cli, errors
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.rglob("*.md")])
-VERBS = ("check", "compare", "demo", "evaluate", "predict", "train")
+VERBS = tuple(cli.VERBS)
 
 BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
@@ -182,6 +184,37 @@ def test_every_option_of_a_verb_for_bundles_is_on_its_page(verb, page, capsys):
     assert not {option for option in options if f"`{option}" not in text_of(f"how-to/{page}.md")}
 
 
+@pytest.mark.parametrize("verb", [*VERBS, "export"])
+def test_every_option_in_the_table_of_a_page_is_one_with_the_same_choices(verb):
+    command = {**cli.VERBS, **cli.OF_BUNDLES}[verb][0]
+    known = {item.metadata["flag"]: item for item in cli.list_fields(command)}
+    section = text_of(f"how-to/{verb}.md").split("\n## Options\n")[1].split("\n## ")[0]
+    shown = [cell for line in section.splitlines() for cell in re.findall(r"`(--[^`]+)`", first_cell(line))]
+    assert shown
+    for words in shown:
+        flag, _, value = words.replace("\\|", "|").partition(" ")
+        assert flag in known, words
+        choices = known[flag].metadata.get("choices")
+        if "|" in value and choices:
+            assert set(value.split("|")) == set(choices), words
+
+
+def first_cell(line: str) -> str:
+    """The first cell of a table's row, empty where the line is none."""
+    cells = re.split(r"(?<!\\)\|", line)
+    return cells[1] if len(cells) > 2 else ""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_module_and_name_of_medseg_on_a_page_exists(page):
+    for dotted in re.findall(r"(?<![\w/.-])medseg(?:\.[A-Za-z_]\w*)+", page.read_text(encoding="utf8")):
+        found = medseg
+        for name in dotted.split(".")[1:]:
+            if not hasattr(found, name):
+                importlib.import_module(f"{found.__name__}.{name}")
+            found = getattr(found, name)
+
+
 def test_the_export_page_names_every_step_that_can_be_exported():
     from medseg.inference.exported.steps import BEFORE, LATER
 
@@ -297,10 +330,12 @@ def test_the_page_on_formats_names_every_suffix():
 def test_the_layers_in_the_pages_are_those_that_are_checked():
     parser = ConfigParser()
     parser.read(ROOT / "setup.cfg", encoding="utf8")
-    layers = parser["importlinter:contract:layers"]["layers"].strip().replace(" | ", ", ").splitlines()
+    layers = (
+        re.sub(r"[()]", "", parser["importlinter:contract:layers"]["layers"].strip()).replace(" | ", ", ").splitlines()
+    )
     assert " → ".join(layers) in text_of("concepts.md")
     contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf8")
-    rows = re.findall(r"^\| (`[a-z`, ]+) \|", contributing, re.MULTILINE)
+    rows = re.findall(r"^\| (`[a-z_`, ]+) \|", contributing, re.MULTILINE)
     assert [row.replace("`", "") for row in rows if not row.startswith("`make")] == layers
 
 

@@ -17,10 +17,10 @@ from medseg.data.checking.pairs import OnCase
 from medseg.data.checking.reading import Expected
 from medseg.data.checking.report import CheckReport
 from medseg.data.formats.payload import memory_budget
-from medseg.data.image_files import SERIES_NAME
 from medseg.data.labels import mask_reading
 from medseg.data.splits import read_split
-from medseg.errors import DatasetError, UsageError
+from medseg.errors import DatasetError
+from medseg.options import CheckOptions
 
 SLICE_INFERER = "SliceInferer"
 """Cuts the slices of a 2D network from volumes."""
@@ -72,7 +72,7 @@ def check(
         BundleError: There is no such bundle.
         OutputError: The copy cannot be written, or its folder is not empty.
     """
-    _require_sense(series, max_ram, straightens_alone=straighten and fix is None)
+    CheckOptions(bundle, split, series, max_ram, fix, straighten)  # Refuses what cannot be meant.
     configs = _configs(bundle) if bundle is not None else None
     parts = read_split(split) if split is not None else None
     with memory_budget(max_ram), pydicom_hushed():
@@ -82,17 +82,6 @@ def check(
             return report
         copy = write_fixed(examined, Path(fix).absolute(), on_copied, straightens=straighten)
     return replace(report, copy=copy)
-
-
-def _require_sense(series: str | None, max_ram: int | None, *, straightens_alone: bool) -> None:
-    if series is not None and not SERIES_NAME.fullmatch(series):
-        remedy = "give digits and dots, and :N for a stack"
-        raise UsageError("SERIES_INVALID", series, "no number and no end of a UID", remedy)
-    if max_ram is not None and max_ram < 1:
-        raise UsageError("SIZE_INVALID", max_ram, "no number of bytes above 0", "give a size such as 4G")
-    if straightens_alone:
-        problem = "straightening resamples, so it is done in a copy only, and none is asked for"
-        raise UsageError("FIX_MISSING", "straighten", problem, "say where the copy goes: --fix OUT")
 
 
 def all_alike_told_once(examined: Examined) -> CheckReport:

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from medseg.bundle.shipped import find_shipped
 from medseg.errors import BundleError
+from medseg.options import MOST_MARGIN_MM, is_margin
 
 if TYPE_CHECKING:
     from medseg.bundle.load import Bundle
 
 MARGIN_MM = 20.0
 """Kept around what a locator finds: two or three of its voxels, and eight of a network's at 2.5 mm, as for air."""
-
-MOST_MARGIN_MM = 10_000
-"""More than any scanner sees."""
 
 _KEY, _MARGIN_KEY = "locator", "locator_margin_mm"
 
@@ -42,11 +40,6 @@ def read_locator(config: Mapping[str, Any], source: object) -> tuple[str | None,
     if not is_margin(margin_mm):
         raise _refuse_value(f"{source}: {_MARGIN_KEY}", margin_mm, f"give millimetres from 0 to {MOST_MARGIN_MM}")
     return name, float(margin_mm)
-
-
-def is_margin(value: object) -> bool:
-    """Whether a value is a number of millimetres from 0 to MOST_MARGIN_MM."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MOST_MARGIN_MM
 
 
 def place_locator(root: Path, name: str) -> Path:

@@ -20,8 +20,9 @@ from medseg.bundle.load import find_bundle, open_bundle
 from medseg.bundle.locator_name import check_fits, find_locator, read_locator
 from medseg.bundle.trial import tried, weight_findings
 from medseg.data.cases.case import guess_group
-from medseg.data.splits import SPLIT_PARTS, read_split
+from medseg.data.splits import read_split
 from medseg.errors import BundleError, DatasetError, MedsegError
+from medseg.options import SPLIT_PARTS
 
 __all__ = ["SCHEMAS", "Finding", "verify"]
 

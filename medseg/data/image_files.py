@@ -9,12 +9,10 @@ from pathlib import Path
 from medseg.data.formats.dicom import DICOM, find_segments, holds_images
 from medseg.data.formats.table import image_suffix
 from medseg.errors import ImageError
+from medseg.options import SERIES_NAME
 
 SERIES_PART = "#series="
 """Between a folder and the name of one of its DICOM series."""
-
-SERIES_NAME = re.compile(r"[\d.]+(?::\d+)?|:\d+", re.ASCII)
-"""What names a DICOM series of a folder: its number or the end of its UID, and perhaps ``:N``, stack N in it."""
 
 PART_ENDING = re.compile(rf"(.+)(#(?:t?\d+|series=(?:{SERIES_NAME.pattern})))", re.DOTALL)
 """A path that names a part: ``FILE#N`` a slice or page, ``FILE#tN`` a time frame, from 0; ``FOLDER#series=SUFFIX``."""

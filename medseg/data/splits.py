@@ -22,8 +22,8 @@ from medseg.data.cases.case import Case, Channels, select_channels, some_of
 from medseg.data.read import read_mask
 from medseg.errors import DatasetError, UsageError
 from medseg.files import write_json
+from medseg.options import SPLIT_PARTS
 
-SPLIT_PARTS = ("train", "validation", "test")
 FRACTIONS = (0.7, 0.2, 0.1)
 Stratum = Callable[[Case], str]
 Sizes = str | Sequence[float]

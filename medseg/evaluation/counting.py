@@ -17,8 +17,7 @@ from medseg.evaluation.metrics import Tabulation, tabulate
 from medseg.evaluation.pairs import Pair
 from medseg.evaluation.tables import Finding
 from medseg.geometry import NEAR_GRID_VOXELS, SAME_GRID_VOXELS, Grid, corner_distance_voxels, reindex
-
-SLICE_AXES = (0, 1, 2)
+from medseg.options import SLICE_AXES
 
 
 @dataclass(frozen=True)

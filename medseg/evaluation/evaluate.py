@@ -15,11 +15,11 @@ from medseg.errors import ImageError, LabelError, UsageError
 from medseg.evaluation.classes import known_names, map_white, names_found, split_ignored, with_background
 from medseg.evaluation.counting import Counted, Counting, aligned
 from medseg.evaluation.metrics import METRICS, score
-from medseg.evaluation.options import EvaluateOptions
 from medseg.evaluation.pairs import Pair, Pairing, pair_masks, plain_name
 from medseg.evaluation.records import write_tables
 from medseg.evaluation.summaries import summarise
 from medseg.evaluation.tables import ALL_CASES, EMPTY_TRUTH, Evaluation, Finding, Row, Summary
+from medseg.options import EvaluateOptions
 
 __all__ = ["EvaluateOptions", "aligned", "evaluate"]
 

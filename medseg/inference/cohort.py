@@ -14,12 +14,12 @@ from medseg.errors import ImageError, MedsegError, coded_cause, first_line
 from medseg.files import hold
 from medseg.inference.exported.description import is_exported
 from medseg.inference.finding import cases_for
-from medseg.inference.options import DICOM_SEG, PredictOptions
 from medseg.inference.overlapping import in_turn, overlapped
 from medseg.inference.prediction import Prediction, Segmenter, mask_volumes_ml
 from medseg.inference.recording import check_labels, earlier_masks, heading, write_record
 from medseg.inference.segmentations import check_dicom, source_of, write_dicom_seg
 from medseg.inference.targets import below, beside, check_outside, targets_of
+from medseg.options import DICOM_SEG, PredictOptions
 
 if TYPE_CHECKING:
     from medseg.data.dicom.reference import SourceSeries

@@ -21,7 +21,6 @@ from medseg.inference.cohort import UNFORESEEN, case_failed
 from medseg.inference.exported.description import is_exported
 from medseg.inference.finding import cases_for
 from medseg.inference.locator import Locator
-from medseg.inference.options import PredictOptions
 from medseg.inference.planning.fitting import allowed_bytes
 from medseg.inference.planning.plan import CasePlan, fitted_plan, fitted_window, plan_case, window_of
 from medseg.inference.planning.shapes import expected_shapes
@@ -29,6 +28,7 @@ from medseg.inference.predict import Predictor
 from medseg.inference.runtimes.tuning import is_worth_tuning, tune
 from medseg.inference.step_timing import time_preparing, time_reading, time_restoring, time_window
 from medseg.inference.windows import Windowing
+from medseg.options import PredictOptions
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,7 @@ from medseg.bundle.load import Bundle, open_bundle
 from medseg.errors import BundleError, OutputError, check_known, first_line
 from medseg.inference.boxes import find_air_value
 from medseg.inference.export_check import check_network, check_pipeline, plan_batches
-from medseg.inference.exported.description import (
-    NAME,
-    NETWORK_FILES,
-    TARGETS,
-    Description,
-    read_description,
-    write_description,
-)
+from medseg.inference.exported.description import NAME, NETWORK_FILES, Description, read_description, write_description
 from medseg.inference.exported.runtimes import check_runtime
 from medseg.inference.restoring.restore import discretisation
 from medseg.inference.runtimes.footprint import measure_footprint
@@ -37,6 +30,7 @@ from medseg.inference.steps.translate import (
     translate_windows,
 )
 from medseg.inference.windows import Windowing
+from medseg.options import TARGETS
 
 
 @dataclass(frozen=True)

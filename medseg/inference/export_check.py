@@ -20,11 +20,11 @@ from medseg.inference.boxes import MARGIN
 from medseg.inference.exported.description import Description, read_description
 from medseg.inference.exported.predictor import ExportedPredictor
 from medseg.inference.exported.runtimes import open_network
-from medseg.inference.options import PredictOptions
 from medseg.inference.predict import Predictor
 from medseg.inference.runtimes.backends import TOLERANCE, measure_difference
 from medseg.inference.runtimes.graph import FAILURES
 from medseg.inference.windows import Windowing
+from medseg.options import PredictOptions
 
 LEAST_EQUAL = 0.9999
 """Share of a phantom's voxels in which the exported bundle must give the bundle's labels."""

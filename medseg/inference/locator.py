@@ -26,7 +26,6 @@ from medseg.errors import BundleError, UsageError
 from medseg.geometry import Grid
 from medseg.inference.admission import check_channels
 from medseg.inference.boxes import Box, bound_labels, map_box, place_windows, widen
-from medseg.inference.options import NO_LOCATOR, PredictOptions
 from medseg.inference.planning.budget import check_resampled
 from medseg.inference.planning.plan import fitted_window, plan_within_memory, window_of
 from medseg.inference.planning.shapes import shapes_of
@@ -36,6 +35,7 @@ from medseg.inference.restoring.way_back import AxisChange
 from medseg.inference.runtimes.network_runner import NetworkRunner
 from medseg.inference.streaming import run_into
 from medseg.inference.windows import Windows
+from medseg.options import NO_LOCATOR, PredictOptions
 
 
 def open_locator(bundle: Bundle, options: PredictOptions, allow: Collection[str] = ()) -> Locator | None:

@@ -22,7 +22,6 @@ from medseg.inference.admission import check_axes, check_channels, check_finite,
 from medseg.inference.boxes import Box, box_of_all, choose_region, find_air_value, restrict_to_box
 from medseg.inference.locator import open_locator
 from medseg.inference.masks import as_labels, check_on_grid, emptiness
-from medseg.inference.options import PredictOptions
 from medseg.inference.planning.budget import check_resampled, check_scores
 from medseg.inference.planning.plan import fitted_window, plan_within_memory
 from medseg.inference.planning.shapes import shapes_of
@@ -34,6 +33,7 @@ from medseg.inference.runtimes.network_runner import NetworkRunner
 from medseg.inference.runtimes.tuning import tune
 from medseg.inference.sliding_window import SlidingWindow
 from medseg.inference.streaming import is_finite, run_into
+from medseg.options import PredictOptions
 
 COARSE = "coarse"
 """Where a prepared case holds its image as the locator takes it."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from medseg.data.cases import Case
 from medseg.data.dicom.terminology import Term
 from medseg.geometry import Grid
-from medseg.inference.options import PredictOptions
+from medseg.options import PredictOptions
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from typing import Any
 import medseg
 from medseg.errors import OutputError, first_line
 from medseg.files import write_json
-from medseg.inference.options import PredictOptions
 from medseg.inference.prediction import Model
+from medseg.options import PredictOptions
 
 RECORD_NAME = "predictions.json"
 _OF_A_RUN = ("medseg", "bundle", "labels", "options")

@@ -51,7 +51,7 @@ def write_dicom_seg(prediction: Prediction, source: SourceSeries, target: Path, 
         source: The series that it was made from.
         target: The file.
         model: What made it.
-        kind: One of ``medseg.data.dicom.write_segmentation.SEG_TYPES``.
+        kind: One of ``medseg.options.SEG_TYPES``.
 
     Raises:
         GridError: It does not lie on the series.

@@ -8,9 +8,9 @@ from pathlib import Path
 from medseg.data.cases import Case
 from medseg.data.image_files import split_part
 from medseg.errors import OutputError
-from medseg.inference.options import DICOM_SEG
 from medseg.inference.recording import earlier_masks
 from medseg.inference.segmentations import SUFFIX as SEG_SUFFIX
+from medseg.options import DICOM_SEG
 
 KEPT_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".png", ".tif", ".tiff")
 """Formats in which a mask is written as its image came; any other image gets a NIfTI or PNG mask."""

@@ -11,11 +11,11 @@ from typing import Any
 import medseg
 from medseg.bundle.forms import KINDS, Config, read_config
 from medseg.bundle.locator_name import place_locator, read_locator
-from medseg.data.splits import SPLIT_PARTS, Split, write_split
+from medseg.data.splits import Split, write_split
 from medseg.files import write_json, write_text
+from medseg.options import SPLIT_PARTS, TrainOptions
 from medseg.training.checks import RECORD_NAME, check_free
 from medseg.training.forms import put
-from medseg.training.options import TrainOptions
 
 _COPIED = ("LICENSE", "configs", "docs")
 _CHANGED = ("train", "inference")

@@ -11,10 +11,10 @@ from medseg.bundle.forms import Config, read_config
 from medseg.data.cases.case import Dataset
 from medseg.data.splits import Split, choose_split, keep_foreground, write_split
 from medseg.errors import BundleError, DatasetError, OutputError, UsageError
+from medseg.options import TrainOptions
 from medseg.training.choices import check_choices
 from medseg.training.forms import check_overrides, value_at, with_overrides
 from medseg.training.logs import epochs_logged
-from medseg.training.options import TrainOptions
 from medseg.training.resuming import RESUMABLE, check_same, read_checkpoint
 
 RECORD_NAME = "run.json"

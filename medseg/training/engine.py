@@ -13,6 +13,7 @@ from medseg.bundle.load import find_bundle
 from medseg.data.cases import open_dataset
 from medseg.errors import BundleError, MedsegError, coded_cause, first_line
 from medseg.files import hold
+from medseg.options import TrainOptions
 from medseg.training.beginning import Start, begin, go_on, notes_of
 from medseg.training.checkpoints import Checkpoints
 from medseg.training.checks import (
@@ -25,7 +26,6 @@ from medseg.training.checks import (
 from medseg.training.choices import notes_on_changes
 from medseg.training.forms import laid_over, with_overrides
 from medseg.training.intake import CaseSeen, check_data
-from medseg.training.options import TrainOptions
 
 __all__ = ["EpochSeen", "TrainOptions", "TrainingRun", "train"]
 

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from medseg.data.splits import SPLIT_PARTS
 from medseg.errors import InputError, MedsegError, UsageError
 from medseg.evaluation.comparison.folders import SCORED_NAME, is_scored, run_folders, usual_part
 from medseg.evaluation.comparison.gather import Comparison, LeftOut, gather
 from medseg.evaluation.comparison.published import NOTHING, read_published
 from medseg.evaluation.comparison.records import write_comparison
-from medseg.training.engine import TrainOptions, train
+from medseg.options import SPLIT_PARTS, TrainOptions
+from medseg.training.engine import train
 from medseg.training.planning import Experiment, PlannedRun, planned_runs
 from medseg.training.scoring import score_part
 

@@ -13,16 +13,16 @@ from typing import Any, Literal
 from medseg.bundle.forms import Config
 from medseg.bundle.load import find_bundle
 from medseg.data.cases import open_dataset
-from medseg.data.splits import SPLIT_PARTS, Split, choose_split, folds
+from medseg.data.splits import Split, choose_split, folds
 from medseg.errors import DatasetError, UsageError, check_known
 from medseg.evaluation.comparison.folders import is_scored, read_table, runs_below, split_of
 from medseg.evaluation.comparison.row import slug
 from medseg.losses.named import LOSSES
 from medseg.networks import MONAI_NETWORKS, NETWORKS
+from medseg.options import SPLIT_PARTS, TrainOptions
 from medseg.training.checks import RECORD_NAME, split_file_of
 from medseg.training.choices import check_choices
 from medseg.training.forms import check_overrides, laid_over, with_overrides
-from medseg.training.options import TrainOptions
 
 State = Literal["missing", "begun", "scored"]
 

@@ -19,7 +19,6 @@ from medseg.bundle.forms import read_config
 from medseg.bundle.load import open_bundle
 from medseg.data.cases import open_dataset
 from medseg.data.labels import convert_labels
-from medseg.data.splits import SPLIT_PARTS
 from medseg.data.write import write
 from medseg.errors import BundleError, ImageError, MedsegError, check_known, coded_cause, first_line
 from medseg.evaluation.comparison.folders import SCORED_NAME
@@ -29,6 +28,7 @@ from medseg.evaluation.tables import Evaluation
 from medseg.files import hold, write_json, write_text
 from medseg.inference.cohort import CaseRecord, predict
 from medseg.networks import count_parameters
+from medseg.options import SPLIT_PARTS
 from medseg.training.resuming import read_checkpoint
 
 if TYPE_CHECKING:

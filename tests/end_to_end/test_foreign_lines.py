@@ -10,7 +10,7 @@ import warnings
 
 import pytest
 
-from medseg.commands.foreign import LINES, WARNINGS, LeftOut, hush_libraries
+from medseg.cli import LIBRARY_LINES, LIBRARY_WARNINGS, LineFilter, hush_libraries
 from tests.end_to_end.miniatures import isbi
 
 COMMANDS = """
@@ -51,14 +51,14 @@ def hushed():
         warnings.simplefilter("always")
         hush_libraries()
         yield
-    for name, text in LINES.items():
-        logging.getLogger(name).removeFilter(LeftOut(text))
+    for name, text in LIBRARY_LINES.items():
+        logging.getLogger(name).removeFilter(LineFilter(text))
 
 
-@pytest.mark.parametrize("name", LINES)
+@pytest.mark.parametrize("name", LIBRARY_LINES)
 def test_only_that_line_of_a_logger_is_left_out(hushed, name, caplog):
     logger = logging.getLogger(name)
-    logger.warning(f"Engine or plugin: {LINES[name]}.")
+    logger.warning(f"Engine or plugin: {LIBRARY_LINES[name]}.")
     logger.warning("something else")
     assert [record.getMessage() for record in caplog.records] == ["something else"]
 
@@ -67,11 +67,11 @@ def test_only_those_warnings_are_left_out(hushed):
     with pytest.warns(UserWarning, match="something else") as seen:
         warnings.filterwarnings("always", message="something else")
         hush_libraries()
-        for text in (*WARNINGS, "something else"):
+        for text in (*LIBRARY_WARNINGS, "something else"):
             warnings.warn(f"{text} (and more)", stacklevel=1)
     assert [str(warning.message) for warning in seen] == ["something else (and more)"]
 
 
 def test_a_line_is_held_back_once_however_often_that_is_asked_for(hushed):
     hush_libraries()
-    assert all(logging.getLogger(name).filters.count(LeftOut(text)) == 1 for name, text in LINES.items())
+    assert all(logging.getLogger(name).filters.count(LineFilter(text)) == 1 for name, text in LIBRARY_LINES.items())

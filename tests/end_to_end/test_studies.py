@@ -15,10 +15,9 @@ import medseg
 from medseg.bundle.settings import read_settings
 from medseg.data.cases import open_images
 from medseg.data.read import read
-from medseg.evaluation.evaluate import EvaluateOptions
 from medseg.networks import build_network
 from medseg.networks.named import PUBLISHED, count_parameters
-from medseg.training.engine import TrainOptions
+from medseg.options import EvaluateOptions, TrainOptions
 from medseg.training.scoring import score_part
 from tests.conftest import ROOT
 from tests.end_to_end.miniatures import STUDIES

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from medseg.data.splits import Split, write_split
-from medseg.evaluation.evaluate import EvaluateOptions, evaluate
+from medseg.evaluation.evaluate import evaluate
 from medseg.evaluation.records import write_tables
+from medseg.options import EvaluateOptions
 from tests.conftest import save_nifti
 
 LABELS = {0: "background", 1: "ball", 2: "stick"}

@@ -9,8 +9,9 @@ from PIL import Image
 
 from medseg.data.splits import Split, write_split
 from medseg.errors import DatasetError, InputError, OutputError, UsageError
-from medseg.evaluation.evaluate import EvaluateOptions, evaluate
+from medseg.evaluation.evaluate import evaluate
 from medseg.evaluation.metrics import METRICS
+from medseg.options import EvaluateOptions
 
 AFFINE = np.diag([1.0, 2.0, 3.0, 1.0])
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from medseg.errors import InputError, OutputError
-from medseg.evaluation.evaluate import EvaluateOptions, evaluate
+from medseg.evaluation.evaluate import evaluate
 from medseg.evaluation.figures.cases import score_box_plot
 from medseg.evaluation.report import illustrate, write_report
+from medseg.options import EvaluateOptions
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="

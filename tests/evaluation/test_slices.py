@@ -15,10 +15,11 @@ from PIL import Image
 from medseg import cli
 from medseg.errors import UsageError
 from medseg.evaluation.classes import rename_values
-from medseg.evaluation.evaluate import EvaluateOptions, evaluate
+from medseg.evaluation.evaluate import evaluate
 from medseg.evaluation.metrics import METRICS, tabulate
 from medseg.evaluation.records import read_cases
 from medseg.evaluation.tables import EMPTY_TRUTH, EVERY_CLASS
+from medseg.options import EvaluateOptions
 
 
 def save(array, path, spacing=(1.0, 2.0, 3.0)):

@@ -7,7 +7,7 @@ import pytest
 
 import medseg
 from medseg.errors import BundleError, DatasetError, OutputError, UsageError
-from medseg.inference.options import PredictOptions
+from medseg.options import PredictOptions
 from tests.conftest import ball, save_nifti
 from tests.dicom_folders import edit, save_all, slices, uid
 

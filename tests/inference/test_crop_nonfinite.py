@@ -14,8 +14,8 @@ from medseg.errors import ImageError
 from medseg.inference.export import describe
 from medseg.inference.exported import predictor as predicting
 from medseg.inference.exported.predictor import ExportedPredictor
-from medseg.inference.options import PredictOptions
 from medseg.inference.predict import Predictor
+from medseg.options import PredictOptions
 from tests.conftest import ball, save_nifti
 
 SHAPE = (80, 30, 28)

@@ -13,9 +13,9 @@ from medseg.data.read import read_extent
 from medseg.errors import DatasetError
 from medseg.inference.cohort import predict
 from medseg.inference.dry_run import dry_run, format_plans
-from medseg.inference.options import PredictOptions
 from medseg.inference.runtimes import tuning
 from medseg.inference.runtimes.tuning import Timing
+from medseg.options import PredictOptions
 from tests.conftest import ball, save_nifti
 from tests.dicom_folders import save_all, slices
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
-import medseg.commands.export
+import medseg.options
 from medseg.bundle.load import open_bundle
 from medseg.cli import main
 from medseg.data.cases import open_images
@@ -21,8 +21,8 @@ from medseg.inference import export as exporting
 from medseg.inference.export import export
 from medseg.inference.exported import description, runtimes
 from medseg.inference.exported.predictor import ExportedPredictor
-from medseg.inference.options import PredictOptions
 from medseg.inference.predict import Predictor
+from medseg.options import PredictOptions
 from tests.conftest import save_nifti
 from tests.inference.conftest import KINDS
 
@@ -300,4 +300,4 @@ def test_the_command_exports_tells_and_says_what_to_do_next(tiny_bundle, scan, t
 
 
 def test_the_command_offers_every_target():
-    assert medseg.commands.export.TARGETS == description.TARGETS
+    assert medseg.options.TARGETS == description.TARGETS

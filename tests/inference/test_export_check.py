@@ -10,8 +10,8 @@ from medseg.inference.export import describe, export
 from medseg.inference.export_check import make_phantom
 from medseg.inference.exported import predictor
 from medseg.inference.exported.blending import windows_of
-from medseg.inference.options import PredictOptions
 from medseg.inference.predict import Predictor
+from medseg.options import PredictOptions
 
 
 def test_an_export_that_disagrees_is_not_kept(tiny_bundle, tmp_path, monkeypatch):

@@ -23,13 +23,12 @@ from medseg.errors import BundleError, UsageError
 from medseg.inference.dry_run import dry_run, format_plans
 from medseg.inference.export import describe
 from medseg.inference.locator import open_locator
-from medseg.inference.options import PredictOptions
 from medseg.inference.predict import Predictor
 from medseg.inference.restoring.way_back import axis_changes
 from medseg.networks import build_network
+from medseg.options import PredictOptions, TrainOptions
 from medseg.training.beginning import Start, begin
 from medseg.training.forms import laid_over
-from medseg.training.options import TrainOptions
 from tests.conftest import save_nifti
 
 NETWORK = {"name": "unet", "filters": 2, "depth": 1, "norm": "none", "upsampling": "nearest"}

@@ -13,10 +13,10 @@ from medseg.bundle.load import open_bundle
 from medseg.data.cases.case import Case
 from medseg.errors import ImageError, UsageError
 from medseg.inference.masks import as_labels
-from medseg.inference.options import PredictOptions
 from medseg.inference.predict import Predictor
 from medseg.inference.prediction import Prediction, mask_volumes_ml
 from medseg.networks import build_network
+from medseg.options import PredictOptions
 from tests.conftest import ball, save_nifti
 
 

@@ -7,11 +7,11 @@ import torch
 
 from medseg.bundle.load import open_bundle
 from medseg.inference import step_timing
-from medseg.inference.options import PredictOptions
 from medseg.inference.planning.plan import fitted_window, plan_case, window_of
 from medseg.inference.planning.shapes import Shapes
 from medseg.inference.runtimes.network_runner import NetworkRunner
 from medseg.inference.step_timing import time_preparing, time_reading, time_restoring, time_window
+from medseg.options import PredictOptions
 
 CPU = PredictOptions(device="cpu", backend="torch")
 SHAPES = Shapes(1, (96, 96, 96), (96, 96, 96), (1.0, 1.0, 1.0))

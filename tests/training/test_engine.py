@@ -12,8 +12,8 @@ from medseg.data.splits import Split, read_split, write_split
 from medseg.errors import BundleError, DatasetError, LockedError, OutputError, UsageError
 from medseg.files import LOCK_NAME, hold
 from medseg.inference.cohort import predict
+from medseg.options import TrainOptions
 from medseg.training.checks import check_start
-from medseg.training.engine import TrainOptions
 from medseg.training.forms import laid_over
 from medseg.training.logs import LOG_COLUMNS
 from tests.conftest import ball, save_nifti

@@ -8,9 +8,9 @@ import torch
 import medseg
 from medseg.data.splits import Split, read_split, write_split
 from medseg.errors import DatasetError, ImageError, InputError, UsageError
+from medseg.options import TrainOptions
 from medseg.training import experiment
 from medseg.training.experiment import Experiment, compare, planned_runs, score_missing
-from medseg.training.options import TrainOptions
 from tests.conftest import save_nifti
 
 FILES = ("comparison.csv", "comparison.json", "comparison.html", "comparison.png")

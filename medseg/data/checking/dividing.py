@@ -9,7 +9,8 @@ import numpy as np
 from medseg.data.cases.case import Case, some_of
 from medseg.data.checking.facts import Facts
 from medseg.data.checking.findings import WHOLE, Finding, counted, found
-from medseg.data.splits import SPLIT_PARTS, Split
+from medseg.data.splits import Split
+from medseg.options import SPLIT_PARTS
 
 NEARLY_SAME = 0.999
 """Correlation of two thumbnails from which on the images show the same."""

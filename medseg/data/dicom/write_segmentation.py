@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from highdicom.seg import Segmentation, SegmentDescription
     from highdicom.sr import CodedConcept
 
-SEG_TYPES = ("binary", "labelmap")
 SERIES_NUMBER = 1000
 CENTROID_TOLERANCE_MM = 1e-3
 LONGEST_NAME = 64
@@ -88,7 +87,7 @@ def write_segmentation(
         path: The file.
         meaning: Names and codes of the labels.
         author: What made the mask.
-        kind: One of ``SEG_TYPES``: one bit per voxel and segment, which every program reads, or label
+        kind: One of ``medseg.options.SEG_TYPES``: one bit per voxel and segment, which every program reads, or label
             numbers, run-length encoded, which are smaller and which newer programs read.
 
     Returns:

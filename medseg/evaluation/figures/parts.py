@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from medseg.data.labels import mask_reading
-from medseg.data.splits import SPLIT_PARTS
 from medseg.errors import DatasetError, InputError, first_line
 from medseg.evaluation.records import read_cases
 from medseg.evaluation.tables import Row
+from medseg.options import SPLIT_PARTS
 
 STEPS = ("validate", "preprocessing", "transforms")
 """Where a training's configuration says how cases are read."""

@@ -15,7 +15,6 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from medseg.data.cases.case import natural_order
-from medseg.data.splits import SPLIT_PARTS
 from medseg.errors import check_known
 from medseg.evaluation.figures.drawing import (
     COLOURS,
@@ -34,6 +33,7 @@ from medseg.evaluation.figures.drawing import (
 from medseg.evaluation.metrics import METRICS
 from medseg.evaluation.records import read_cases
 from medseg.evaluation.tables import Evaluation, Row
+from medseg.options import SPLIT_PARTS
 
 Scores = Evaluation | Sequence[Row] | str | Path
 """Where scores come from: an evaluation, its rows, or its cases.csv or the folder of that."""

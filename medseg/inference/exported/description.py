@@ -14,12 +14,12 @@ from medseg.data.dicom.terminology import Term, plain_terms, read_terms
 from medseg.errors import BundleError, first_line
 from medseg.files import write_json
 from medseg.inference.exported.steps import BEFORE, LATER, Step, check_steps
+from medseg.options import TARGETS
 
 NAME = "exported.json"
 FORMAT = 1
 """Goes up when a reader of an earlier medseg would misunderstand the file."""
 
-TARGETS = ("torchscript", "onnx", "openvino")
 NETWORK_FILES = {
     "torchscript": ("network.pt",),
     "onnx": ("network.onnx",),

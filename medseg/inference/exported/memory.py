@@ -16,9 +16,9 @@ from medseg.inference.exported.description import Description, WindowPlan
 from medseg.inference.exported.image import Image
 from medseg.inference.exported.oblique import is_oblique
 from medseg.inference.exported.sums import rows_at_once
-from medseg.inference.options import PredictOptions
 from medseg.inference.planning.budget import FLOAT_BYTES
 from medseg.inference.windows import Windows
+from medseg.options import PredictOptions
 
 PASS_SHARES = {"torchscript": (1.6, 0.0), "onnx": (1.0, 1.8), "openvino": (1.7, 0.0)}
 """What a runtime takes, in units of what PyTorch has in use for a window: for each window of a batch, and besides.

@@ -27,7 +27,6 @@ from medseg.inference.exported.oblique import restored
 from medseg.inference.exported.runtimes import open_network
 from medseg.inference.exported.steps import improved, prepared
 from medseg.inference.masks import as_labels, emptiness
-from medseg.inference.options import NO_LOCATOR, PredictOptions
 from medseg.inference.planning.budget import check_spacing
 from medseg.inference.planning.fitting import allowed_bytes, first_fitting
 from medseg.inference.prediction import Prediction
@@ -36,6 +35,7 @@ from medseg.inference.restoring.restore import Discretisation, LabelRestorer
 from medseg.inference.restoring.way_back import axis_changes
 from medseg.inference.runtimes.machine import count_usable_cores
 from medseg.inference.windows import Slab
+from medseg.options import NO_LOCATOR, PredictOptions
 
 BACKEND_OF = {"torchscript": "torch", "onnx": "onnx", "openvino": "openvino"}
 """The ``--backend`` that each kind of export is."""

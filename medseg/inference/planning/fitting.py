@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 from medseg.data.formats.payload import memory_limit
 from medseg.errors import ImageError
-from medseg.inference.options import PredictOptions
+from medseg.options import PredictOptions
 
 
 class Plan(Protocol):

@@ -21,7 +21,6 @@ from torch import nn
 from medseg.bundle.load import Bundle
 from medseg.data.volume import Note
 from medseg.inference.open_slab import CLOSED_BYTES
-from medseg.inference.options import PredictOptions
 from medseg.inference.planning.budget import FLOAT_BYTES
 from medseg.inference.planning.fitting import allowed_bytes, first_fitting
 from medseg.inference.planning.shapes import Shapes
@@ -32,6 +31,7 @@ from medseg.inference.runtimes.footprint import Footprint, measure_footprint
 from medseg.inference.runtimes.graph_optimiser import optimise
 from medseg.inference.sliding_window import SlidingWindow
 from medseg.inference.windows import Windows
+from medseg.options import PredictOptions
 
 STORAGE_BYTES = {"float32": 4, "bfloat16": 2, "disk": 0}
 """Bytes of memory for each sum of logits: in full, in half, or in a file."""

@@ -17,10 +17,10 @@ from torch import nn
 
 from medseg.data.volume import Note
 from medseg.errors import first_line
-from medseg.inference.options import check_backend
 from medseg.inference.runtimes.graph import FAILURES
 from medseg.inference.runtimes.torch_runtime import Built, Run, make_noise
 from medseg.inference.windows import Windowing
+from medseg.options import check_backend
 
 WORTH_CONVERTING = 5e13
 """Parameters × voxels of all windows of a case from which ``auto`` converts a network: some seconds of PyTorch.
@@ -83,7 +83,7 @@ class Choice:
     """How batches of windows are run.
 
     Args:
-        backend: One of ``medseg.inference.options.BACKENDS`` but ``auto``.
+        backend: One of ``medseg.options.BACKENDS`` but ``auto``.
         batch: Windows per pass.
         threads: How many a pass takes.
     """

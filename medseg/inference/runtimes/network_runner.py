@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from medseg.allocator import fit_allocator
 from medseg.bundle.load import Bundle
 from medseg.errors import UsageError
-from medseg.inference.options import PredictOptions
 from medseg.inference.runtimes.backends import Backend, Choice, build_backend, choose_backend
 from medseg.inference.runtimes.deferred_head import SplitNetwork, split_head
 from medseg.inference.runtimes.graph_optimiser import optimise
 from medseg.inference.runtimes.torch_runtime import check_one_tensor, pick_device, use_threads
 from medseg.inference.sliding_window import SlidingWindow
 from medseg.inference.windows import Slab, Windowing
+from medseg.options import PredictOptions
 
 
 class NetworkRunner:

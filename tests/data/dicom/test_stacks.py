@@ -19,7 +19,7 @@ from medseg.data.dicom.write_segmentation import write_segmentation
 from medseg.data.read import read, read_mask
 from medseg.data.volume import Volume
 from medseg.errors import ImageError, UsageError
-from medseg.inference.options import PredictOptions
+from medseg.options import PredictOptions
 from tests.dicom_faults import with_localizer
 from tests.dicom_folders import AFFINE, SLICES, TRUTH, edit, edited, enhanced, save, save_all, slices, twice, uid
 from tests.dicom_pixel_faults import frame_values

@@ -5,9 +5,10 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from medseg.errors import GridError, InputError
-from medseg.evaluation.evaluate import EvaluateOptions, evaluate
+from medseg.evaluation.evaluate import evaluate
 from medseg.evaluation.figures.drawing import FILL_OPACITY, class_colours
 from medseg.evaluation.figures.examples import class_columns, example_rows, networks_side_by_side
+from medseg.options import EvaluateOptions
 
 POLYP = {0: "background", 1: "polyp"}
 HEART = {0: "background", 1: "right ventricle", 2: "muscle", 3: "left ventricle"}

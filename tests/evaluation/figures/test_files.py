@@ -4,8 +4,9 @@ import pytest
 from PIL import Image
 
 from medseg.errors import GridError
-from medseg.evaluation.evaluate import EvaluateOptions, evaluate
+from medseg.evaluation.evaluate import evaluate
 from medseg.evaluation.figures.files import examples_of_dataset, find_examples
+from medseg.options import EvaluateOptions
 
 SHAPE = (5, 4, 3)
 NAMES = {0: "background", 1: "ball"}

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from medseg.errors import DatasetError, InputError, OutputError
-from medseg.evaluation.evaluate import EvaluateOptions, evaluate
+from medseg.evaluation.evaluate import evaluate
 from medseg.evaluation.figures.gallery import (
     compared_networks,
     illustrate,
@@ -16,6 +16,7 @@ from medseg.evaluation.figures.gallery import (
     write_figures,
 )
 from medseg.evaluation.figures.parts import read_parts
+from medseg.options import EvaluateOptions
 
 LABELS = {0: "background", 1: "left", 2: "right"}
 EVERYTHING = {

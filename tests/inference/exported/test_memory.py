@@ -17,8 +17,8 @@ from medseg.inference.exported.description import Description, WindowPlan, read_
 from medseg.inference.exported.image import Image
 from medseg.inference.exported.memory import plan_of, smaller_plans
 from medseg.inference.exported.predictor import ExportedPredictor
-from medseg.inference.options import PredictOptions
 from medseg.inference.planning.fitting import allowed_bytes, first_fitting
+from medseg.options import PredictOptions
 from tests.conftest import save_nifti
 
 WINDOWS = WindowPlan((24, 24, 24), (0.25,) * 3, 4, "gaussian", (0.125,) * 3, "constant", 0.0, None)

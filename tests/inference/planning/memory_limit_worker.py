@@ -18,10 +18,10 @@ import torch
 
 from medseg.bundle.load import open_bundle
 from medseg.data.cases.case import Case
-from medseg.inference.options import PredictOptions
 from medseg.inference.planning.plan import plan_case, smaller_plans
 from medseg.inference.planning.shapes import shapes_of
 from medseg.inference.predict import Predictor
+from medseg.options import PredictOptions
 
 ALLOWED_BESIDES = 1 << 26
 """Of the limit: what libraries take when they are first used, however small the case."""

@@ -13,7 +13,6 @@ from medseg.bundle.load import open_bundle
 from medseg.data.cases.case import Case
 from medseg.data.read import read_extent
 from medseg.errors import ImageError
-from medseg.inference.options import PredictOptions
 from medseg.inference.planning.plan import (
     CasePlan,
     fitted_plan,
@@ -27,6 +26,7 @@ from medseg.inference.predict import Predictor
 from medseg.inference.runtimes.footprint import Footprint, measure_allocation, measure_footprint
 from medseg.inference.sliding_window import SlidingWindow
 from medseg.inference.windows import Windows
+from medseg.options import PredictOptions
 from tests.conftest import ball, save_nifti
 
 

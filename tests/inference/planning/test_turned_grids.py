@@ -12,13 +12,13 @@ from medseg.bundle.build import write_bundle
 from medseg.bundle.load import Bundle, open_bundle
 from medseg.data.cases.case import Case
 from medseg.data.read import read_extent
-from medseg.inference.options import PredictOptions
 from medseg.inference.planning.plan import plan_case
 from medseg.inference.planning.shapes import expected_shapes, shapes_of
 from medseg.inference.predict import Predictor
 from medseg.inference.restoring.way_back import axis_changes
 from medseg.inference.runtimes.footprint import measure_allocation
 from medseg.networks import build_network
+from medseg.options import PredictOptions
 from tests.conftest import ball, save_nifti
 
 TURNED = np.array([[0.96, -0.28, 0, 5], [0.28, 0.96, 0, -7], [0, 0, 1.4, 2], [0, 0, 0, 1.0]])

@@ -10,7 +10,6 @@ import torch
 from medseg.bundle.load import open_bundle
 from medseg.data.cases.case import Case
 from medseg.errors import UsageError
-from medseg.inference.options import PredictOptions
 from medseg.inference.planning.plan import plan_within_memory
 from medseg.inference.planning.shapes import Shapes
 from medseg.inference.predict import Predictor
@@ -31,6 +30,7 @@ from medseg.inference.runtimes.tuning import (
     tune,
 )
 from medseg.inference.windows import Windows
+from medseg.options import PredictOptions
 from tests.conftest import ball, save_nifti
 
 OWN = Choice("torch", 4, 8)

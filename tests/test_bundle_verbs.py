@@ -1,3 +1,7 @@
+"""What train, compare, verify and export print, and their exit codes."""
+
+import csv
+
 import pytest
 
 from medseg.cli import main
@@ -73,3 +77,47 @@ def test_a_setting_given_with_two_options_is_refused(tiny_bundle, ball_data, tmp
 def test_what_cannot_be_meant_is_refused(words, code, capsys):
     assert main(["compare", *words]) == 2
     assert code in capsys.readouterr().err
+
+
+def test_train_prints_each_epoch_and_what_to_do_next(tiny_bundle, ball_data, tmp_path, capsys):
+    words = [
+        tiny_bundle,
+        "--data",
+        ball_data,
+        "--output",
+        tmp_path / "run",
+        "--epochs",
+        1,
+        "--set",
+        "learning_rate=0.1",
+    ]
+    assert main(["train", *map(str, words)]) == 0
+    printed = capsys.readouterr()
+    assert "epoch   1  loss" in printed.err
+    assert "epoch 1 of 1, highest val_mean_dice" in printed.out
+    assert "next: medseg predict" in printed.out
+
+
+def test_train_says_what_the_weights_were_selected_by_and_notes_are_told_before_the_first_epoch(
+    tiny_bundle, ball_data, tmp_path, capsys
+):
+    settings = ["--set", "select_by=val_loss", "--set", "optimizer_name=sgd"]
+    words = ["train", tiny_bundle, "--data", ball_data, "--output", tmp_path / "run", "--epochs", 2, *settings]
+    assert main([*map(str, words)]) == 0
+    printed = capsys.readouterr()
+    with (tmp_path / "run" / "logs" / "epochs.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    best = min(rows, key=lambda row: float(row["val_loss"]))
+    loss, dice = float(best["val_loss"]), float(best["val_mean_dice"])
+    assert f"epoch {best['epoch']} of 2, lowest val_loss {loss:.4f}, val_mean_dice {dice:.4f}" in printed.out
+    assert printed.err.index("note: LEARNING_RATE_KEPT") < printed.err.index("epoch   1")
+    assert printed.err.count("LEARNING_RATE_KEPT") == 1
+    assert "LEARNING_RATE_KEPT" not in printed.out
+
+
+def test_quiet_training_tells_its_notes_at_the_end(tiny_bundle, ball_data, tmp_path, capsys):
+    words = ["train", tiny_bundle, "--data", ball_data, "--output", tmp_path / "run", "--epochs", 1, "--quiet"]
+    assert main([*map(str, words), "--set", "optimizer_name=sgd"]) == 0
+    printed = capsys.readouterr()
+    assert "note: LEARNING_RATE_KEPT" in printed.out
+    assert printed.err == ""
