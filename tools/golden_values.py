@@ -10,7 +10,7 @@ from typing import Any
 
 import nibabel
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageSequence
 
 VOXELS_SHARE = 0.01
 """How far a class's number of voxels may be off on another machine, as a share of it."""
@@ -79,8 +79,7 @@ def _count(path: Path) -> dict[str, int]:
         voxels = np.asanyarray(nibabel.nifti1.load(path).dataobj)
     else:
         with Image.open(path) as picture:
-            pages = range(getattr(picture, "n_frames", 1))
-            voxels = np.stack([np.asarray(picture) for page in pages if picture.seek(page) is None])
+            voxels = np.stack([np.asarray(page) for page in ImageSequence.Iterator(picture)])
     if not np.issubdtype(voxels.dtype, np.integer):
         return {}
     return {str(value): int(count) for value, count in zip(*np.unique(voxels, return_counts=True), strict=True)}
