@@ -14,7 +14,8 @@ from PIL import Image
 from medseg.data.images import read, read_mask
 from medseg.data.phantom import LABELS
 from medseg.demonstration import BUNDLE, make_scans
-from medseg.evaluation.figures.cases import overlay, to_png
+from medseg.evaluation.figures.drawing import to_png
+from medseg.evaluation.figures.examples import overlay
 from medseg.inference.cohort import predict
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"

@@ -45,8 +45,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run_evaluate(parsed: argparse.Namespace) -> int:
     """Score, print the tables, write the page; returns the exit code."""
     from medseg.evaluation.evaluate import EvaluateOptions
-    from medseg.evaluation.figures.logs import read_epochs
-    from medseg.evaluation.report import illustrate, write_report
+    from medseg.evaluation.html_report import illustrate, write_report
+    from medseg.evaluation.runs import read_epochs
 
     if parsed.run_folder:
         read_epochs(Path(parsed.run_folder) / "logs" / "epochs.csv")  # refused before the long work, not after it

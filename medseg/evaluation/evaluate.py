@@ -12,14 +12,14 @@ from tqdm import tqdm
 
 from medseg.data.splits import Split, read_split
 from medseg.errors import ImageError, LabelError, UsageError
-from medseg.evaluation.classes import known_names, map_white, names_found, split_ignored, with_background
-from medseg.evaluation.counting import Counted, Counting, aligned
+from medseg.evaluation.class_names import known_names, names_found, split_ignored, with_background
 from medseg.evaluation.metrics import METRICS, score
 from medseg.evaluation.options import EvaluateOptions
-from medseg.evaluation.pairs import Pair, Pairing, pair_masks, plain_name
-from medseg.evaluation.records import write_tables
-from medseg.evaluation.summaries import summarise
-from medseg.evaluation.tables import ALL_CASES, EMPTY_TRUTH, Evaluation, Finding, Row, Summary
+from medseg.evaluation.pairing import Pair, Pairing, pair_masks, plain_name
+from medseg.evaluation.results import Evaluation, Finding
+from medseg.evaluation.score import Counted, Counting, aligned, map_white
+from medseg.evaluation.score_files import write_tables
+from medseg.evaluation.summaries import ALL_CASES, EMPTY_TRUTH, Row, Summary, summarise
 
 __all__ = ["EvaluateOptions", "aligned", "evaluate"]
 

@@ -2,7 +2,7 @@
 
 Everything follows from one table per case: how many voxels of each reference value
 were given each predicted value. A class is then judged against all others, from its
-true and false positives and negatives. ``medseg.evaluation.policy`` says what empty masks give.
+true and false positives and negatives. ``medseg.evaluation.conventions`` says what empty masks give.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ from typing import Literal
 
 from medseg.data.splits import Split
 from medseg.errors import UsageError
-from medseg.evaluation.counting import SLICE_AXES
-from medseg.evaluation.policy import MISSING_POLICY
+from medseg.evaluation.conventions import MISSING_POLICY
+from medseg.evaluation.score import SLICE_AXES
 
 Missing = Literal["zero", "skip", "error"]
 

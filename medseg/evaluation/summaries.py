@@ -1,19 +1,99 @@
-"""From the rows of all cases to one summary per class: spreads, pooled values, and what has no truth."""
+"""Scores by case and class, and from them one summary per class: spreads, pooled values, and what has no truth."""
 
 from __future__ import annotations
 
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medseg.evaluation.metrics import METRICS, score
-from medseg.evaluation.tables import EMPTY_TRUTH, EVERY_CLASS, FOREGROUND, Row, Spread, Summary
+
+ALL_CASES = "all"
+FOREGROUND = "foreground mean"
+EVERY_CLASS = "mean with background"
+EMPTY_TRUTH = "empty truth"
+"""Status of a slice's class that its truth lacks."""
 
 Confusion = NDArray[np.int64]
 """(classes, classes + 1): reference by row, prediction by column, the last for voxels without one."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One class of one case.
+
+    Args:
+        case: The case's name.
+        part: Of the data set, such as ``test``; empty where not said.
+        value: The class's value in the masks.
+        name: The class's name.
+        status: ``scored``; ``missing`` where there was no mask; ``empty truth`` for a class that the
+            truth of a slice lacks, which has volumes and no scores.
+        scores: One number for each of ``METRICS``, and both volumes in ml; nan where not defined.
+    """
+
+    case: str
+    part: str
+    value: int
+    name: str
+    status: str
+    scores: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How one metric lies over the cases where it is defined; nan where there are none.
+
+    Args:
+        n: Cases where the metric is defined (of the foreground mean: classes).
+        mean: Over these cases.
+        sd: With n - 1; nan for one case.
+        median: Over these cases.
+        least: The lowest value.
+        most: The highest value.
+        pooled: The metric of all cases' voxels together.
+    """
+
+    n: int
+    mean: float
+    sd: float
+    median: float
+    least: float
+    most: float
+    pooled: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One class over the cases of one part.
+
+    Args:
+        part: ``all``, or a part of the data set.
+        value: The class's value, None for the mean of the foreground classes or of all.
+        name: The class's name.
+        cases: Cases with a row.
+        empty: Of these, cases where the class is in neither mask (true negatives).
+        missing: Of these, cases without a mask.
+        metrics: A spread for each of ``METRICS``.
+        empty_truth: Cases whose reference lacks the class; of the means, every class that they cover.
+        empty_truth_missing: Of these, cases without a mask.
+        false_positive_voxels: Voxels that the masks of those cases wrongly give to the class.
+    """
+
+    part: str
+    value: int | None
+    name: str
+    cases: int
+    empty: int
+    missing: int
+    metrics: Mapping[str, Spread]
+    empty_truth: int = 0
+    empty_truth_missing: int = 0
+    false_positive_voxels: int = 0
 
 
 def summarise(

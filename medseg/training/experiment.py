@@ -8,10 +8,10 @@ from pathlib import Path
 
 from medseg.data.splits import PARTS
 from medseg.errors import InputError, MedsegError, UsageError
-from medseg.evaluation.comparison.folders import SCORED_NAME, is_scored, run_folders, usual_part
-from medseg.evaluation.comparison.gather import Comparison, LeftOut, gather
-from medseg.evaluation.comparison.published import NOTHING, read_published
-from medseg.evaluation.comparison.records import write_comparison
+from medseg.evaluation.compare.comparison_files import write_comparison
+from medseg.evaluation.compare.gather import Comparison, LeftOut, gather
+from medseg.evaluation.compare.published import NOTHING, read_published
+from medseg.evaluation.runs import SCORED_NAME, is_scored, run_folders, usual_part
 from medseg.training.engine import TrainOptions, train
 from medseg.training.planning import Experiment, PlannedRun, planned_runs
 from medseg.training.scoring import score_part

@@ -15,8 +15,8 @@ from medseg.bundle.load import find_bundle
 from medseg.data.cases import open_dataset
 from medseg.data.splits import PARTS, Split, folds, parts
 from medseg.errors import DatasetError, UsageError, check_known
-from medseg.evaluation.comparison.folders import is_scored, read_table, runs_below, split_of
-from medseg.evaluation.comparison.row import slug
+from medseg.evaluation.compare.rows import slug
+from medseg.evaluation.runs import is_scored, read_table, runs_below, split_of
 from medseg.losses.named import LOSSES
 from medseg.networks import MONAI_NETWORKS, NETWORKS
 from medseg.training.checks import RECORD_NAME, split_file_of

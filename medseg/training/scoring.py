@@ -22,10 +22,10 @@ from medseg.data.images import write
 from medseg.data.labels import whole_labels
 from medseg.data.splits import PARTS
 from medseg.errors import BundleError, ImageError, MedsegError, check_known, coded_cause, first_line
-from medseg.evaluation.comparison.folders import SCORED_NAME
 from medseg.evaluation.evaluate import evaluate
-from medseg.evaluation.records import write_tables
-from medseg.evaluation.tables import Evaluation
+from medseg.evaluation.results import Evaluation
+from medseg.evaluation.runs import SCORED_NAME
+from medseg.evaluation.score_files import write_tables
 from medseg.files import held, write_json, write_text
 from medseg.inference.cohort import CaseRecord, predict
 from medseg.networks import count_parameters

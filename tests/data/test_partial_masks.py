@@ -13,7 +13,7 @@ from medseg.data.placing import covering, on_grid, spread
 from medseg.data.transforms import AlignToImaged
 from medseg.data.volume import Volume
 from medseg.errors import GridError
-from medseg.evaluation.counting import together
+from medseg.evaluation.score import together
 from medseg.geometry import Grid, is_same_grid
 
 TURN = np.array([[0.36, 0.48, -0.8], [-0.8, 0.6, 0.0], [0.48, 0.64, 0.6]])

@@ -20,7 +20,6 @@ from medseg.evaluation.figures.drawing import (
     PART_COLOURS,
     SOFT,
     add_key,
-    counted,
     draw_bars,
     name_axes,
     plot_figure,
@@ -29,7 +28,8 @@ from medseg.evaluation.figures.drawing import (
     whole_ticks,
     with_median,
 )
-from medseg.evaluation.figures.logs import Batch, read_batches, read_epochs
+from medseg.evaluation.runs import Batch, read_batches, read_epochs
+from medseg.text import pluralise
 
 PANELS = {
     "loss": ("loss", "val_loss"),
@@ -79,7 +79,7 @@ def epoch_curves(log: str | Path | Epochs, select_by: str | None = None) -> Figu
     columns = min(len(shown), 2) or 1
     lines = math.ceil(len(shown) / columns) or 1
     best, told = _best_epoch(rows, select_by)
-    title = f"Training, {counted(len(rows), 'epoch')}{told}"
+    title = f"Training, {pluralise(len(rows), 'epoch')}{told}"
     figure = plot_figure(max(4.5 * columns, 6.0), 2.6 * lines + 0.9, title)
     drops = _rate_drops(rows)
     for index, (name, keys) in enumerate(shown.items()):
@@ -145,7 +145,7 @@ def loss_histograms(batches: str | Path | Sequence[Batch]) -> Figure:
     losses = {part: np.asarray([row.loss for row in rows if row.part == part]) for part in ("train", "validation")}
     shown = {part: values for part, values in losses.items() if values.size} or {"train": np.empty(0)}
     edges, is_cut = _loss_edges(np.concatenate(list(shown.values())))
-    epochs = counted(len({row.epoch for row in rows}), "epoch")
+    epochs = pluralise(len({row.epoch for row in rows}), "epoch")
     figure = plot_figure(max(4.2 * len(shown), 5.0), 3.4, f"Loss of every batch, {epochs} together")
     for index, (part, values) in enumerate(shown.items()):
         axes = figure.add_subplot(1, len(shown), index + 1)

@@ -94,15 +94,6 @@ def shortened(name: str, longest: int = LONGEST_NAME) -> str:
     return name.replace("$", r"\$")
 
 
-def counted(number: int, noun: str) -> str:
-    """The number with its noun.
-
-    >>> counted(1, "case"), counted(2, "case")
-    ('1 case', '2 cases')
-    """
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def lay_out(
     heights_inches: Sequence[float],
     headings: Sequence[str],

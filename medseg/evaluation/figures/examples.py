@@ -1,7 +1,9 @@
-"""Cases as pictures: best and worst beside their truth, class by class, network by network.
+"""Cases as pictures: best and worst beside their truth, class by class, network by network, and cuts of a volume.
 
-Of a volume the slice is drawn that shows the most of every class, in the plane in which the
-slices lie. Pictures with three channels are drawn in their colours.
+Of a volume that has one picture the slice is drawn that shows the most of every class, in the plane in which the
+slices lie. Pictures with three channels are drawn in their colours. Planes are drawn as a radiologist reads them:
+the patient's right on the picture's left, front and head at the top; letters at the edges say so. Sizes are true
+in millimetres.
 """
 
 from __future__ import annotations
@@ -17,10 +19,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from medseg.errors import ImageError, InputError
-from medseg.evaluation.classes import known_names
-from medseg.evaluation.figures.choice import Judged, foreground_dice, ranked, read_chosen, spread
+from medseg.evaluation.class_names import known_names
 from medseg.evaluation.figures.drawing import (
+    COLUMN_INCHES,
+    LEAST_ROW_INCHES,
     LIGHT,
+    MOST_ROW_INCHES,
     PART_COLOURS,
     Classes,
     Labels,
@@ -34,10 +38,19 @@ from medseg.evaluation.figures.drawing import (
     shortened,
     write_on,
 )
-from medseg.evaluation.figures.files import Example, ExampleFiles, find_examples
-from medseg.evaluation.figures.planes import Cut, Plane, build_scene, choose_cut, draw_cut, window_around
-from medseg.evaluation.tables import number
+from medseg.evaluation.figures.example_cases import (
+    Example,
+    ExampleFiles,
+    Judged,
+    find_examples,
+    foreground_dice,
+    ranked,
+    read_chosen,
+    spread,
+)
+from medseg.evaluation.figures.planes import Cut, Plane, build_scene, choose_cut, choose_planes, draw_cut, window_around
 from medseg.geometry import Grid
+from medseg.text import format_number
 
 PANEL_INCHES = 2.3
 LEAST_INCHES, MOST_INCHES = 0.6, 3.4
@@ -90,7 +103,7 @@ def draw_examples(evaluation: Judged, files: ExampleFiles, count: int = 3, part:
     rows = [row for row in evaluation.rows if part in (None, row.part)]
     part_of = {row.case: f" of {row.part}" for row in rows if row.part}
     drawn = [
-        (f"{kind}{part_of.get(example.case, '')}: {shortened(example.case, 50)}, Dice {number(dice)}", example)
+        (f"{kind}{part_of.get(example.case, '')}: {shortened(example.case, 50)}, Dice {format_number(dice)}", example)
         for kind, dice, example in read_chosen(ranked(rows, files), files, count)
     ]
     return _rows_figure(drawn, evaluation.labels, ["prediction"])
@@ -229,7 +242,7 @@ def _rows_figure(
         told = "; ".join(filter(None, [title, planes[0].title]))
         row[0].set_title(told, loc="left", fontsize=8, color=LIGHT, pad=4)
         for axes, prediction in zip(row[2:], example.predictions if with_dice else (), strict=False):
-            write_on(axes, f"Dice {number(foreground_dice(prediction, example.truth, labels))}", (0.02, 0.02))
+            write_on(axes, f"Dice {format_number(foreground_dice(prediction, example.truth, labels))}", (0.02, 0.02))
     add_legend(figure, legend, columns)
     return figure
 
@@ -264,3 +277,52 @@ def _largest(classes: Classes, masks: Sequence[NDArray]) -> list[int]:
 
 def _row_inches(plane: Plane) -> float:
     return min(max(PANEL_INCHES * plane.height_mm / plane.width_mm, LEAST_INCHES), MOST_INCHES)
+
+
+def overlay(
+    image: NDArray,
+    reference: NDArray | None,
+    prediction: NDArray,
+    labels: Labels,
+    grid: Grid | NDArray | Sequence[float],
+    window: tuple[float, float] | None = None,
+) -> Figure:
+    """Three planes through the labelled structures: image, reference and prediction side by side.
+
+    The cuts are those that show the most of every class. On the prediction, the reference's
+    outline is drawn in white. A 2D image is one plane.
+
+    Args:
+        image: (X, Y[, Z]), or with channels first (C, X, Y[, Z]); three channels in 2D are colours.
+        reference: Mask on the image's grid, or None.
+        prediction: Mask on the image's grid; it may be empty.
+        labels: Name of each value; their order chooses the colours.
+        grid: Of the arrays; or its 4 by 4 affine; or the spacing in mm of arrays in RAS order.
+        window: Intensities drawn black and white; else from the region around the masks.
+
+    Raises:
+        GridError: The arrays' shapes differ.
+    """
+    scene = build_scene(image, reference, prediction, grid)
+    planes = choose_planes(scene)
+    classes = classes_in([mask for plane in planes for mask in (plane.reference, plane.prediction)], labels)
+    window = window or window_around(scene)
+    headings = ["image", "prediction"]
+    if reference is not None:
+        headings = ["image", "reference", "prediction (white line: reference)"]
+    columns = legend_columns(classes, len(headings) * COLUMN_INCHES)
+    # All rows to one scale, as far as the page allows.
+    scale = COLUMN_INCHES / max(plane.width_mm for plane in planes)
+    heights = [min(max(plane.height_mm * scale, LEAST_ROW_INCHES), MOST_ROW_INCHES) for plane in planes]
+    figure, panels = lay_out(heights, headings, math.ceil(len(classes) / columns))
+    for plane, row in zip(planes, panels, strict=True):
+        for axes in row:
+            draw_image(axes, plane, window)
+        if plane.reference is not None:
+            draw_mask(row[1], plane, plane.reference, classes)
+        draw_mask(row[-1], plane, plane.prediction, classes)
+        if plane.reference is not None:
+            outline(row[-1], plane, plane.reference, "white", 0.8)
+        row[0].set_title(plane.title, loc="left", fontsize=8, color=LIGHT, pad=4)
+    add_legend(figure, classes, columns)
+    return figure

@@ -12,17 +12,32 @@ from typing import IO
 from matplotlib.figure import Figure
 
 from medseg.errors import InputError, MedsegError
-from medseg.evaluation.figures.cases import overlay
-from medseg.evaluation.figures.choice import Judged, ranked, read_chosen, spread_by_scores
 from medseg.evaluation.figures.curves import epoch_curves, loss_histograms
 from medseg.evaluation.figures.drawing import to_png
-from medseg.evaluation.figures.examples import class_columns, draw_examples, draw_networks
-from medseg.evaluation.figures.files import ExampleFiles, examples_of_dataset, find_examples
-from medseg.evaluation.figures.logs import BATCHES_NAME, EPOCHS_NAME
-from medseg.evaluation.figures.parts import PartScores, data_of, no_run, read_part, read_parts, renamed_by, train_config
-from medseg.evaluation.figures.scores import Scores, rows_of, sample_curves, sample_distributions, score_histogram
-from medseg.evaluation.tables import number
+from medseg.evaluation.figures.example_cases import (
+    ExampleFiles,
+    Judged,
+    examples_of_dataset,
+    find_examples,
+    ranked,
+    read_chosen,
+    spread_by_scores,
+)
+from medseg.evaluation.figures.examples import class_columns, draw_examples, draw_networks, overlay
+from medseg.evaluation.figures.score_plots import Scores, rows_of, sample_curves, sample_distributions, score_histogram
+from medseg.evaluation.runs import (
+    BATCHES_NAME,
+    EPOCHS_NAME,
+    PartScores,
+    data_of,
+    no_run,
+    read_part,
+    read_parts,
+    renamed_by,
+    train_config,
+)
 from medseg.files import write_whole
+from medseg.text import format_number
 
 SCORE_FIGURES: dict[str, Callable[[Scores], Figure]] = {
     "iou_histogram": score_histogram,
@@ -95,7 +110,7 @@ def illustrate(
         figures |= _example_figures(evaluation, files, max(1, most // 3))
     for kind, dice, shown in read_chosen(ranked(evaluation.rows, files), files, max(1, most // 3))[:most]:
         if sum(n > 1 for n in shown.truth.shape) == 3:
-            caption = f"{shown.case} ({kind}, mean foreground Dice {number(dice)})"
+            caption = f"{shown.case} ({kind}, mean foreground Dice {format_number(dice)})"
             figures[caption] = overlay(shown.image, shown.truth, shown.predictions[0], evaluation.labels, shown.grid)
     return figures
 
@@ -183,7 +198,7 @@ def _example_figures(evaluation: Judged, files: ExampleFiles, count: int) -> dic
     if sum(value != 0 for value in evaluation.labels) > 1:
         examples = read_chosen(ranked(evaluation.rows, files), files, 1)
         _, dice, shown = examples[len(examples) // 2]
-        caption = f"Class by class: {shown.case} (mean foreground Dice {number(dice)})"
+        caption = f"Class by class: {shown.case} (mean foreground Dice {format_number(dice)})"
         columns = class_columns(shown.image, shown.truth, shown.predictions[0], evaluation.labels, shown.grid)
         figures[caption] = columns
     return figures

@@ -15,7 +15,7 @@ from medseg.evaluation.figures.gallery import (
     training_figures,
     write_figures,
 )
-from medseg.evaluation.figures.parts import read_parts
+from medseg.evaluation.runs import read_parts
 
 LABELS = {0: "background", 1: "left", 2: "right"}
 EVERYTHING = {

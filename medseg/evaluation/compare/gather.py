@@ -1,0 +1,232 @@
+"""Runs beside each other: one row for each way of training, its scores, and how sure the differences are.
+
+The runs of one row (its folds) are taken together. Rows are compared only where they were
+scored on the same cases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg.data.case import guessed_group, some_of
+from medseg.errors import InputError, UsageError
+from medseg.evaluation.compare.comparison_text import comparison_text
+from medseg.evaluation.compare.paired_tests import PairedTest, mean_ranks, paired_tests
+from medseg.evaluation.compare.published import NOTHING, Beside, PublishedTable, set_beside
+from medseg.evaluation.compare.rows import TRAIN_FIRST, ComparedRow, ScoredRun, compared_row, mean, read_run, setting
+from medseg.evaluation.conventions import explain_comparison
+from medseg.evaluation.runs import find_runs, usual_part
+from medseg.evaluation.summaries import FOREGROUND
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A row that is in no number.
+
+    Args:
+        case: The row, or the run of it that failed.
+        code: Of the error.
+        text: What was found.
+        remedy: What can be done about it.
+    """
+
+    case: str
+    code: str
+    text: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What ``compare`` found.
+
+    Args:
+        bundles: The bundles that were trained.
+        part: The part of the split that was scored.
+        folds: Number of folds; 0 without.
+        cases: Number of cases.
+        units: What the tests count: patients, or cases where no two are of one patient.
+        rows: In the order of their names.
+        tests: Foreground mean first, then each foreground class.
+        failures: Rows that are left out, with the reason.
+        beside: Published numbers, and ours.
+        remarks: What the published table says of its numbers, a paragraph each.
+        runs: The run folders of each row.
+    """
+
+    bundles: tuple[str, ...]
+    part: str
+    folds: int
+    cases: int
+    units: int
+    rows: tuple[ComparedRow, ...]
+    tests: tuple[PairedTest, ...]
+    failures: tuple[LeftOut, ...] = ()
+    beside: tuple[Beside, ...] = ()
+    remarks: tuple[str, ...] = ()
+    runs: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 1 where a row is left out."""
+        return 1 if self.failures else 0
+
+    @property
+    def policy(self) -> tuple[str, ...]:
+        """How the numbers are made, in sentences."""
+        return explain_comparison(self.unit, self.part, self.folds > 0)
+
+    @property
+    def unit(self) -> str:
+        """What the tests count: ``patient`` where several cases are of one, else ``case``."""
+        return "patient" if self.units < self.cases else "case"
+
+    @property
+    def alone(self) -> tuple[str, ...]:
+        """Rows that no published number fits; none where nothing is set beside."""
+        fitted = {each.row for each in self.beside}
+        return tuple(row.name for row in self.rows if row.name not in fitted) if self.beside else ()
+
+    def to_text(self) -> str:
+        """Tables for a terminal, at most 100 columns wide."""
+        return comparison_text(self)
+
+
+def gather(places: Iterable[str | Path], part: str | None = None, published: PublishedTable = NOTHING) -> Comparison:
+    """Compare the scored runs in some folders, from these folders alone.
+
+    Args:
+        places: Run folders, or folders that hold some.
+        part: The part of the split whose scores count; by default `validation` of folds, else `test`.
+        published: Numbers to set beside.
+
+    Raises:
+        InputError: RUN_NOT_FOUND; RUN_UNSCORED, where no row is left.
+        UsageError: CASES_DIFFER or CLASSES_DIFFER, the rows cannot be compared.
+        DatasetError: RUN_UNREADABLE.
+    """
+    folders = find_runs(places)
+    part = part or usual_part(next(iter(folders.values()))[0])
+    rows: dict[str, list[ScoredRun]] = {}
+    failures: list[LeftOut] = []
+    for name, places_of_row in folders.items():
+        try:
+            rows[name] = _whole([read_run(folder, part) for folder in places_of_row], name)
+        except InputError as error:
+            if error.code != "RUN_UNSCORED":
+                raise
+            run = Path(error.case).name
+            text = error.problem if name.endswith(run) else f"{run}: {error.problem}"
+            failures.append(LeftOut(name, error.code, text, error.remedy))
+            unscored = error
+    if not rows:
+        raise unscored
+    comparison = compare_runs(rows, part, failures)
+    return replace(comparison, beside=set_beside(published.numbers, comparison.rows), remarks=published.remarks)
+
+
+def compare_runs(rows: Mapping[str, Sequence[ScoredRun]], part: str, failures: Sequence[LeftOut] = ()) -> Comparison:
+    """Compare rows, each given by its runs.
+
+    Raises:
+        UsageError: CASES_DIFFER or CLASSES_DIFFER.
+    """
+    _check_comparable(rows)
+    keys, first = _varied_keys(rows), next(iter(rows.values()))
+    groups = _groups(first)
+    measures = _measures(rows, groups)
+    ranks = mean_ranks(measures[FOREGROUND])
+    return Comparison(
+        bundles=tuple(dict.fromkeys(run.bundle for runs in rows.values() for run in runs)),
+        part=part,
+        folds=first[0].fold[1] if first[0].fold else 0,
+        cases=len(groups),
+        units=len(set(groups.values())),
+        rows=tuple(compared_row(name, runs, keys, ranks[name]) for name, runs in rows.items()),
+        tests=tuple(test for measure, scores in measures.items() for test in paired_tests(measure, scores)),
+        failures=tuple(failures),
+        runs={name: tuple(run.folder for run in runs) for name, runs in rows.items()},
+    )
+
+
+def _whole(runs: Sequence[ScoredRun], name: str) -> list[ScoredRun]:
+    """The runs of a row, if they are all of its folds."""
+    folds = runs[0].fold[1] if runs[0].fold else 1
+    if len(runs) < folds:
+        raise InputError("RUN_UNSCORED", name, f"{len(runs)} of {folds} folds are there", TRAIN_FIRST)
+    return list(runs)
+
+
+def _check_comparable(rows: Mapping[str, Sequence[ScoredRun]]) -> None:
+    (reference, runs), *others = rows.items()
+    labels, cases = runs[0].labels, _cases(runs)
+    for name, other in others:
+        if any(run.labels != labels for run in other):
+            raise UsageError(
+                "CLASSES_DIFFER",
+                name,
+                f"has the classes {list(other[0].labels.values())}, {reference} has {list(labels.values())}",
+                "compare rows of one task",
+            )
+        if _cases(other) != cases:
+            only = sorted(_cases(other) ^ cases)
+            raise UsageError(
+                "CASES_DIFFER",
+                name,
+                f"{len(only)} cases are scored in only one of {name} and {reference}: {some_of(only, 5)}",
+                "compare rows of one split, or train this one on the others' split",
+            )
+
+
+def _cases(runs: Sequence[ScoredRun]) -> set[str]:
+    return {case for run in runs for case in run.scores}
+
+
+def _groups(runs: Sequence[ScoredRun]) -> dict[str, str]:
+    """The patient of each case."""
+    return {case: run.groups.get(case, guessed_group(case)) for run in runs for case in run.scores}
+
+
+def _varied_keys(rows: Mapping[str, Sequence[ScoredRun]]) -> list[str]:
+    """The settings that differ between rows, beside network and loss."""
+    runs = [row[0] for row in rows.values()]
+    keys = dict.fromkeys(key for run in runs for key in run.overrides)
+    differing = [key for key in keys if len({setting(run, key) for run in runs}) > 1]
+    return [key for key in differing if key not in ("network_name", "loss_name")]
+
+
+def _measures(
+    rows: Mapping[str, Sequence[ScoredRun]], groups: Mapping[str, str]
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Dice per measure, row and patient: of the foreground mean, and of each foreground class."""
+    labels = next(iter(rows.values()))[0].labels
+    tables = {name: _dice_table(runs, list(groups), list(labels)) for name, runs in rows.items()}
+    is_known = np.any([~np.isnan(table) for table in tables.values()], axis=0)
+    foreground = [index for index, value in enumerate(labels) if value != 0]
+    measures: dict[str, dict[str, dict[str, float]]] = {FOREGROUND: {}}
+    for name, table in tables.items():
+        filled = np.where(np.isnan(table) & is_known, 1.0, table)
+        cases = [mean(case[foreground]) for case in filled]
+        measures[FOREGROUND][name] = _by_group(groups, cases)
+        for index in foreground:
+            label = list(labels.values())[index]
+            measures.setdefault(label, {})[name] = _by_group(groups, filled[:, index].tolist())
+    # With one class the mean is that class.
+    return measures if len(foreground) > 1 else {FOREGROUND: measures[FOREGROUND]}
+
+
+def _dice_table(runs: Sequence[ScoredRun], cases: Sequence[str], values: Sequence[int]) -> NDArray[np.float64]:
+    scores = {case: found for run in runs for case, found in run.scores.items()}
+    return np.array([[scores[case][value]["dice"] for value in values] for case in cases])
+
+
+def _by_group(groups: Mapping[str, str], values: Iterable[float]) -> dict[str, float]:
+    members: dict[str, list[float]] = {}
+    for group, value in zip(groups.values(), values, strict=True):
+        members.setdefault(group, []).append(value)
+    return {group: mean(found) for group, found in members.items()}

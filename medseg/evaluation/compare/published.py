@@ -1,0 +1,141 @@
+"""A published table beside our own rows."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from medseg.errors import DatasetError, InputError
+from medseg.evaluation.compare.rows import SHOWN, TRAINING, ComparedRow
+
+COLUMNS = ("row", "class", "metric", "value")
+METRICS = (*SHOWN, "loss", *TRAINING[1:])
+"""What may be in the column ``metric``; a loss stands beside our validation loss."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """One number of a published table.
+
+    Args:
+        row: Its row, as ``unet_focal (remark)``: it fits each of our rows that has all of these parts.
+        class_name: A class's value or name, ``foreground mean`` or ``all classes``; empty for a number of the run.
+        metric: One of METRICS.
+        value: As published; shares from 0 to 1, times in seconds.
+    """
+
+    row: str
+    class_name: str
+    metric: str
+    value: float
+
+
+@dataclass(frozen=True)
+class PublishedTable:
+    """Published numbers, and what their table says of them.
+
+    Args:
+        numbers: In the table's order.
+        remarks: Its comments (source, conventions, caveats), a paragraph each.
+    """
+
+    numbers: tuple[Published, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+NOTHING = PublishedTable()
+"""Where nothing is to be set beside."""
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A published number, and ours; nan where there is none.
+
+    Args:
+        published: The number.
+        row: Our row; empty where none fits.
+        class_name: The class as we name it.
+        mean: Ours, mean over cases; of a run's numbers, mean over runs.
+        pooled: Ours, of all voxels together; nan for a run's numbers.
+    """
+
+    published: Published
+    row: str
+    class_name: str
+    mean: float
+    pooled: float
+
+
+def read_published(path: str | Path) -> PublishedTable:
+    """A table with the columns row, class, metric and value; lines that begin with ``#`` are remarks on it.
+
+    Raises:
+        InputError: INPUT_MISSING, there is no such file.
+        DatasetError: PUBLISHED_INVALID, another header, an unknown metric or no number.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise InputError("INPUT_MISSING", file, "there is no such file", "correct the path")
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        reader = csv.DictReader([line for line in lines if line.strip() and not line.startswith("#")], strict=True)
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise _invalid(file, f"its columns are {', '.join(reader.fieldnames or ())}")
+        return PublishedTable(tuple(_published(cells, file) for cells in reader), _remarks(lines))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise _invalid(file, str(error)) from error
+
+
+def set_beside(numbers: Iterable[Published], rows: Iterable[ComparedRow]) -> tuple[Beside, ...]:
+    """Each published number with each of our rows that it fits; once, alone, where it fits none."""
+    rows = tuple(rows)
+    found: list[Beside] = []
+    for number in numbers:
+        fitting = [row for row in rows if _fits(number, row)]
+        found += [_beside(number, row) for row in fitting] or [
+            Beside(number, "", number.class_name, math.nan, math.nan)
+        ]
+    return tuple(found)
+
+
+def _remarks(lines: Iterable[str]) -> tuple[str, ...]:
+    """Comments without their sign; lines that follow each other are one paragraph, which an empty one ends."""
+    said = [line.lstrip("#").strip() if line.startswith("#") else "" for line in lines]
+    return tuple(" ".join(together) for is_said, together in groupby(said, bool) if is_said)
+
+
+def _published(cells: Mapping[str, str], file: Path) -> Published:
+    where = f"row {cells['row']!r}, {cells['metric']!r}"
+    if cells["metric"] not in METRICS:
+        raise _invalid(file, f"{where}: the metric is none of {', '.join(METRICS)}")
+    try:
+        return Published(cells["row"].strip(), cells["class"].strip(), cells["metric"], float(cells["value"]))
+    except (TypeError, ValueError) as error:
+        raise _invalid(file, f"{where}: {cells['value']!r} is no number") from error
+
+
+def _fits(number: Published, row: ComparedRow) -> bool:
+    name = number.row.partition(" (")[0]
+    return name == row.name or set(name.split("_")) <= row.parts
+
+
+def _beside(number: Published, row: ComparedRow) -> Beside:
+    if number.metric not in SHOWN:
+        key = "val_loss" if number.metric == "loss" else number.metric
+        return Beside(number, row.name, "", row.training[key][0], math.nan)
+    wanted = number.class_name.casefold()
+    for scores in row.classes:
+        if wanted in (scores.name.casefold(), str(scores.value)):
+            spread = scores.metrics[number.metric]
+            return Beside(number, row.name, scores.name, spread.mean, spread.pooled)
+    return Beside(number, row.name, number.class_name, math.nan, math.nan)
+
+
+def _invalid(file: Path, problem: str) -> DatasetError:
+    return DatasetError(
+        "PUBLISHED_INVALID", file, problem, f"write the columns {','.join(COLUMNS)}; see benchmarks/published"
+    )

@@ -1,0 +1,188 @@
+"""What an evaluation found, and its text for a terminal of 100 columns."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg.evaluation.conventions import explain_evaluation
+from medseg.evaluation.summaries import ALL_CASES, Row, Summary
+from medseg.text import WIDTH, format_number, make_printable
+
+WORST_SHOWN = 5
+CASES_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something to know about a case: an error that left it out, or a note."""
+
+    case: str
+    code: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What ``evaluate`` found.
+
+    Args:
+        labels: Name of each value.
+        rows: One per case and class; a case is a slice where ``settings`` names ``slices``.
+        summaries: One per part and class, and the foreground's mean; where ``settings`` names
+            ``background``, the mean of all classes as well.
+        confusions: Per case, voxels by reference class (row) and predicted class (column); the
+            last column holds voxels of cases without a mask.
+        errors: Cases left out, and why.
+        notes: What was done to a case or noticed about it.
+        missing: Cases without a mask.
+        unmatched: Masks without a reference.
+        settings: What was compared and how.
+    """
+
+    labels: Mapping[int, str]
+    rows: tuple[Row, ...]
+    summaries: tuple[Summary, ...]
+    confusions: Mapping[str, NDArray[np.int64]]
+    errors: tuple[Finding, ...]
+    notes: tuple[Finding, ...]
+    missing: tuple[str, ...]
+    unmatched: tuple[str, ...]
+    settings: Mapping[str, str]
+
+    @property
+    def exit_code(self) -> int:
+        """0 where every case could be judged, 1 where some could not, 3 where none; skipped masks are no failures."""
+        if self.errors and not self.rows:
+            return 3
+        return 1 if self.errors or (self.missing and self.settings["missing"] != "skip") else 0
+
+    @property
+    def unit(self) -> str:
+        """What is scored: ``cases`` or ``slices``."""
+        return "slices" if "slices" in self.settings else "cases"
+
+    @property
+    def policy(self) -> tuple[str, ...]:
+        """How empty and missing masks count, in sentences."""
+        return explain_evaluation(self.settings)
+
+    @property
+    def counted(self) -> str:
+        """One line: how many cases were scored, missing and refused."""
+        scored = {row.case for row in self.rows if row.status != "missing"}
+        treatment = {"zero": "scored 0", "skip": "left out", "error": "errors"}[self.settings["missing"]]
+        return (
+            f"{len(scored)} {'slices ' if 'slices' in self.settings else ''}scored, "
+            f"{len(self.missing)} without a mask ({treatment}), "
+            f"{len(self.errors)} errors, {len(self.unmatched)} masks without a reference"
+        )
+
+    def worst(self, most: int = WORST_SHOWN) -> list[Row]:
+        """The rows of existing masks with the lowest Dice, lowest first; at most ``most``.
+
+        Of the foreground, unless the background was asked for as a class.
+        """
+        has_background = "background" in self.settings
+        scored = [row for row in self.rows if row.status == "scored" and (row.value != 0 or has_background)]
+        rows = [row for row in scored if not math.isnan(row.scores["dice"])]
+        return sorted(rows, key=lambda row: row.scores["dice"])[:most]
+
+    def to_text(self) -> str:
+        """Tables for a terminal, at most 100 columns wide."""
+        return "\n".join(_lines(self)) + "\n"
+
+
+def _lines(evaluation: Evaluation) -> list[str]:
+    lines = [
+        *_wrapped("masks", evaluation.settings["masks"]),
+        *_wrapped("references", evaluation.settings["references"]),
+        *_wrapped("cases", evaluation.counted),
+    ]
+    for part in dict.fromkeys(summary.part for summary in evaluation.summaries):
+        summaries = [summary for summary in evaluation.summaries if summary.part == part]
+        lines += _part_lines(part, summaries, evaluation.unit)
+        lines += _empty_lines(summaries, evaluation.unit)
+    lines += _worst_lines(evaluation.worst())
+    lines += _error_lines(evaluation.errors) + _note_lines(evaluation.notes)
+    lines += ["", "How empty and missing masks count"]
+    return lines + [line for sentence in evaluation.policy for line in _wrapped("-", sentence)]
+
+
+def _worst_lines(rows: Sequence[Row]) -> list[str]:
+    if not rows:
+        return []
+    lines = [f"  {format_number(row.scores['dice'])}  {_cut(row.name, 22):22}  {_cut(row.case, 66)}" for row in rows]
+    return ["", "Lowest Dice (of masks that are there)", *lines]
+
+
+def _part_lines(part: str, summaries: Sequence[Summary], unit: str) -> list[str]:
+    title = f"All {unit}" if part == ALL_CASES else f"Part: {make_printable(part)}"
+    lines = ["", f"{f'{title} ({summaries[0].cases})':34}{f' mean over {unit} ':─^46}  {' pooled ':─^12}"]
+    lines.append(
+        f"{'class':22} {'n':>4} {'empty':>5}  {' Dice ± sd    (median)':22}  {'IoU':>5}  {'prec.':>5}  "
+        f"{'recall':>6}  {'Dice':>5}  {'IoU':>5}"
+    )
+    return lines + [_summary_line(summary) for summary in summaries]
+
+
+def _empty_lines(summaries: Sequence[Summary], unit: str) -> list[str]:
+    """A line for each class that some references lack, and one for references without any."""
+    told = [summary for summary in summaries if summary.empty_truth and summary.value != 0]
+    lines = ["", f"Empty truth ({unit} whose reference lacks the class)"] if told else []
+    for summary in told:
+        wrong = summary.empty_truth - summary.empty - summary.empty_truth_missing
+        name = summary.name if summary.value is not None else "any structure"
+        text = f"{name}: {summary.empty_truth} of {summary.cases}: {summary.empty} predicted empty (true negatives), "
+        text += f"{wrong} with {summary.false_positive_voxels} voxels of it"
+        text += f", {summary.empty_truth_missing} without a mask" if summary.empty_truth_missing else ""
+        lines += _wrapped("-", text)
+    return lines
+
+
+def _summary_line(summary: Summary) -> str:
+    dice, iou = summary.metrics["dice"], summary.metrics["iou"]
+    counts, spread = f"{dice.n:>4} {summary.empty:>5}", f"{format_number(dice.mean):>5}"
+    if summary.value is None:
+        counts = ""
+    else:
+        spread += f" ± {format_number(dice.sd):5} ({format_number(dice.median)})"
+    return (
+        f"{_cut(summary.name, 22):22} {counts:10}  {spread:22}  {format_number(iou.mean):>5}  "
+        f"{format_number(summary.metrics['precision'].mean):>5}  {format_number(summary.metrics['recall'].mean):>6}  "
+        f"{format_number(dice.pooled):>5}  {format_number(iou.pooled):>5}"
+    )
+
+
+def _error_lines(errors: Sequence[Finding]) -> list[str]:
+    if not errors:
+        return []
+    lines = ["", f"Errors: {len(errors)} cases are in no number above"]
+    return lines + [line for each in errors for line in _wrapped("-", f"{each.case}: {each.code}: {each.text}")]
+
+
+def _note_lines(notes: Sequence[Finding]) -> list[str]:
+    """One paragraph per kind of note: how many cases, the first few, and the first one's text."""
+    lines = ["", "Notes (each case's own are in evaluation.json)"] if notes else []
+    for code in dict.fromkeys(note.code for note in notes):
+        same = [note for note in notes if note.code == code]
+        cases = list(dict.fromkeys(note.case for note in same))
+        named = ", ".join(cases[:CASES_NAMED]) + (", …" if len(cases) > CASES_NAMED else "")
+        lines += _wrapped("-", f"{code} × {len(cases)} ({named}): {same[0].text}")
+    return lines
+
+
+def _wrapped(head: str, text: str) -> list[str]:
+    indent = "  " if head == "-" else " " * 12
+    first = "- " if head == "-" else head.ljust(12)
+    return textwrap.wrap(make_printable(text), WIDTH, initial_indent=first, subsequent_indent=indent) or [first]
+
+
+def _cut(text: str, most: int) -> str:
+    text = make_printable(text)
+    return text if len(text) <= most else f"{text[: most - 1]}…"

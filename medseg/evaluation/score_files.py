@@ -1,0 +1,126 @@
+"""An evaluation as files: cases.csv, summary.csv and evaluation.json, each written whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import medseg
+from medseg.errors import DatasetError, InputError, first_line
+from medseg.evaluation.metrics import METRICS
+from medseg.evaluation.results import Evaluation
+from medseg.evaluation.summaries import Row, Summary
+from medseg.files import write_text
+
+CASE_COLUMNS = ("case", "part", "value", "class", "status", *METRICS, "prediction_ml", "reference_ml")
+SPREAD_COLUMNS = ("n", "mean", "sd", "median", "min", "max", "pooled")
+TRUTH_COLUMNS = ("empty_truth", "false_positive_voxels")
+SUMMARY_COLUMNS = ("part", "value", "class", "metric", "cases", "empty", "missing", *SPREAD_COLUMNS, *TRUTH_COLUMNS)
+
+
+def write_tables(evaluation: Evaluation, folder: Path) -> None:
+    """Write the three files into ``folder``, which is made where needed.
+
+    Raises:
+        OutputError: The folder cannot be written to.
+    """
+    write_text(_to_csv(CASE_COLUMNS, map(_case_cells, evaluation.rows)), folder / "cases.csv")
+    write_text(_to_csv(SUMMARY_COLUMNS, _summary_cells(evaluation.summaries)), folder / "summary.csv")
+    text = json.dumps(to_record(evaluation), indent=1, allow_nan=False)
+    write_text(text + "\n", folder / "evaluation.json")
+
+
+def read_cases(path: str | Path) -> list[Row]:
+    """The rows of a cases.csv, in its order; writing them again gives the same file.
+
+    Args:
+        path: The file, or the folder that ``write_tables`` filled.
+
+    Raises:
+        InputError: There is no such file.
+        DatasetError: It is no cases.csv, or a line is damaged.
+    """
+    file = Path(path) / "cases.csv" if Path(path).is_dir() else Path(path)
+    if not file.is_file():
+        raise InputError("INPUT_MISSING", file, "there is no such file", "give the cases.csv of an evaluation")
+    try:
+        with file.open(encoding="utf-8", newline="") as lines:
+            header, *table = csv.reader(lines, strict=True)
+        return [_row(dict(zip(header, cells, strict=True))) for cells in table]
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        remedy = "evaluate again with an output folder, and leave the file as it is"
+        raise DatasetError("SCORES_UNREADABLE", file, first_line(error), remedy) from error
+
+
+def _row(cells: Mapping[str, str]) -> Row:
+    scores = {name: float(cells[name]) for name in CASE_COLUMNS[5:]}
+    return Row(cells["case"], cells["part"], int(cells["value"]), cells["class"], cells["status"], scores)
+
+
+def to_record(evaluation: Evaluation) -> dict[str, Any]:
+    """Everything in ``evaluation`` as plain values for JSON; nan becomes None."""
+    columns = [*evaluation.labels.values(), "no mask"]
+    return {
+        "versions": versions(),
+        "settings": dict(evaluation.settings),
+        "policy": list(evaluation.policy),
+        "labels": {str(value): name for value, name in evaluation.labels.items()},
+        "summaries": [_plain(asdict(summary)) for summary in evaluation.summaries],
+        "cases": [_plain(asdict(row)) for row in evaluation.rows],
+        "confusion": {
+            "rows": "reference",
+            "columns": columns,
+            "per_case": {case: table.tolist() for case, table in evaluation.confusions.items()},
+        },
+        "missing": list(evaluation.missing),
+        "unmatched": list(evaluation.unmatched),
+        "errors": [asdict(finding) for finding in evaluation.errors],
+        "notes": [asdict(finding) for finding in evaluation.notes],
+    }
+
+
+def versions() -> dict[str, str]:
+    """What computed the numbers."""
+    return {"medseg": medseg.__version__, "python": platform.python_version(), "numpy": np.__version__}
+
+
+def _to_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _case_cells(row: Row) -> list[Any]:
+    numbers = [_cell(row.scores[name]) for name in CASE_COLUMNS[5:]]
+    return [row.case, row.part, row.value, row.name, row.status, *numbers]
+
+
+def _summary_cells(summaries: Iterable[Summary]) -> Iterable[list[Any]]:
+    for summary in summaries:
+        for metric, spread in summary.metrics.items():
+            numbers = (spread.mean, spread.sd, spread.median, spread.least, spread.most, spread.pooled)
+            head = [summary.part, "" if summary.value is None else summary.value, summary.name, metric]
+            counts = [summary.cases, summary.empty, summary.missing, spread.n]
+            yield [*head, *counts, *map(_cell, numbers), summary.empty_truth, summary.false_positive_voxels]
+
+
+def _cell(value: float) -> str:
+    """Six decimals; ``nan`` is written out, since an empty cell would read as forgotten."""
+    return "nan" if math.isnan(value) else f"{value:.6f}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,0 +1,350 @@
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+
+from medseg.errors import DatasetError, InputError, UsageError
+from medseg.evaluation.compare.comparison_files import to_record, write_comparison
+from medseg.evaluation.compare.gather import gather
+from medseg.evaluation.compare.rows import read_run
+from medseg.evaluation.runs import find_runs
+from tests.evaluation.run_folders import make_run, mask
+
+TRUE = {"a": mask(1, 1, 2, 2), "b": mask(1, 1, 1, 1, 2, 2)}
+GOOD = {"a": mask(1, 1, 2, 2), "b": mask(1, 1, 1, 0, 2, 2)}
+POOR = {"a": mask(1, 0, 2, 0), "b": mask(1, 1, 0, 0, 2, 0)}
+
+
+def test_a_row_has_means_over_cases_and_pooled_values(tmp_path):
+    make_run(tmp_path / "good", GOOD, TRUE)
+    (row,) = gather([tmp_path / "good"]).rows
+    ball = row.of("ball").metrics
+    assert ball["dice"].mean == pytest.approx((1 + 6 / 7) / 2)
+    assert ball["dice"].sd == pytest.approx(np.std([1, 6 / 7], ddof=1))
+    assert ball["dice"].pooled == pytest.approx(2 * 5 / (2 * 5 + 1))
+    assert ball["iou"].pooled == pytest.approx(5 / 6)
+    assert ball["precision"].mean == 1.0
+    assert ball["recall"].mean == pytest.approx((1 + 3 / 4) / 2)
+    assert row.of("foreground mean").metrics["dice"].mean == pytest.approx((1 + (6 / 7 + 1) / 2) / 2)
+    assert row.of("all classes").metrics["accuracy"].mean == pytest.approx((10 / 10 + 9 / 10) / 2)
+    assert row.of("all classes").metrics["accuracy"].pooled == pytest.approx(19 / 20)
+
+
+def test_a_row_says_how_its_training_went(tmp_path):
+    make_run(tmp_path / "good", GOOD, TRUE)
+    (row,) = gather([tmp_path / "good"]).rows
+    means = {key: mean for key, (mean, _) in row.training.items()}
+    assert means == {"val_loss": 0.4, "epochs": 3, "best_epoch": 2, "seconds": 5.0, "parameters": 1234}
+
+
+def folded(folder, masks_of_fold, **facts):
+    for index, (case, array) in enumerate(masks_of_fold.items(), start=1):
+        make_run(
+            folder / f"fold{index}",
+            {case: array},
+            {case: TRUE[case]},
+            fold=f"fold {index} of 2",
+            part="validation",
+            **facts,
+        )
+
+
+def test_folds_are_one_row_with_the_spread_of_their_means(tmp_path):
+    folded(tmp_path / "good", GOOD)
+    comparison = gather([tmp_path])
+    (row,) = comparison.rows
+    dice = row.of("ball").metrics["dice"]
+    assert (comparison.part, comparison.folds, comparison.cases, row.folds) == ("validation", 2, 2, 2)
+    assert dice.fold_mean == pytest.approx((1 + 6 / 7) / 2)
+    assert dice.fold_sd == pytest.approx(np.std([1, 6 / 7], ddof=1))
+    assert dice.pooled == pytest.approx(10 / 11)
+
+
+def test_a_row_without_one_of_its_folds_is_left_out_and_told(tmp_path):
+    folded(tmp_path / "good", GOOD)
+    folded(tmp_path / "poor", POOR, network="vnet")
+    (tmp_path / "poor" / "fold2" / "scores_validation" / "scored.json").unlink()
+    comparison = gather([tmp_path])
+    assert [row.name for row in comparison.rows] == ["good"]
+    assert [(failure.case, failure.code) for failure in comparison.failures] == [("poor", "RUN_UNSCORED")]
+    assert comparison.exit_code == 1
+    assert "RUN_UNSCORED" in comparison.to_text()
+
+
+def test_the_tests_say_which_row_is_better_by_how_much(tmp_path):
+    make_run(tmp_path / "good", GOOD, TRUE)
+    make_run(tmp_path / "poor", POOR, TRUE)
+    comparison = gather([tmp_path])
+    first = comparison.tests[0]
+    assert (first.measure, first.first, first.second, first.n) == ("foreground mean", "good", "poor", 2)
+    assert first.median_difference > 0
+    assert [test.measure for test in comparison.tests] == ["foreground mean", "ball", "stick"]
+    assert {row.name: row.rank for row in comparison.rows} == {"good": 1.0, "poor": 2.0}
+
+
+def test_cases_of_one_patient_count_once(tmp_path):
+    names = ("patient001_frame01", "patient001_frame12", "patient002_frame01")
+    true = dict.fromkeys(names, mask(1, 1, 2))
+    found = dict(zip(names, (mask(1, 1, 2), mask(1, 1, 2), mask(1, 0, 2)), strict=True))
+    make_run(tmp_path / "one", true, true)
+    make_run(tmp_path / "two", found, true)
+    comparison = gather([tmp_path])
+    assert (comparison.cases, comparison.units) == (3, 2)
+    assert {test.n for test in comparison.tests} == {2}
+
+
+def test_the_patients_that_a_run_knows_count_more_than_those_in_the_names(tmp_path):
+    make_run(tmp_path / "one", GOOD, TRUE)
+    path = tmp_path / "one" / "scores_test" / "scored.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "groups": {"a": "anna", "b": "anna"}}))
+    assert gather([tmp_path]).units == 1
+
+
+def test_patients_are_named_only_where_several_cases_are_of_one(tmp_path):
+    names = ("patient001_frame01", "patient001_frame12", "patient002_frame01")
+    for run in ("one", "two"):
+        make_run(tmp_path / "frames" / run, dict.fromkeys(names, mask(1, 2)), dict.fromkeys(names, mask(1, 2)))
+        make_run(tmp_path / "images" / run, GOOD, TRUE)
+    frames, images = gather([tmp_path / "frames"]), gather([tmp_path / "images"])
+    assert "3 cases of 2 patients" in frames.to_text()
+    assert any("patient" in sentence for sentence in frames.policy)
+    assert "2 cases\n" in images.to_text()
+    assert "patient" not in images.to_text()
+    assert not any("patient" in sentence for sentence in images.policy)
+    assert [to_record(found)["patients"] for found in (frames, images)] == [2, None]
+
+
+def test_finding_nothing_where_nothing_is_beats_finding_something(tmp_path):
+    true = {"a": mask(1, 1), "b": mask(1, 1)}
+    make_run(tmp_path / "right", {"a": mask(1, 1), "b": mask(1, 1)}, true)
+    make_run(tmp_path / "wrong", {"a": mask(1, 1, 2), "b": mask(1, 1)}, true)
+    comparison = gather([tmp_path])
+    right, wrong = comparison.rows
+    assert (right.of("stick").empty, wrong.of("stick").empty) == (2, 1)
+    (stick,) = (test for test in comparison.tests if test.measure == "stick")
+    assert (stick.n, stick.median_difference) == (1, 1.0)
+    assert right.rank < wrong.rank
+
+
+def test_rows_scored_on_other_cases_are_refused(tmp_path):
+    make_run(tmp_path / "one", GOOD, TRUE)
+    make_run(tmp_path / "two", {"a": GOOD["a"]}, {"a": TRUE["a"]})
+    with pytest.raises(UsageError, match="CASES_DIFFER.*b"):
+        gather([tmp_path])
+
+
+def test_rows_of_other_classes_are_refused(tmp_path):
+    make_run(tmp_path / "one", GOOD, TRUE)
+    make_run(tmp_path / "two", GOOD, TRUE, labels={0: "background", 1: "ball", 2: "tail"})
+    with pytest.raises(UsageError, match="CLASSES_DIFFER"):
+        gather([tmp_path])
+
+
+def test_what_else_differs_between_rows_is_a_column(tmp_path):
+    make_run(tmp_path / "one", GOOD, TRUE, learning_rate=0.1, seed=5)
+    make_run(tmp_path / "two", GOOD, TRUE, **{"network_options::filters": 64, "seed": 5})
+    rows = gather([tmp_path]).rows
+    assert rows[0].varied == {"learning_rate": "0.1", "network_options::filters": "16"}
+    assert rows[1].varied == {"learning_rate": "", "network_options::filters": "64"}
+    assert "filters-64" in rows[1].parts
+
+
+def test_runs_of_one_name_in_two_folders_are_two_rows(tmp_path):
+    make_run(tmp_path / "here" / "unet", GOOD, TRUE)
+    make_run(tmp_path / "there" / "unet", POOR, TRUE)
+    names = [row.name for row in gather([tmp_path / "here" / "unet", tmp_path / "there" / "unet"]).rows]
+    assert names == ["here/unet", "there/unet"]
+
+
+def test_a_folder_named_twice_is_one_row_and_the_tenth_fold_comes_last(tmp_path):
+    for index in (1, 2, 10):
+        make_run(tmp_path / "row" / f"fold{index}", GOOD, TRUE, fold=f"fold {index} of 10", part="validation")
+    (folders,) = find_runs([tmp_path, tmp_path / "row"]).values()
+    assert [folder.name for folder in folders] == ["fold1", "fold2", "fold10"]
+
+
+def test_a_place_without_runs_is_refused(tmp_path):
+    with pytest.raises(InputError, match="RUN_NOT_FOUND"):
+        gather([tmp_path])
+
+
+def test_runs_that_are_all_unscored_are_refused(tmp_path):
+    make_run(tmp_path / "one", GOOD, TRUE)
+    with pytest.raises(InputError, match="RUN_UNSCORED"):
+        gather([tmp_path], "validation")
+
+
+@pytest.mark.parametrize("name", ["scores_test/evaluation.json", "run.json", "logs/epochs.csv"])
+def test_a_damaged_run_is_refused_with_its_folder(tmp_path, name):
+    run = make_run(tmp_path / "one", GOOD, TRUE)
+    (run / name).write_text("{")
+    if name == "logs/epochs.csv":
+        (run / name).write_text("epoch,seconds\none,two\n")
+    with pytest.raises(DatasetError, match="RUN_UNREADABLE.*one"):
+        read_run(run, "test")
+
+
+def test_a_log_without_validation_loss_leaves_a_gap(tmp_path):
+    run = make_run(tmp_path / "one", GOOD, TRUE)
+    (run / "logs" / "epochs.csv").write_text("epoch,loss,seconds\n1,0.5,\n")
+    (row,) = gather([tmp_path]).rows
+    assert math.isnan(row.training["val_loss"][0])
+    assert row.training["seconds"][0] == 0
+    assert "–" in gather([tmp_path]).to_text()
+
+
+def test_no_line_is_wider_than_a_hundred_columns(tmp_path):
+    for row in ("attention-res-unet_unified-focal_filters-64_depth-4", "unet_" + "x" * 60):
+        make_run(tmp_path / row, GOOD, TRUE, network="attention-res-unet", **{"a::b": row, "seed": 3})
+    make_run(tmp_path / "third", POOR, TRUE)
+    lines = gather([tmp_path]).to_text().splitlines()
+    assert max(map(len, lines)) <= 100
+
+
+def test_the_files_hold_one_line_per_row_and_class_and_no_nan_in_json(tmp_path):
+    make_run(tmp_path / "runs" / "one", GOOD, TRUE, loss="focal")
+    make_run(tmp_path / "runs" / "two", POOR, TRUE)
+    write_comparison(gather([tmp_path / "runs"]), tmp_path / "out")
+    with (tmp_path / "out" / "comparison.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    classes = ["background", "ball", "stick", "foreground mean", "all classes"]
+    assert [(line["row"], line["class"]) for line in lines] == [
+        (row, name) for row in ("one", "two") for name in classes
+    ]
+    assert (lines[1]["loss"], lines[1]["dice_sd"], lines[1]["dice_fold_sd"]) == ("focal", "0.101015", "nan")
+    content = json.loads((tmp_path / "out" / "comparison.json").read_text(), parse_constant=pytest.fail)
+    assert content["rows"][0]["classes"][1]["metrics"]["dice"]["fold_sd"] is None
+    assert len(content["tests"]) == 3
+
+
+def test_the_page_has_the_curves_inside_and_escapes_names(tmp_path):
+    make_run(tmp_path / "runs" / "one", GOOD, TRUE, loss="<b>")
+    write_comparison(gather([tmp_path / "runs"]), tmp_path / "out")
+    page = (tmp_path / "out" / "comparison.html").read_text()
+    assert "data:image/png" in page
+    assert "&lt;b&gt;" in page
+    assert "<b>" not in page
+    assert "http://" not in page and "https://" not in page
+
+
+def test_scores_of_other_weights_do_not_count(tmp_path):
+    for name in ("good", "poor", "bare"):
+        make_run(tmp_path / name, GOOD, TRUE)
+    (tmp_path / "poor" / "models" / "model.pt").write_bytes(b"trained further")
+    (tmp_path / "bare" / "models" / "model.pt").unlink()
+    comparison = gather([tmp_path])
+    assert [row.name for row in comparison.rows] == ["good"]
+    unscored = [(failure.case, failure.code) for failure in comparison.failures]
+    assert unscored == [("bare", "RUN_UNSCORED"), ("poor", "RUN_UNSCORED")]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "\x00"])
+@pytest.mark.parametrize("name", ["run.json", "configs/split.json", "scores_test/scored.json", "configs/train.json"])
+def test_a_damaged_file_is_named(tmp_path, name, text):
+    (make_run(tmp_path / "good", GOOD, TRUE) / name).write_text(text)
+    with pytest.raises(DatasetError, match=f"RUN_UNREADABLE.*{name}"):
+        gather([tmp_path])
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"cases": 1}'])
+def test_damaged_scores_are_told(tmp_path, text):
+    (make_run(tmp_path / "good", GOOD, TRUE) / "scores_test" / "evaluation.json").write_text(text)
+    with pytest.raises(DatasetError, match="RUN_UNREADABLE"):
+        gather([tmp_path])
+
+
+def without_a_metric(content):
+    del content["cases"][0]["scores"]["iou"]
+
+
+def without_a_class(content):
+    del content["cases"][0]
+
+
+def without_a_table(content):
+    del content["confusion"]["per_case"]["b"]
+
+
+def with_a_smaller_table(content):
+    content["confusion"]["per_case"]["b"] = [[1, 0], [0, 1]]
+
+
+def with_a_ragged_table(content):
+    content["confusion"]["per_case"]["b"] = [[1, 0], [0]]
+
+
+def without_labels(content):
+    del content["labels"]
+
+
+def without_cases(content):
+    content["cases"] = []
+
+
+def with_words_for_numbers(content):
+    content["cases"][0]["scores"]["dice"] = "high"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        without_a_metric,
+        without_a_class,
+        without_a_table,
+        with_a_smaller_table,
+        with_a_ragged_table,
+        without_labels,
+        without_cases,
+        with_words_for_numbers,
+    ],
+)
+def test_scores_that_lack_something_are_refused_with_their_file(tmp_path, damage):
+    path = make_run(tmp_path / "good", GOOD, TRUE) / "scores_test" / "evaluation.json"
+    content = json.loads(path.read_text())
+    damage(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(DatasetError) as caught:
+        gather([tmp_path])
+    assert (caught.value.code, caught.value.case) == ("RUN_UNREADABLE", str(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [("run.json", "bundle"), ("scores_test/scored.json", "groups"), ("scores_test/scored.json", "best_epoch")],
+)
+def test_a_record_that_lacks_a_key_is_named(tmp_path, name, key):
+    path = make_run(tmp_path / "good", GOOD, TRUE) / name
+    path.write_text(json.dumps({old: value for old, value in json.loads(path.read_text()).items() if old != key}))
+    with pytest.raises(DatasetError) as caught:
+        gather([tmp_path])
+    assert (caught.value.code, caught.value.case) == ("RUN_UNREADABLE", str(path))
+
+
+def test_a_row_without_scores_is_told_with_the_command_that_scores_it(tmp_path):
+    make_run(tmp_path / "good", GOOD, TRUE)
+    lacking, data = make_run(tmp_path / "poor", POOR, TRUE), "some where/data"
+    (lacking / "scores_test" / "scored.json").unlink()
+    (lacking / "run.json").write_text(json.dumps({**json.loads((lacking / "run.json").read_text()), "data": data}))
+    comparison = gather([tmp_path])
+    command = f"medseg compare {lacking} --data 'some where/data'"
+    assert comparison.failures[0].remedy.endswith(command)
+    assert to_record(comparison)["left_out"][0]["remedy"].endswith(command)
+    words = " ".join(comparison.to_text().split())
+    assert command in words
+    with pytest.raises(InputError) as caught:
+        gather([lacking], "validation")
+    assert caught.value.remedy.endswith(f"{command} --part validation")
+
+
+def test_a_row_without_weights_is_not_told_to_be_scored(tmp_path):
+    make_run(tmp_path / "good", GOOD, TRUE)
+    (make_run(tmp_path / "poor", POOR, TRUE) / "models" / "model.pt").unlink()
+    assert "--data" not in gather([tmp_path]).failures[0].remedy
+
+
+def test_runs_are_sorted_by_the_numbers_in_their_names(tmp_path):
+    for name in ("run10", "run9", "²"):
+        make_run(tmp_path / name, GOOD, TRUE)
+    assert list(find_runs([tmp_path])) == ["run9", "run10", "²"]
