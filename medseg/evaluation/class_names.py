@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from medseg.errors import DatasetError
-from medseg.evaluation.metrics import Tabulation
+from medseg.evaluation.tabulation import Tabulation
 
 BACKGROUND = "background"
 IGNORED = "ignore"

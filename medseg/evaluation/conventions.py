@@ -7,11 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from medseg.evaluation.metrics import METRICS
+
+
+def _name_undefined() -> tuple[str, str]:
+    """Which metrics have no value of a class that neither mask holds, and where else one has none."""
+    *titles, last = [metric.title for metric in METRICS.values() if metric.needs_structure]
+    first, *others = [(metric.title, metric.undefined) for metric in METRICS.values() if metric.undefined]
+    where = [f"{first[0].capitalize()} is nan where {first[1]}", *(f"{title} where {place}" for title, place in others)]
+    return (
+        f"A class empty in both masks has no {', '.join(titles)} or {last}: nan, left out of means and counted apart.",
+        f"{', '.join(where)}; pooled values follow the same rules.",
+    )
+
+
+_NEITHER, _ELSEWHERE = _name_undefined()
+
 EMPTY_POLICY = (
-    "A class empty in both masks has no Dice, IoU, precision, recall or MCC: nan, left out of means and counted apart.",
+    _NEITHER,
     "A class in only one of the two masks has Dice 0 and IoU 0: an extra structure costs as much as a missed one.",
-    "Precision is nan where the prediction is empty, recall where the reference is, specificity where the reference "
-    "fills the image, MCC where either mask is empty or fills the image; pooled values follow the same rules.",
+    _ELSEWHERE,
     "Per case: the mean over cases of each case's value. Pooled: one value from the voxels of all cases together.",
     "The background is scored and shown, but is no part of the foreground mean.",
 )

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from medseg.evaluation.figures.drawing import class_colours, to_png
 from medseg.evaluation.figures.gallery import illustrate, score_figures, training_figures
 from medseg.evaluation.figures.score_plots import score_box_plot
-from medseg.evaluation.metrics import METRICS
+from medseg.evaluation.metrics import EVALUATED, METRICS, POOLED
 from medseg.evaluation.results import Evaluation
 from medseg.evaluation.score_files import versions
 from medseg.evaluation.summaries import Summary
@@ -109,7 +109,9 @@ def to_html(
         scores=_captioned({CAPTIONS[name]: figure for name, figure in score_figures(evaluation).items()}),
         pictures=_captioned(pictures),
         colours=class_colours(evaluation.labels),
-        metrics=list(METRICS),
+        metrics=METRICS,
+        evaluated=EVALUATED[1:],
+        pooled=POOLED,
         format_number=format_number,
     )
 

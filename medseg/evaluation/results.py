@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,11 +10,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.evaluation.conventions import explain_evaluation
+from medseg.evaluation.metrics import EVALUATED, METRICS, POOLED
 from medseg.evaluation.summaries import ALL_CASES, Row, Summary
-from medseg.text import WIDTH, format_number, make_printable
+from medseg.text import Column, draw_rule, join_cells, join_titles, list_some, make_printable, shorten, wrap
 
 WORST_SHOWN = 5
-CASES_NAMED = 3
+MOST_CASES_TOLD = 3
+"""Cases that a note names; all of them are in evaluation.json."""
+
+DICE = METRICS["dice"]
+NAME_WIDTH = 22
+MEAN_COLUMNS = (
+    Column(" Dice ± sd    (median)", 22, is_left=True),
+    *(METRICS[name].column for name in EVALUATED[1:]),
+)
+POOLED_COLUMNS = tuple(METRICS[name].column for name in POOLED)
+COLUMNS = (
+    Column("class", NAME_WIDTH, is_left=True),
+    Column("n", 4, gap=1),
+    Column("empty", 5, gap=1),
+    *MEAN_COLUMNS,
+    *POOLED_COLUMNS,
+)
 
 
 @dataclass(frozen=True)
@@ -83,15 +99,15 @@ class Evaluation:
             f"{len(self.errors)} errors, {len(self.unmatched)} masks without a reference"
         )
 
-    def worst(self, most: int = WORST_SHOWN) -> list[Row]:
-        """The rows of existing masks with the lowest Dice, lowest first; at most ``most``.
+    def worst(self, most: int = WORST_SHOWN, metric: str = "dice") -> list[Row]:
+        """The rows of existing masks with the worst values of a metric, worst first; at most ``most``.
 
         Of the foreground, unless the background was asked for as a class.
         """
         has_background = "background" in self.settings
         scored = [row for row in self.rows if row.status == "scored" and (row.value != 0 or has_background)]
-        rows = [row for row in scored if not math.isnan(row.scores["dice"])]
-        return sorted(rows, key=lambda row: row.scores["dice"])[:most]
+        rows = [row for row in scored if not math.isnan(row.scores[metric])]
+        return sorted(rows, key=lambda row: row.scores[metric], reverse=not METRICS[metric].is_higher_better)[:most]
 
     def to_text(self) -> str:
         """Tables for a terminal, at most 100 columns wide."""
@@ -100,9 +116,9 @@ class Evaluation:
 
 def _lines(evaluation: Evaluation) -> list[str]:
     lines = [
-        *_wrapped("masks", evaluation.settings["masks"]),
-        *_wrapped("references", evaluation.settings["references"]),
-        *_wrapped("cases", evaluation.counted),
+        *wrap(evaluation.settings["masks"], "masks       "),
+        *wrap(evaluation.settings["references"], "references  "),
+        *wrap(evaluation.counted, "cases       "),
     ]
     for part in dict.fromkeys(summary.part for summary in evaluation.summaries):
         summaries = [summary for summary in evaluation.summaries if summary.part == part]
@@ -111,24 +127,34 @@ def _lines(evaluation: Evaluation) -> list[str]:
     lines += _worst_lines(evaluation.worst())
     lines += _error_lines(evaluation.errors) + _note_lines(evaluation.notes)
     lines += ["", "How empty and missing masks count"]
-    return lines + [line for sentence in evaluation.policy for line in _wrapped("-", sentence)]
+    return lines + [line for sentence in evaluation.policy for line in wrap(sentence, "- ")]
 
 
 def _worst_lines(rows: Sequence[Row]) -> list[str]:
     if not rows:
         return []
-    lines = [f"  {format_number(row.scores['dice'])}  {_cut(row.name, 22):22}  {_cut(row.case, 66)}" for row in rows]
-    return ["", "Lowest Dice (of masks that are there)", *lines]
+    columns = (Column("", 7), Column("", NAME_WIDTH, is_left=True), Column("", 0, is_left=True))
+    cells = [(DICE.format(row.scores["dice"]), shorten(row.name, NAME_WIDTH), shorten(row.case, 66)) for row in rows]
+    return ["", "Lowest Dice (of masks that are there)", *(join_cells(columns, line) for line in cells)]
 
 
 def _part_lines(part: str, summaries: Sequence[Summary], unit: str) -> list[str]:
     title = f"All {unit}" if part == ALL_CASES else f"Part: {make_printable(part)}"
-    lines = ["", f"{f'{title} ({summaries[0].cases})':34}{f' mean over {unit} ':─^46}  {' pooled ':─^12}"]
-    lines.append(
-        f"{'class':22} {'n':>4} {'empty':>5}  {' Dice ± sd    (median)':22}  {'IoU':>5}  {'prec.':>5}  "
-        f"{'recall':>6}  {'Dice':>5}  {'IoU':>5}"
-    )
+    mean = draw_rule(f"mean over {unit}", len(join_titles(MEAN_COLUMNS)) + 2)
+    pooled = draw_rule("pooled", len(join_titles(POOLED_COLUMNS)))
+    lines = ["", f"{f'{title} ({summaries[0].cases})':34}{mean}  {pooled}", join_titles(COLUMNS)]
     return lines + [_summary_line(summary) for summary in summaries]
+
+
+def _summary_line(summary: Summary) -> str:
+    dice = summary.metrics["dice"]
+    counts, spread = ["", ""], f"{DICE.format(dice.mean):>5}"
+    if summary.value is not None:
+        counts = [str(dice.n), str(summary.empty)]
+        spread += f" ± {DICE.format(dice.sd):5} ({DICE.format(dice.median)})"
+    means = [METRICS[name].format(summary.metrics[name].mean) for name in EVALUATED[1:]]
+    pooled = [METRICS[name].format(summary.metrics[name].pooled) for name in POOLED]
+    return join_cells(COLUMNS, [shorten(summary.name, NAME_WIDTH), *counts, spread, *means, *pooled])
 
 
 def _empty_lines(summaries: Sequence[Summary], unit: str) -> list[str]:
@@ -141,48 +167,21 @@ def _empty_lines(summaries: Sequence[Summary], unit: str) -> list[str]:
         text = f"{name}: {summary.empty_truth} of {summary.cases}: {summary.empty} predicted empty (true negatives), "
         text += f"{wrong} with {summary.false_positive_voxels} voxels of it"
         text += f", {summary.empty_truth_missing} without a mask" if summary.empty_truth_missing else ""
-        lines += _wrapped("-", text)
+        lines += wrap(text, "- ")
     return lines
 
 
-def _summary_line(summary: Summary) -> str:
-    dice, iou = summary.metrics["dice"], summary.metrics["iou"]
-    counts, spread = f"{dice.n:>4} {summary.empty:>5}", f"{format_number(dice.mean):>5}"
-    if summary.value is None:
-        counts = ""
-    else:
-        spread += f" ± {format_number(dice.sd):5} ({format_number(dice.median)})"
-    return (
-        f"{_cut(summary.name, 22):22} {counts:10}  {spread:22}  {format_number(iou.mean):>5}  "
-        f"{format_number(summary.metrics['precision'].mean):>5}  {format_number(summary.metrics['recall'].mean):>6}  "
-        f"{format_number(dice.pooled):>5}  {format_number(iou.pooled):>5}"
-    )
-
-
 def _error_lines(errors: Sequence[Finding]) -> list[str]:
-    if not errors:
-        return []
-    lines = ["", f"Errors: {len(errors)} cases are in no number above"]
-    return lines + [line for each in errors for line in _wrapped("-", f"{each.case}: {each.code}: {each.text}")]
+    lines = ["", f"Errors: {len(errors)} cases are in no number above"] if errors else []
+    return lines + [line for error in errors for line in wrap(f"{error.case}: {error.code}: {error.text}", "- ")]
 
 
 def _note_lines(notes: Sequence[Finding]) -> list[str]:
-    """One paragraph per kind of note: how many cases, the first few, and the first one's text."""
+    """One paragraph for all notes of a code: how many cases, the first few, and the first one's text."""
     lines = ["", "Notes (each case's own are in evaluation.json)"] if notes else []
     for code in dict.fromkeys(note.code for note in notes):
         same = [note for note in notes if note.code == code]
         cases = list(dict.fromkeys(note.case for note in same))
-        named = ", ".join(cases[:CASES_NAMED]) + (", …" if len(cases) > CASES_NAMED else "")
-        lines += _wrapped("-", f"{code} × {len(cases)} ({named}): {same[0].text}")
+        told = list_some(cases, MOST_CASES_TOLD, ", …")
+        lines += wrap(f"{code} × {len(cases)} ({told}): {same[0].text}", "- ")
     return lines
-
-
-def _wrapped(head: str, text: str) -> list[str]:
-    indent = "  " if head == "-" else " " * 12
-    first = "- " if head == "-" else head.ljust(12)
-    return textwrap.wrap(make_printable(text), WIDTH, initial_indent=first, subsequent_indent=indent) or [first]
-
-
-def _cut(text: str, most: int) -> str:
-    text = make_printable(text)
-    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -13,9 +13,9 @@ from medseg.data.joining import completed
 from medseg.data.placing import on_grid
 from medseg.errors import ImageError, UsageError
 from medseg.evaluation.class_names import WHITE
-from medseg.evaluation.metrics import Tabulation, tabulate
 from medseg.evaluation.pairing import Pair
 from medseg.evaluation.results import Finding
+from medseg.evaluation.tabulation import Tabulation, tabulate
 from medseg.geometry import NEAR_GRID_VOXELS, SAME_GRID_VOXELS, Grid, corner_distance_voxels, reindex
 
 SLICE_AXES = (0, 1, 2)

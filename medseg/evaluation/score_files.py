@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
-import math
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,12 +14,14 @@ import numpy as np
 
 import medseg
 from medseg.errors import DatasetError, InputError, first_line
-from medseg.evaluation.metrics import METRICS
+from medseg.evaluation.metrics import METRICS, VOLUMES
 from medseg.evaluation.results import Evaluation
 from medseg.evaluation.summaries import Row, Summary
 from medseg.files import write_text
+from medseg.text import format_cell, make_csv, replace_nan
 
-CASE_COLUMNS = ("case", "part", "value", "class", "status", *METRICS, "prediction_ml", "reference_ml")
+NUMBERS = (*METRICS, *VOLUMES)
+CASE_COLUMNS = ("case", "part", "value", "class", "status", *NUMBERS)
 SPREAD_COLUMNS = ("n", "mean", "sd", "median", "min", "max", "pooled")
 TRUTH_COLUMNS = ("empty_truth", "false_positive_voxels")
 SUMMARY_COLUMNS = ("part", "value", "class", "metric", "cases", "empty", "missing", *SPREAD_COLUMNS, *TRUTH_COLUMNS)
@@ -33,8 +33,8 @@ def write_tables(evaluation: Evaluation, folder: Path) -> None:
     Raises:
         OutputError: The folder cannot be written to.
     """
-    write_text(_to_csv(CASE_COLUMNS, map(_case_cells, evaluation.rows)), folder / "cases.csv")
-    write_text(_to_csv(SUMMARY_COLUMNS, _summary_cells(evaluation.summaries)), folder / "summary.csv")
+    write_text(make_csv(CASE_COLUMNS, map(_case_cells, evaluation.rows)), folder / "cases.csv")
+    write_text(make_csv(SUMMARY_COLUMNS, _summary_cells(evaluation.summaries)), folder / "summary.csv")
     text = json.dumps(to_record(evaluation), indent=1, allow_nan=False)
     write_text(text + "\n", folder / "evaluation.json")
 
@@ -62,20 +62,20 @@ def read_cases(path: str | Path) -> list[Row]:
 
 
 def _row(cells: Mapping[str, str]) -> Row:
-    scores = {name: float(cells[name]) for name in CASE_COLUMNS[5:]}
+    scores = {name: float(cells[name]) for name in NUMBERS}
     return Row(cells["case"], cells["part"], int(cells["value"]), cells["class"], cells["status"], scores)
 
 
 def to_record(evaluation: Evaluation) -> dict[str, Any]:
     """Everything in ``evaluation`` as plain values for JSON; nan becomes None."""
     columns = [*evaluation.labels.values(), "no mask"]
-    return {
+    record = {
         "versions": versions(),
         "settings": dict(evaluation.settings),
         "policy": list(evaluation.policy),
         "labels": {str(value): name for value, name in evaluation.labels.items()},
-        "summaries": [_plain(asdict(summary)) for summary in evaluation.summaries],
-        "cases": [_plain(asdict(row)) for row in evaluation.rows],
+        "summaries": [asdict(summary) for summary in evaluation.summaries],
+        "cases": [asdict(row) for row in evaluation.rows],
         "confusion": {
             "rows": "reference",
             "columns": columns,
@@ -86,6 +86,7 @@ def to_record(evaluation: Evaluation) -> dict[str, Any]:
         "errors": [asdict(finding) for finding in evaluation.errors],
         "notes": [asdict(finding) for finding in evaluation.notes],
     }
+    return {name: replace_nan(part) for name, part in record.items()}
 
 
 def versions() -> dict[str, str]:
@@ -93,16 +94,8 @@ def versions() -> dict[str, str]:
     return {"medseg": medseg.__version__, "python": platform.python_version(), "numpy": np.__version__}
 
 
-def _to_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return text.getvalue()
-
-
 def _case_cells(row: Row) -> list[Any]:
-    numbers = [_cell(row.scores[name]) for name in CASE_COLUMNS[5:]]
+    numbers = [format_cell(row.scores[name]) for name in NUMBERS]
     return [row.case, row.part, row.value, row.name, row.status, *numbers]
 
 
@@ -112,15 +105,4 @@ def _summary_cells(summaries: Iterable[Summary]) -> Iterable[list[Any]]:
             numbers = (spread.mean, spread.sd, spread.median, spread.least, spread.most, spread.pooled)
             head = [summary.part, "" if summary.value is None else summary.value, summary.name, metric]
             counts = [summary.cases, summary.empty, summary.missing, spread.n]
-            yield [*head, *counts, *map(_cell, numbers), summary.empty_truth, summary.false_positive_voxels]
-
-
-def _cell(value: float) -> str:
-    """Six decimals; ``nan`` is written out, since an empty cell would read as forgotten."""
-    return "nan" if math.isnan(value) else f"{value:.6f}"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    return None if isinstance(value, float) and math.isnan(value) else value
+            yield [*head, *counts, *map(format_cell, numbers), summary.empty_truth, summary.false_positive_voxels]

@@ -10,7 +10,8 @@ from monai.metrics import compute_dice, compute_iou
 from sklearn import metrics as sk
 
 from medseg.errors import GridError, LabelError
-from medseg.evaluation.metrics import METRICS, Tabulation, confusion_matrix, count, dice, iou, score, tabulate
+from medseg.evaluation.metrics import METRICS, confusion_matrix, count, dice, iou, score
+from medseg.evaluation.tabulation import Tabulation, tabulate
 
 VALUES = [0, 1, 2, 3]
 

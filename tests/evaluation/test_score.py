@@ -15,10 +15,11 @@ from PIL import Image
 from medseg import cli
 from medseg.errors import UsageError
 from medseg.evaluation.evaluate import EvaluateOptions, evaluate
-from medseg.evaluation.metrics import METRICS, tabulate
+from medseg.evaluation.metrics import METRICS
 from medseg.evaluation.score import rename_values
 from medseg.evaluation.score_files import read_cases
 from medseg.evaluation.summaries import EMPTY_TRUTH, EVERY_CLASS
+from medseg.evaluation.tabulation import tabulate
 
 
 def save(array, path, spacing=(1.0, 2.0, 3.0)):

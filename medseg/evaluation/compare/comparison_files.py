@@ -6,28 +6,35 @@ The page shows the same cases by every row, side by side, and how each training 
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
-import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from medseg.errors import MedsegError
-from medseg.evaluation.compare.comparison_text import NONE, NONE_FITS, beside_cells, beside_groups, headline
+from medseg.evaluation.compare.comparison_text import NONE_FITS, beside_cells, beside_groups, headline
 from medseg.evaluation.compare.gather import Comparison
-from medseg.evaluation.compare.rows import SHOWN, TRAINING, MetricSpread
+from medseg.evaluation.compare.rows import TRAINING, MetricSpread
 from medseg.evaluation.figures.drawing import to_png
 from medseg.evaluation.figures.gallery import compared_networks, training_figures
 from medseg.evaluation.html_report import data_uri, page
+from medseg.evaluation.metrics import COMPARED, METRICS, POOLED
 from medseg.evaluation.score_files import versions
 from medseg.evaluation.summaries import FOREGROUND
-from medseg.files import write_text, write_whole
-from medseg.text import format_chance, format_count, format_duration, format_number
+from medseg.files import write_json, write_text, write_whole
+from medseg.text import (
+    DASH,
+    format_cell,
+    format_chance,
+    format_count,
+    format_duration,
+    format_number,
+    make_csv,
+    replace_nan,
+)
 
-SPREAD = tuple(item.name for item in fields(MetricSpread))
+SPREAD_NAMES = tuple(item.name for item in fields(MetricSpread))
 
 
 def write_comparison(comparison: Comparison, folder: Path, data: str | Path | None = None) -> tuple[Path, ...]:
@@ -49,9 +56,8 @@ def write_comparison(comparison: Comparison, folder: Path, data: str | Path | No
     names = ("comparison.csv", "comparison.json", "comparison.html")
     table, record, html = (folder / name for name in names)
     pictures, picture = draw_pictures(comparison, data), folder / "comparison.png"
-    write_text(_csv(comparison), table)
-    text = json.dumps(to_record(comparison), indent=1, ensure_ascii=False, allow_nan=False)
-    write_text(text + "\n", record)
+    write_text(_make_table(comparison), table)
+    write_json(to_record(comparison), record)
     write_text(comparison_page(comparison, pictures), html)
     if pictures.examples:
         write_whole(picture, lambda file: file.write(pictures.examples))
@@ -63,7 +69,7 @@ def write_comparison(comparison: Comparison, folder: Path, data: str | Path | No
 
 def to_record(comparison: Comparison) -> dict[str, Any]:
     """Everything in ``comparison`` as plain values for JSON; nan becomes None."""
-    return {
+    record = {
         "versions": versions(),
         "bundles": list(comparison.bundles),
         "part": comparison.part,
@@ -71,52 +77,39 @@ def to_record(comparison: Comparison) -> dict[str, Any]:
         "cases": comparison.cases,
         "patients": comparison.units if comparison.unit == "patient" else None,
         "policy": list(comparison.policy),
-        "rows": [_plain({**asdict(row), "parts": sorted(row.parts)}) for row in comparison.rows],
-        "tests": [_plain(asdict(test)) for test in comparison.tests],
-        "published": [_plain(asdict(each)) for each in comparison.beside],
+        "rows": [{**asdict(row), "parts": sorted(row.parts)} for row in comparison.rows],
+        "tests": [asdict(test) for test in comparison.tests],
+        "published": [asdict(each) for each in comparison.beside],
         "published_remarks": list(comparison.remarks),
         "left_out": [asdict(failure) for failure in comparison.failures],
     }
+    return {name: replace_nan(part) for name, part in record.items()}
 
 
-def _csv(comparison: Comparison) -> str:
-    """One line per row and class, with the row's own numbers repeated."""
-    varied = list(comparison.rows[0].varied)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+def _make_table(comparison: Comparison) -> str:
+    """comparison.csv: one line per row and class, with the row's own numbers repeated."""
     runs = [f"{key}{end}" for key in TRAINING for end in ("", "_sd")]
-    scores = [f"{metric}_{spread}" for metric in SHOWN for spread in SPREAD]
-    writer.writerow(
-        ["row", "network", "loss", *varied, "value", "class", "runs", "rank", "cases", "empty", *scores, *runs]
-    )
-    writer.writerows(_lines(comparison))
-    return text.getvalue()
+    scores = [f"{metric}_{spread}" for metric in COMPARED for spread in SPREAD_NAMES]
+    head = ["row", "network", "loss", *comparison.rows[0].varied, "value", "class", "runs", "rank", "cases", "empty"]
+    return make_csv([*head, *scores, *runs], _list_cells(comparison))
 
 
-def _lines(comparison: Comparison) -> Iterable[list[Any]]:
+def _format_cell(value: float) -> str:
+    """As in every CSV file, but a whole number as it is."""
+    return str(int(value)) if not math.isnan(value) and value == int(value) else format_cell(value)
+
+
+def _list_cells(comparison: Comparison) -> Iterable[list[Any]]:
     for row in comparison.rows:
-        training = [_cell(format_number) for key in TRAINING for format_number in row.training[key]]
+        training = [_format_cell(number) for key in TRAINING for number in row.training[key]]
         for scores in row.classes:
             head = [row.name, row.network, row.loss, *row.varied.values()]
             value = "" if scores.value is None else scores.value
-            numbers = [_cell(getattr(scores.metrics[metric], spread)) for metric in SHOWN for spread in SPREAD]
-            counts = [row.folds, _cell(row.rank), scores.cases, scores.empty]
+            numbers = [
+                _format_cell(getattr(scores.metrics[metric], spread)) for metric in COMPARED for spread in SPREAD_NAMES
+            ]
+            counts = [row.folds, _format_cell(row.rank), scores.cases, scores.empty]
             yield [*head, value, scores.name, *counts, *numbers, *training]
-
-
-def _cell(value: float) -> str:
-    """Six decimals, a whole number as it is; ``nan`` is written out, since an empty cell would read as forgotten."""
-    if math.isnan(value):
-        return "nan"
-    return str(int(value)) if value == int(value) else f"{value:.6f}"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def comparison_page(comparison: Comparison, pictures: Pictures) -> str:
@@ -128,12 +121,15 @@ def comparison_page(comparison: Comparison, pictures: Pictures) -> str:
         policy=comparison.policy,
         headline=headline(comparison),
         comparison=comparison,
+        metrics=METRICS,
+        compared=COMPARED[1:],
+        pooled=POOLED,
         classes=[scores.name for scores in comparison.rows[0].classes],
         foreground=FOREGROUND,
         tests={measure: [test for test in comparison.tests if test.measure == measure] for measure in measures},
         beside=groups,
         beside_cells=beside_cells,
-        none=NONE,
+        none=DASH,
         none_fits="" if all(theirs and ours for theirs, ours, _ in groups) else NONE_FITS,
         examples=data_uri(pictures.examples) if pictures.examples else "",
         left_out=pictures.left_out,
@@ -145,7 +141,7 @@ def comparison_page(comparison: Comparison, pictures: Pictures) -> str:
     )
 
 
-SHOWN_CASES = 4
+COMPARED_CASES = 4
 
 
 @dataclass(frozen=True)
@@ -172,7 +168,7 @@ def draw_pictures(comparison: Comparison, data: str | Path | None = None) -> Pic
     """
     examples, left_out = b"", ""
     try:
-        examples = to_png(compared_networks(comparison.runs, comparison.part, data, count=SHOWN_CASES))
+        examples = to_png(compared_networks(comparison.runs, comparison.part, data, count=COMPARED_CASES))
     except MedsegError as error:
         left_out = str(error)
     return Pictures(examples, left_out, _curves(comparison))

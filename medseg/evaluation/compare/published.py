@@ -10,10 +10,11 @@ from itertools import groupby
 from pathlib import Path
 
 from medseg.errors import DatasetError, InputError
-from medseg.evaluation.compare.rows import SHOWN, TRAINING, ComparedRow
+from medseg.evaluation.compare.rows import TRAINING, ComparedRow
+from medseg.evaluation.metrics import COMPARED
 
 COLUMNS = ("row", "class", "metric", "value")
-METRICS = (*SHOWN, "loss", *TRAINING[1:])
+COMPARABLE = (*COMPARED, "loss", *TRAINING[1:])
 """What may be in the column ``metric``; a loss stands beside our validation loss."""
 
 
@@ -24,7 +25,7 @@ class Published:
     Args:
         row: Its row, as ``unet_focal (remark)``: it fits each of our rows that has all of these parts.
         class_name: A class's value or name, ``foreground mean`` or ``all classes``; empty for a number of the run.
-        metric: One of METRICS.
+        metric: One of ``COMPARABLE``.
         value: As published; shares from 0 to 1, times in seconds.
     """
 
@@ -110,8 +111,8 @@ def _remarks(lines: Iterable[str]) -> tuple[str, ...]:
 
 def _published(cells: Mapping[str, str], file: Path) -> Published:
     where = f"row {cells['row']!r}, {cells['metric']!r}"
-    if cells["metric"] not in METRICS:
-        raise _invalid(file, f"{where}: the metric is none of {', '.join(METRICS)}")
+    if cells["metric"] not in COMPARABLE:
+        raise _invalid(file, f"{where}: the metric is none of {', '.join(COMPARABLE)}")
     try:
         return Published(cells["row"].strip(), cells["class"].strip(), cells["metric"], float(cells["value"]))
     except (TypeError, ValueError) as error:
@@ -124,7 +125,7 @@ def _fits(number: Published, row: ComparedRow) -> bool:
 
 
 def _beside(number: Published, row: ComparedRow) -> Beside:
-    if number.metric not in SHOWN:
+    if number.metric not in COMPARED:
         key = "val_loss" if number.metric == "loss" else number.metric
         return Beside(number, row.name, "", row.training[key][0], math.nan)
     wanted = number.class_name.casefold()

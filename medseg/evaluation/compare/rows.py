@@ -21,14 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.errors import InputError, first_line
-from medseg.evaluation.metrics import score
+from medseg.evaluation.metrics import COMPARED, score
 from medseg.evaluation.runs import RECORD_NAME, SCORED_NAME, fold_of, is_scored, read_table, unreadable, usual_part
 from medseg.evaluation.summaries import FOREGROUND
 
 EVALUATION_NAME = "evaluation.json"
-
-SHOWN = ("dice", "iou", "precision", "recall", "accuracy")
-"""The metrics of a comparison."""
 
 TRAIN_FIRST = "repeat the command that trained it: what is missing is trained, what was interrupted goes on"
 """What to do about a run that is not ready to be scored."""
@@ -161,7 +158,7 @@ def _check_whole(
     if not scores:
         raise ValueError("it has no cases")
     for case, of_class in scores.items():
-        for value, metric in product(labels, SHOWN):
+        for value, metric in product(labels, COMPARED):
             if metric not in of_class.get(value, {}):
                 raise ValueError(f"case {case} has no {metric} of {labels[value]}")
         # By reference (rows) and prediction (columns), of which the last is no mask at all.
@@ -240,7 +237,7 @@ class ClassScores:
         name: The class's name.
         cases: Cases scored.
         empty: Of these, cases without a Dice, where the class is in neither mask.
-        metrics: For each of SHOWN.
+        metrics: For each of ``COMPARED``.
     """
 
     value: int | None
@@ -346,7 +343,7 @@ def _class_scores(runs: Sequence[ScoredRun]) -> tuple[ClassScores, ...]:
     """Every class, the foreground mean, and all classes."""
     labels, total = runs[0].labels, np.sum([table for run in runs for table in run.confusions.values()], axis=0)
     by_metric = score(total)
-    pooled = [{metric: float(by_metric[metric][index]) for metric in SHOWN} for index in range(len(labels))]
+    pooled = [{metric: float(by_metric[metric][index]) for metric in COMPARED} for index in range(len(labels))]
     foreground = [index for index, value in enumerate(labels) if value != 0]
     cases = [_cases(run) for run in runs]
     classes = [
@@ -372,7 +369,7 @@ def _cases(run: ScoredRun) -> list[list[Mapping[str, float]]]:
 
 
 def _mean_of(classes: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    return {metric: mean(found[metric] for found in classes) for metric in SHOWN}
+    return {metric: mean(found[metric] for found in classes) for metric in COMPARED}
 
 
 def _share_right(confusion: NDArray[np.int64]) -> float:
@@ -384,7 +381,7 @@ def _spread(
 ) -> ClassScores:
     """How the metrics of the runs' cases lie, over all cases and over the runs' means."""
     metrics = {}
-    for metric in SHOWN:
+    for metric in COMPARED:
         known = [[case[metric] for case in run if not math.isnan(case[metric])] for run in runs]
         every, means = [number for run in known for number in run], [mean(run) for run in known]
         metrics[metric] = MetricSpread(len(every), mean(every), _sd(every), pooled[metric], mean(means), _sd(means))

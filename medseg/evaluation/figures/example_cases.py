@@ -20,10 +20,11 @@ from medseg.data.images import Volume, image_stem, read, read_mask
 from medseg.data.mask_files import find_masks
 from medseg.errors import ImageError
 from medseg.evaluation.figures.drawing import Labels
-from medseg.evaluation.metrics import score, tabulate
+from medseg.evaluation.metrics import score
 from medseg.evaluation.pairing import pair_masks, plain_name
 from medseg.evaluation.score import aligned, together
 from medseg.evaluation.summaries import Row
+from medseg.evaluation.tabulation import tabulate
 from medseg.geometry import Grid
 
 SLICE = re.compile(r"(.+)#(\d+)")

@@ -43,7 +43,6 @@ from medseg.evaluation.summaries import Row
 Scores = Evaluation | Sequence[Row] | str | Path
 """Where scores come from: an evaluation, its rows, or its cases.csv or the folder of that."""
 
-WRITTEN = {"dice": "Dice", "iou": "IoU", "mcc": "Matthews correlation"}
 METRIC_COLOURS = (COLOURS[1], COLOURS[6], COLOURS[2], COLOURS[3])
 MARKERS = ("s", "o", "^", "v")
 
@@ -104,7 +103,7 @@ def score_histogram(scores: Scores, metric: str = "iou") -> Figure:
         for value, name in names.items()
         for part, kept in parts.items()
     ]
-    title = f"{_written(metric)} of each case, by class"
+    title = f"{_name_metric(metric)} of each case, by class"
     return _histograms(title, panels, [metric] * len(panels), len(parts) if len(parts) > 1 else PANELS_ACROSS)
 
 
@@ -217,7 +216,7 @@ def _histograms(
         axes = figure.add_subplot(lines, across, index + 1)
         known, edges = _known(samples), np.linspace(_lowest(_known(same)), 1.0, BINS + 1)
         draw_bars(axes, known, edges, colour)
-        told = with_median(_written(metrics[index]), known, ".3f")
+        told = with_median(_name_metric(metrics[index]), known, ".3f")
         name_axes(axes, _counts(heading, samples), told, "cases" if index % across == 0 else "")
     return figure
 
@@ -226,7 +225,7 @@ def _line_style(number: int, metric: str, cases: int) -> dict[str, Any]:
     """Each metric's own colour and marker; of many cases only dots, which the line would else hide."""
     marker, size = (MARKERS[number % len(MARKERS)], 4.0) if cases <= MARKED_CASES else (".", 2.0)
     colour = METRIC_COLOURS[number % len(METRIC_COLOURS)]
-    return {"color": colour, "lw": 1.1, "marker": marker, "markersize": size, "label": _written(metric)}
+    return {"color": colour, "lw": 1.1, "marker": marker, "markersize": size, "label": _name_metric(metric)}
 
 
 def _parts(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -282,5 +281,5 @@ def _width(panels: int) -> float:
     return max(4.0 * panels, 6.0)
 
 
-def _written(metric: str) -> str:
-    return WRITTEN.get(metric, metric)
+def _name_metric(metric: str) -> str:
+    return METRICS[metric].label or METRICS[metric].title
