@@ -9,15 +9,15 @@ from pathlib import Path
 from medseg.errors import DatasetError
 from medseg.evaluation.tabulation import Tabulation
 
-BACKGROUND = "background"
-IGNORED = "ignore"
+BACKGROUND_NAME = "background"
+IGNORED_NAME = "ignore"
 """Name of the value that marks voxels without a reference (nnU-Net); they count nowhere."""
 
 WHITE = 255
 """What picture editors write for the one foreground class."""
 
 
-def known_names(labels: Mapping[int, str] | None, references: Path, masks: Path) -> dict[int, str] | None:
+def find_names(labels: Mapping[int, str] | None, references: Path, masks: Path) -> dict[int, str] | None:
     """Name of each value, rising, with the background; None where nothing names them.
 
     Args:
@@ -30,23 +30,23 @@ def known_names(labels: Mapping[int, str] | None, references: Path, masks: Path)
         DatasetError: The dataset.json or the record cannot be read.
     """
     named = labels or _names_beside(references) or _names_predicted(masks)
-    return with_background({int(value): str(name) for value, name in named.items()}) if named else None
+    return add_background({int(value): str(name) for value, name in named.items()}) if named else None
 
 
-def names_found(tables: Sequence[Tabulation]) -> dict[int, str]:
+def number_names(tables: Sequence[Tabulation]) -> dict[int, str]:
     """``class 1`` … for each value in any mask, where nothing names them; always with the background."""
-    return with_background({value: f"class {value}" for value in _values_found(tables) if value != 0})
+    return add_background({value: f"class {value}" for value in _values_found(tables) if value != 0})
 
 
 def split_ignored(names: Mapping[int, str]) -> tuple[dict[int, str], int | None]:
     """The names to score, and the value whose voxels are left out, if one is named ``ignore``."""
-    ignored = next((value for value, name in names.items() if name == IGNORED), None)
+    ignored = next((value for value, name in names.items() if name == IGNORED_NAME), None)
     return {value: name for value, name in names.items() if value != ignored}, ignored
 
 
-def with_background(names: dict[int, str]) -> dict[int, str]:
+def add_background(names: dict[int, str]) -> dict[int, str]:
     """The names, rising by value; 0 is the background where nothing else is said of it."""
-    return dict(sorted({0: BACKGROUND, **names}.items()))
+    return dict(sorted({0: BACKGROUND_NAME, **names}.items()))
 
 
 def _values_found(tables: Sequence[Tabulation]) -> list[int]:

@@ -12,16 +12,16 @@ from tqdm import tqdm
 
 from medseg.data.splits import Split, read_split
 from medseg.errors import ImageError, LabelError, UsageError
-from medseg.evaluation.class_names import known_names, names_found, split_ignored, with_background
+from medseg.evaluation.class_names import add_background, find_names, number_names, split_ignored
 from medseg.evaluation.metrics import METRICS, score
 from medseg.evaluation.options import EvaluateOptions
-from medseg.evaluation.pairing import Pair, Pairing, pair_masks, plain_name
+from medseg.evaluation.pairing import Pair, Pairing, pair_masks, strip_role
 from medseg.evaluation.results import Evaluation, Finding
-from medseg.evaluation.score import Counted, Counting, aligned, map_white
+from medseg.evaluation.score import Counted, Counting, map_white
 from medseg.evaluation.score_files import write_tables
 from medseg.evaluation.summaries import ALL_CASES, EMPTY_TRUTH, Row, Summary, summarise
 
-__all__ = ["EvaluateOptions", "aligned", "evaluate"]
+__all__ = ["EvaluateOptions", "evaluate"]
 
 Progress = Callable[[int, int, str], None]
 
@@ -64,7 +64,7 @@ def evaluate(
     pairing = pair_masks(Path(masks), Path(references))
     settings = {"masks": str(masks), "references": str(references), **options.to_record()}
     settings |= {"layout": pairing.layout} if pairing.layout else {}
-    known = known_names(options.labels, Path(references), Path(masks)) or _names_of(pairing, options)
+    known = find_names(options.labels, Path(references), Path(masks)) or _names_of(pairing, options)
     counting = Counting(known, options.missing, options.slices, options.renamed)
     evaluation = _judged(pairing, counting, _parts(options.held_out), settings, progress)
     if output is not None:
@@ -75,7 +75,7 @@ def evaluate(
 def _names_of(pairing: Pairing, options: EvaluateOptions) -> dict[int, str] | None:
     """Name of each value as the references' data set has it, after values are read as others."""
     named = {options.renamed.get(value, value): name for value, name in pairing.labels.items()}
-    return with_background(named) if named else None
+    return add_background(named) if named else None
 
 
 def _judged(
@@ -87,7 +87,7 @@ def _judged(
 ) -> Evaluation:
     counted, errors = _count_all(pairing, counting, progress)
     tables = [table for case in counted for table in case.tables.values()]
-    names, ignored = split_ignored(counting.known or names_found(tables))
+    names, ignored = split_ignored(counting.known or number_names(tables))
     counted = [_read_with(case, names, ignored) for case in counted]
     rows, confusions, unclear = _case_results(counted, names, _part_of(pairing, parts))
     return Evaluation(
@@ -223,7 +223,7 @@ def _part_of(pairing: Pairing, parts: Mapping[str, str]) -> dict[str, str]:
 
 
 def _names(pair: Pair) -> tuple[str, ...]:
-    return (pair.case, plain_name(pair.case), pair.mask_name, plain_name(pair.mask_name))
+    return (pair.case, strip_role(pair.case), pair.mask_name, strip_role(pair.mask_name))
 
 
 def _notes(counted: list[Counted], pairing: Pairing, missing: str) -> Iterator[Finding]:

@@ -10,8 +10,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from medseg.evaluation.figures.drawing import class_colours, to_png
-from medseg.evaluation.figures.gallery import illustrate, score_figures, training_figures
+from medseg.evaluation.figures.drawing import pick_class_colours, to_png
+from medseg.evaluation.figures.gallery import draw_score_figures, draw_training_figures, illustrate
 from medseg.evaluation.figures.score_plots import score_box_plot
 from medseg.evaluation.metrics import EVALUATED, METRICS, POOLED
 from medseg.evaluation.results import Evaluation
@@ -21,7 +21,7 @@ from medseg.files import write_text
 from medseg.text import format_number
 
 
-def page(template: str, policy: Sequence[str], made_from: Mapping[str, str] | None = None, **content: Any) -> str:
+def make_page(template: str, policy: Sequence[str], made_from: Mapping[str, str] | None = None, **content: Any) -> str:
     """A template of this folder with its content, as text; names are escaped.
 
     Args:
@@ -41,7 +41,7 @@ def page(template: str, policy: Sequence[str], made_from: Mapping[str, str] | No
     return environment.get_template(template).render(policy=policy, made_from=made_from, **content)
 
 
-def data_uri(picture: Figure | bytes) -> str:
+def make_data_uri(picture: Figure | bytes) -> str:
     """A figure, or the bytes of a PNG, as the source of an ``img``."""
     png = picture if isinstance(picture, bytes) else to_png(picture)
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
@@ -84,7 +84,7 @@ def write_report(
         DatasetError: Its log is damaged.
     """
     path = Path(path)
-    training = {} if run is None else training_figures(run)
+    training = {} if run is None else draw_training_figures(run)
     write_text(to_html(evaluation, pictures, title, training), path)
     return path
 
@@ -96,7 +96,7 @@ def to_html(
     training: Mapping[str, Figure | bytes] | None = None,
 ) -> str:
     """The page as text; names are escaped, pictures are inside it."""
-    return page(
+    return make_page(
         "report.html",
         policy=evaluation.policy,
         made_from={name: evaluation.settings[name] for name in ("masks", "references")},
@@ -106,9 +106,9 @@ def to_html(
         worst=evaluation.worst(),
         training=_captioned({CAPTIONS.get(name, name): figure for name, figure in (training or {}).items()}),
         box_plot=_box_plot(evaluation),
-        scores=_captioned({CAPTIONS[name]: figure for name, figure in score_figures(evaluation).items()}),
+        scores=_captioned({CAPTIONS[name]: figure for name, figure in draw_score_figures(evaluation).items()}),
         pictures=_captioned(pictures),
-        colours=class_colours(evaluation.labels),
+        colours=pick_class_colours(evaluation.labels),
         metrics=METRICS,
         evaluated=EVALUATED[1:],
         pooled=POOLED,
@@ -132,8 +132,8 @@ def _box_plot(evaluation: Evaluation) -> str | None:
         for value, name in evaluation.labels.items()
         if value != 0
     }
-    return data_uri(score_box_plot(scores)) if any(scores.values()) else None
+    return make_data_uri(score_box_plot(scores)) if any(scores.values()) else None
 
 
 def _captioned(pictures: Mapping[str, Figure | bytes]) -> list[tuple[str, str]]:
-    return [(caption, data_uri(picture)) for caption, picture in pictures.items()]
+    return [(caption, make_data_uri(picture)) for caption, picture in pictures.items()]

@@ -190,11 +190,16 @@ METRICS: dict[str, Metric] = {
 }
 """Every metric by the name that it has in files; all of them are in cases.csv, summary.csv and evaluation.json."""
 
+DICE = METRICS["dice"]
+"""The metric that leads every table: cases are ranked by it and networks tested on it."""
+
 EVALUATED = ("dice", "iou", "precision", "recall")
 """The metrics with a column of means in the tables of an evaluation; Dice leads, with its spread."""
 
 POOLED = ("dice", "iou")
 """The metrics with a column of pooled values there."""
+
+POOLED_COLUMNS = tuple(METRICS[name].column for name in POOLED)
 
 COMPARED = ("dice", "iou", "precision", "recall", "accuracy")
 """The metrics of a comparison; Dice leads, with its spread."""

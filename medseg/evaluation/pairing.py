@@ -23,11 +23,40 @@ from medseg.data.images import find_images, image_stem
 from medseg.data.mask_files import find_masks
 from medseg.errors import DatasetError, InputError
 
-SUFFIXES = ("_gt", "_mask", "_seg", "_label", "_labels", "_pred", "_segmentation", "_trans")
+ROLE_SUFFIXES = ("_gt", "_mask", "_seg", "_label", "_labels", "_pred", "_segmentation", "_trans")
 """What other tools append to a case's name; removed where a mask has no reference of its own name."""
 
-ROLES = frozenset(suffix.lstrip("_") for suffix in SUFFIXES)
+ROLES = frozenset(suffix.lstrip("_") for suffix in ROLE_SUFFIXES)
 """A file of such a name, as in ``case7/seg.nii.gz``, is named after its role: its folder names the case."""
+
+
+DESCRIPTION_SUFFIXES = (".json", ".csv")
+"""A file that ends so describes a data set."""
+
+MOST_TOLD = 200
+"""Letters of the reason why a folder is no data set."""
+
+Reference = Path | tuple[Path, ...]
+"""A mask, or the files whose union it is."""
+
+
+@dataclass(frozen=True)
+class References:
+    """Reference masks and the names that they go by.
+
+    Args:
+        files: Each reference by the id of its case, or, where there is no data set, by its path.
+        path_of: Of a data set: the path of each case's mask, without the ending, where it is one file.
+        layout: Of the data set; empty where there is none.
+        labels: What the values mean, where the data set says.
+        how: How they were looked for, in words.
+    """
+
+    files: Mapping[str, Reference]
+    path_of: Mapping[str, str] = field(default_factory=dict)
+    layout: str = ""
+    labels: Mapping[int, str] = field(default_factory=dict)
+    how: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,8 +115,8 @@ def pair_masks(masks: Path, references: Path) -> Pairing:
         DatasetError: Two files could be meant by one name.
     """
     if masks.is_file() and references.is_file() and not is_description(references):
-        return Pairing((Pair(plain_name(image_stem(references)), references, masks),), ())
-    found, truth = images_by_name(masks), find_references(references)
+        return Pairing((Pair(strip_role(image_stem(references)), references, masks),), ())
+    found, truth = find_named_images(masks), find_references(references)
     try:
         matches = _by_case(truth, found) if truth.layout else _by_path(truth.files, found)
     except DatasetError as error:
@@ -113,14 +142,14 @@ def pair_masks(masks: Path, references: Path) -> Pairing:
     )
 
 
-def plain_name(name: str) -> str:
-    """``name`` without one of ``SUFFIXES``, and without a folder of the same name as the file.
+def strip_role(name: str) -> str:
+    """``name`` without one of ``ROLE_SUFFIXES``, and without a folder of the same name as the file.
 
-    >>> plain_name("site/case7/case7_seg")
+    >>> strip_role("site/case7/case7_seg")
     'site/case7'
     """
     *folders, last = name.split("/")
-    suffix = next((end for end in SUFFIXES if last.lower().endswith(end) and len(last) > len(end)), "")
+    suffix = next((end for end in ROLE_SUFFIXES if last.lower().endswith(end) and len(last) > len(end)), "")
     last = last[: len(last) - len(suffix)]
     return "/".join(folders if folders and folders[-1] == last else [*folders, last])
 
@@ -171,13 +200,13 @@ def _is_sure(reference: str, masks: tuple[str, ...], matches: list[tuple[str, st
 
 
 def _file_name(name: str) -> str:
-    return plain_name(name).rpartition("/")[2]
+    return strip_role(name).rpartition("/")[2]
 
 
 def _grouped(named: Mapping[str, Any]) -> dict[str, list[str]]:
     groups: dict[str, list[str]] = {}
     for name in named:
-        groups.setdefault(plain_name(name), []).append(name)
+        groups.setdefault(strip_role(name), []).append(name)
     return groups
 
 
@@ -217,34 +246,6 @@ def _first(named: Mapping[str, Any]) -> str:
     return f"{', '.join(names[:3])}{', …' if len(names) > 3 else ''} ({len(names)} in all)"
 
 
-DESCRIPTIONS = (".json", ".csv")
-"""A file that ends so describes a data set."""
-
-MOST_TOLD = 200
-
-Reference = Path | tuple[Path, ...]
-"""A mask, or the files whose union it is."""
-
-
-@dataclass(frozen=True)
-class References:
-    """Reference masks and the names that they go by.
-
-    Args:
-        files: Each reference by the id of its case, or, where there is no data set, by its path.
-        path_of: Of a data set: the path of each case's mask, without the ending, where it is one file.
-        layout: Of the data set; empty where there is none.
-        labels: What the values mean, where the data set says.
-        how: How they were looked for, in words.
-    """
-
-    files: Mapping[str, Reference]
-    path_of: Mapping[str, str] = field(default_factory=dict)
-    layout: str = ""
-    labels: Mapping[int, str] = field(default_factory=dict)
-    how: str = ""
-
-
 def find_references(source: Path) -> References:
     """The references at ``source``: those of a data set where it is one, else every image below it.
 
@@ -256,7 +257,7 @@ def find_references(source: Path) -> References:
         DatasetError: CASE_TWICE, or what is wrong with a description without images beside it.
     """
     if source.is_file() and not is_description(source):
-        return References(images_by_name(source))
+        return References(find_named_images(source))
     try:
         return _of_dataset(open_dataset(source))
     except DatasetError as error:
@@ -266,15 +267,15 @@ def find_references(source: Path) -> References:
         if error.code == "NO_CASES":
             why = "no known layout"
         how = f"{source} was not taken as a data set ({why}), so the paths below it were compared"
-        return References(images_by_name(source), how=how)
+        return References(find_named_images(source), how=how)
 
 
 def is_description(path: Path) -> bool:
     """Whether ``path`` is a file that describes a data set."""
-    return path.is_file() and path.suffix.lower() in DESCRIPTIONS
+    return path.is_file() and path.suffix.lower() in DESCRIPTION_SUFFIXES
 
 
-def images_by_name(source: Path) -> dict[str, Path]:
+def find_named_images(source: Path) -> dict[str, Path]:
     """Every image below a folder by its path without the ending, or one image by its name.
 
     Raises:
@@ -314,7 +315,7 @@ def _of_dataset(dataset: Dataset) -> References:
 
 def _is_described(source: Path) -> bool:
     """Whether a description is all that there is: beside images it may only name the classes of these."""
-    has_description = any((source / f"dataset{suffix}").is_file() for suffix in DESCRIPTIONS)
+    has_description = any((source / f"dataset{suffix}").is_file() for suffix in DESCRIPTION_SUFFIXES)
     return has_description and not any(path.parent == source for path in find_images(source))
 
 

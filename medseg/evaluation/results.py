@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.evaluation.conventions import explain_evaluation
-from medseg.evaluation.metrics import EVALUATED, METRICS, POOLED
+from medseg.evaluation.metrics import DICE, EVALUATED, METRICS, POOLED, POOLED_COLUMNS
 from medseg.evaluation.summaries import ALL_CASES, Row, Summary
 from medseg.text import Column, draw_rule, join_cells, join_titles, list_some, make_printable, shorten, wrap
 
@@ -18,18 +18,16 @@ WORST_SHOWN = 5
 MOST_CASES_TOLD = 3
 """Cases that a note names; all of them are in evaluation.json."""
 
-DICE = METRICS["dice"]
 NAME_WIDTH = 22
-MEAN_COLUMNS = (
+EVALUATED_COLUMNS = (
     Column(" Dice ± sd    (median)", 22, is_left=True),
     *(METRICS[name].column for name in EVALUATED[1:]),
 )
-POOLED_COLUMNS = tuple(METRICS[name].column for name in POOLED)
-COLUMNS = (
+SUMMARY_TABLE = (
     Column("class", NAME_WIDTH, is_left=True),
     Column("n", 4, gap=1),
     Column("empty", 5, gap=1),
-    *MEAN_COLUMNS,
+    *EVALUATED_COLUMNS,
     *POOLED_COLUMNS,
 )
 
@@ -140,9 +138,9 @@ def _worst_lines(rows: Sequence[Row]) -> list[str]:
 
 def _part_lines(part: str, summaries: Sequence[Summary], unit: str) -> list[str]:
     title = f"All {unit}" if part == ALL_CASES else f"Part: {make_printable(part)}"
-    mean = draw_rule(f"mean over {unit}", len(join_titles(MEAN_COLUMNS)) + 2)
+    mean = draw_rule(f"mean over {unit}", len(join_titles(EVALUATED_COLUMNS)) + 2)
     pooled = draw_rule("pooled", len(join_titles(POOLED_COLUMNS)))
-    lines = ["", f"{f'{title} ({summaries[0].cases})':34}{mean}  {pooled}", join_titles(COLUMNS)]
+    lines = ["", f"{f'{title} ({summaries[0].cases})':34}{mean}  {pooled}", join_titles(SUMMARY_TABLE)]
     return lines + [_summary_line(summary) for summary in summaries]
 
 
@@ -154,7 +152,7 @@ def _summary_line(summary: Summary) -> str:
         spread += f" ± {DICE.format(dice.sd):5} ({DICE.format(dice.median)})"
     means = [METRICS[name].format(summary.metrics[name].mean) for name in EVALUATED[1:]]
     pooled = [METRICS[name].format(summary.metrics[name].pooled) for name in POOLED]
-    return join_cells(COLUMNS, [shorten(summary.name, NAME_WIDTH), *counts, spread, *means, *pooled])
+    return join_cells(SUMMARY_TABLE, [shorten(summary.name, NAME_WIDTH), *counts, spread, *means, *pooled])
 
 
 def _empty_lines(summaries: Sequence[Summary], unit: str) -> list[str]:

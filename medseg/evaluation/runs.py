@@ -16,14 +16,22 @@ from medseg.data.case import distinct_names, natural_order
 from medseg.data.mask_steps import mask_reading
 from medseg.data.splits import PARTS, Split, read_split
 from medseg.errors import DatasetError, InputError, first_line
-from medseg.evaluation.score_files import read_cases
+from medseg.evaluation.score_files import read_cases, read_csv
 from medseg.evaluation.summaries import Row
 
 SCORED_NAME = "scored.json"
 """In a folder of scores: what was scored, by which weights; written last, so that it stands for a whole folder."""
 
-RECORD_NAME = "run.json"
+RUN_RECORD = "run.json"
 """What a run says of itself."""
+
+MASK_STEPS_PLACE = ("validate", "preprocessing", "transforms")
+"""Where a training's configuration says how cases are read."""
+
+EPOCHS_NAME, BATCHES_NAME = "epochs.csv", "batches.csv"
+
+TRAIN_ANEW = "of scores: delete its folder and score the run again; else restore the file, or train the run anew"
+"""What to do about a file of a run that is missing or damaged."""
 
 _FOLD = re.compile(r"fold (\d+) of (\d+)")
 _FOLD_FOLDER = re.compile(r"fold\d+")
@@ -38,14 +46,14 @@ def find_runs(places: Iterable[str | Path]) -> dict[str, list[Path]]:
         InputError: RUN_NOT_FOUND, there is no run in a place.
     """
     rows: dict[Path, list[Path]] = {}
-    for folder in run_folders(places):
+    for folder in list_run_folders(places):
         owner = folder.parent if _FOLD_FOLDER.fullmatch(folder.name) else folder
         rows.setdefault(owner, []).append(folder)
     names = distinct_names([(owner.name, f"{owner.parent.name}/{owner.name}", str(owner)) for owner in rows])
     return dict(zip(names, rows.values(), strict=True))
 
 
-def run_folders(places: Iterable[str | Path]) -> list[Path]:
+def list_run_folders(places: Iterable[str | Path]) -> list[Path]:
     """The run folders at or up to two levels below each place, each once.
 
     Raises:
@@ -53,7 +61,7 @@ def run_folders(places: Iterable[str | Path]) -> list[Path]:
     """
     folders: dict[Path, None] = {}
     for place in places:
-        found = runs_below(Path(place).resolve())
+        found = find_runs_below(Path(place).resolve())
         if not found:
             raise InputError(
                 "RUN_NOT_FOUND", place, "no trained run is there", "give folders that medseg train or compare made"
@@ -62,14 +70,14 @@ def run_folders(places: Iterable[str | Path]) -> list[Path]:
     return list(folders)
 
 
-def runs_below(place: Path, depth: int = 2) -> list[Path]:
+def find_runs_below(place: Path, depth: int = 2) -> list[Path]:
     """The run folders at or up to ``depth`` levels below a place, sorted by name; none where there is no such place."""
-    if (place / "run.json").is_file() and (place / "configs").is_dir():
+    if (place / RUN_RECORD).is_file() and (place / "configs").is_dir():
         return [place]
     if depth == 0 or not place.is_dir():
         return []
     below = sorted((path for path in place.iterdir() if path.is_dir()), key=lambda path: natural_order(path.name))
-    return [folder for path in below for folder in runs_below(path, depth - 1)]
+    return [folder for path in below for folder in find_runs_below(path, depth - 1)]
 
 
 def is_scored(folder: Path, part: str) -> bool:
@@ -84,7 +92,7 @@ def is_scored(folder: Path, part: str) -> bool:
     return bool(read_table(scored).get("weights_sha256") == hashlib.sha256(weights.read_bytes()).hexdigest())
 
 
-def split_of(folder: Path) -> Split:
+def read_run_split(folder: Path) -> Split:
     """The split that a run was trained on.
 
     Raises:
@@ -93,30 +101,34 @@ def split_of(folder: Path) -> Split:
     try:
         return read_split(folder / "configs" / "split.json")
     except DatasetError as error:
-        raise unreadable(error.case, error.problem) from error
+        raise make_damage_error(error.case, error.problem) from error
 
 
-def fold_of(folder: Path) -> tuple[int, int] | None:
+def read_fold(folder: Path) -> tuple[int, int] | None:
     """Which fold of how many a run was trained on, as its split says.
 
     Raises:
         DatasetError: RUN_UNREADABLE.
     """
-    found = _FOLD.match(split_of(folder).how) if (folder / "configs" / "split.json").is_file() else None
+    found = _FOLD.match(read_run_split(folder).how) if (folder / "configs" / "split.json").is_file() else None
     return (int(found[1]), int(found[2])) if found else None
 
 
-def usual_part(folder: Path) -> str:
+def choose_part(folder: Path) -> str:
     """The part of a run's split that is scored where nothing else is said: what its fold held out, else the test.
 
     Raises:
         DatasetError: RUN_UNREADABLE.
     """
-    return "validation" if fold_of(folder) else "test"
+    return "validation" if read_fold(folder) else "test"
 
 
-def read_table(path: Path) -> dict[str, Any]:
+def read_table(path: Path, remedy: str = TRAIN_ANEW) -> dict[str, Any]:
     """What a file of a run holds.
+
+    Args:
+        path: The file.
+        remedy: What to do where it is damaged.
 
     Raises:
         DatasetError: RUN_UNREADABLE, it is missing or damaged.
@@ -124,20 +136,15 @@ def read_table(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise unreadable(path, first_line(error)) from error
+        raise make_damage_error(path, first_line(error), remedy) from error
     if not isinstance(content, dict):
-        raise unreadable(path, "not a table of settings")
+        raise make_damage_error(path, "not a table of settings", remedy)
     return content
 
 
-def unreadable(path: object, problem: str) -> DatasetError:
+def make_damage_error(path: object, problem: str, remedy: str = TRAIN_ANEW) -> DatasetError:
     """A file of a run that is missing or damaged, as an error."""
-    remedy = "of scores: delete its folder and score the run again; else restore the file, or train the run anew"
     return DatasetError("RUN_UNREADABLE", path, problem, remedy)
-
-
-STEPS = ("validate", "preprocessing", "transforms")
-"""Where a training's configuration says how cases are read."""
 
 
 @dataclass(frozen=True)
@@ -170,46 +177,46 @@ def read_part(run: Path, part: str) -> PartScores:
     """
     found = [each for each in read_parts(run) if each.part == part]
     if not found:
-        raise no_run(run, f"its {part} part has no scores")
+        raise make_no_run_error(run, f"its {part} part has no scores")
     return found[0]
 
 
-def data_of(runs: Sequence[Path]) -> str:
+def find_data(runs: Sequence[Path]) -> str:
     """Where the data set of some runs was in their trainings: the first such place that is still there, else the first.
 
     Raises:
         InputError: RUN_NOT_FOUND, a record names no data set.
         DatasetError: A record is damaged.
     """
-    places = [_loaded(run / "run.json").get("data") for run in runs]
+    places = [_read_if_there(run / RUN_RECORD).get("data") for run in runs]
     known = [place for place in places if isinstance(place, str)]
     if not known:
-        raise no_run(runs[0], "its run.json names no data set")
+        raise make_no_run_error(runs[0], "its run.json names no data set")
     return next((place for place in known if Path(place).exists()), known[0])
 
 
-def train_config(run: Path) -> dict[str, Any]:
+def read_train_config(run: Path) -> dict[str, Any]:
     """A run's `train.json`; empty where there is none.
 
     Raises:
         DatasetError: It is damaged.
     """
-    return _loaded(run / "configs" / "train.json")
+    return _read_if_there(run / "configs" / "train.json")
 
 
-def renamed_by(run: Path) -> dict[int, int]:
+def read_renamed(run: Path) -> dict[int, int]:
     """The labels that training read as others, as its configuration says.
 
     Raises:
         DatasetError: The configuration is damaged.
     """
-    steps: Any = train_config(run)
-    for key in STEPS:
+    steps: Any = read_train_config(run)
+    for key in MASK_STEPS_PLACE:
         steps = steps.get(key) if isinstance(steps, dict) else None
     return dict(mask_reading(steps).renamed)
 
 
-def no_run(run: str | Path, problem: str) -> InputError:
+def make_no_run_error(run: str | Path, problem: str) -> InputError:
     """That a folder is no run, or lacks what is to be drawn."""
     return InputError("RUN_NOT_FOUND", run, problem, "give a folder that medseg train made")
 
@@ -218,7 +225,7 @@ def _read_scores(folder: Path) -> list[PartScores]:
     """The parts in one folder of scores."""
     ending = folder.name.partition("_")[2]
     rows = [replace(row, part=row.part or ending) for row in read_cases(folder)]
-    settings = _loaded(folder / "evaluation.json").get("settings", {})
+    settings = _read_if_there(folder / "evaluation.json").get("settings", {})
     masks = folder.with_name(folder.name.replace("scores", "masks", 1))
     masks = masks if masks.is_dir() else Path(settings.get("masks", masks))
     labels = {row.value: row.name for row in rows}
@@ -228,14 +235,8 @@ def _read_scores(folder: Path) -> list[PartScores]:
     ]
 
 
-def _loaded(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
-    except (OSError, ValueError, TypeError) as error:
-        raise DatasetError("RUN_UNREADABLE", path, first_line(error), "restore the run's folder") from error
-
-
-EPOCHS_NAME, BATCHES_NAME = "epochs.csv", "batches.csv"
+def _read_if_there(path: Path) -> dict[str, Any]:
+    return read_table(path, "restore the run's folder") if path.is_file() else {}
 
 
 @dataclass(frozen=True)
@@ -267,12 +268,12 @@ def read_epochs(path: str | Path) -> list[dict[str, float]]:
         InputError: There is no such file.
         DatasetError: It has no column ``epoch``, or a cell that is no number.
     """
-    file, rows = _read(Path(path), EPOCHS_NAME, ("epoch",))
+    file, rows = _read_log(Path(path), EPOCHS_NAME, ("epoch",))
     try:
         numbers = [{name: float(cell) if cell else math.nan for name, cell in row.items()} for row in rows]
         return [row for _, row in sorted({int(row["epoch"]): row for row in numbers}.items())]
     except ValueError as error:
-        raise _unreadable(file, first_line(error)) from error
+        raise _make_log_error(file, first_line(error)) from error
 
 
 def read_batches(path: str | Path) -> list[Batch]:
@@ -285,27 +286,27 @@ def read_batches(path: str | Path) -> list[Batch]:
         InputError: There is no such file.
         DatasetError: A column is missing, or a cell is no number.
     """
-    file, rows = _read(Path(path), BATCHES_NAME, ("epoch", "part", "step", "loss"))
+    file, rows = _read_log(Path(path), BATCHES_NAME, ("epoch", "part", "step", "loss"))
     try:
         return [Batch(int(row["epoch"]), row["part"], int(row["step"]), float(row["loss"])) for row in rows]
     except ValueError as error:
-        raise _unreadable(file, first_line(error)) from error
+        raise _make_log_error(file, first_line(error)) from error
 
 
-def _read(path: Path, name: str, needed: tuple[str, ...]) -> tuple[Path, list[Mapping[str, str]]]:
+def _read_log(path: Path, name: str, needed: tuple[str, ...]) -> tuple[Path, list[dict[str, str]]]:
+    """A log's file and its rows, which have all the needed columns."""
     file = path / name if path.is_dir() else path
     if not file.is_file():
         raise InputError("INPUT_MISSING", file, "there is no such file", "give a folder that medseg train made")
     try:
-        with file.open(encoding="utf-8", newline="") as lines:
-            header, *table = csv.reader(lines, strict=True)
-        lacking = [column for column in needed if column not in header]
-        if lacking:
-            raise _unreadable(file, f"it has no column {', '.join(lacking)}")
-        return file, [dict(zip(header, cells, strict=True)) for cells in table]
+        header, rows = read_csv(file)
     except (OSError, ValueError, csv.Error) as error:
-        raise _unreadable(file, first_line(error)) from error
+        raise _make_log_error(file, first_line(error)) from error
+    lacking = [column for column in needed if column not in header]
+    if lacking:
+        raise _make_log_error(file, f"it has no column {', '.join(lacking)}")
+    return file, rows
 
 
-def _unreadable(file: Path, problem: str) -> DatasetError:
+def _make_log_error(file: Path, problem: str) -> DatasetError:
     return DatasetError("LOG_UNREADABLE", file, problem, "give the log that a training wrote, unchanged")

@@ -96,7 +96,7 @@ class Counting:
         if pair.mask is not None:
             mask = read_mask(pair.mask, self.values, self.names)
             reference, mask = completed([reference, mask], [pair.reference, pair.mask])
-            reference, (prediction,) = together(reference, [mask], [pair.reference, pair.mask])
+            reference, (prediction,) = align_together(reference, [mask], [pair.reference, pair.mask])
             notes += [Finding(pair.case, note.code, f"mask: {note.text}") for note in mask.notes]
             notes += _grid_notes(mask.grid, reference.grid, pair.case)
         tables = self._tables(pair.case, prediction, reference.array)
@@ -168,7 +168,9 @@ def _without_white(values: tuple[int, ...], class_value: int) -> tuple[int, ...]
     return tuple(class_value if value == WHITE else value for value in values)
 
 
-def together(reference: Volume, masks: Sequence[Volume], names: Sequence[object]) -> tuple[Volume, tuple[NDArray, ...]]:
+def align_together(
+    reference: Volume, masks: Sequence[Volume], names: Sequence[object]
+) -> tuple[Volume, tuple[NDArray, ...]]:
     """A reference, on the masks' grid if it is a bare array, and the masks' voxels in the reference's order.
 
     Args:
@@ -182,10 +184,10 @@ def together(reference: Volume, masks: Sequence[Volume], names: Sequence[object]
     reference, *masks = completed([reference, *masks], names)
     for mask in masks:
         reference = on_grid(reference, mask.grid, names[0])
-    return reference, tuple(aligned(mask, reference.grid, name) for mask, name in zip(masks, names[1:], strict=True))
+    return reference, tuple(align_mask(mask, reference.grid, name) for mask, name in zip(masks, names[1:], strict=True))
 
 
-def aligned(mask: Volume, target: Grid, case: object) -> NDArray:
+def align_mask(mask: Volume, target: Grid, case: object) -> NDArray:
     """The mask's voxels in the order of ``target``'s; corners may lie up to 0.1 voxel apart.
 
     Raises:
@@ -197,7 +199,7 @@ def aligned(mask: Volume, target: Grid, case: object) -> NDArray:
 
 
 def _grid_notes(mask: Grid, reference: Grid, case: str) -> list[Finding]:
-    """What ``aligned`` did to a mask."""
+    """What ``align_mask`` did to a mask."""
     apart = corner_distance_voxels(mask, reference)
     if apart <= SAME_GRID_VOXELS:
         return []

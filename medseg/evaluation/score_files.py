@@ -53,15 +53,26 @@ def read_cases(path: str | Path) -> list[Row]:
     if not file.is_file():
         raise InputError("INPUT_MISSING", file, "there is no such file", "give the cases.csv of an evaluation")
     try:
-        with file.open(encoding="utf-8", newline="") as lines:
-            header, *table = csv.reader(lines, strict=True)
-        return [_row(dict(zip(header, cells, strict=True))) for cells in table]
+        return [_make_row(cells) for cells in read_csv(file)[1]]
     except (OSError, ValueError, KeyError, csv.Error) as error:
         remedy = "evaluate again with an output folder, and leave the file as it is"
         raise DatasetError("SCORES_UNREADABLE", file, first_line(error), remedy) from error
 
 
-def _row(cells: Mapping[str, str]) -> Row:
+def read_csv(file: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """The names of a table's columns, and its lines as cells by these names.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It has no heading, or a line with more or fewer cells.
+        csv.Error: A line is damaged.
+    """
+    with file.open(encoding="utf-8", newline="") as lines:
+        header, *table = csv.reader(lines, strict=True)
+    return header, [dict(zip(header, cells, strict=True)) for cells in table]
+
+
+def _make_row(cells: Mapping[str, str]) -> Row:
     scores = {name: float(cells[name]) for name in NUMBERS}
     return Row(cells["case"], cells["part"], int(cells["value"]), cells["class"], cells["status"], scores)
 

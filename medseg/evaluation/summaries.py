@@ -142,7 +142,9 @@ def _summary(part: str, rows: Sequence[Row], tables: Mapping[str, Confusion], in
         rows[0].name,
         cases=len(rows),
         missing=sum(row.status == "missing" for row in rows),
-        metrics={name: spread_of((row.scores[name] for row in scored), float(pooled[name][index])) for name in METRICS},
+        metrics={
+            name: measure_spread((row.scores[name] for row in scored), float(pooled[name][index])) for name in METRICS
+        },
         **_without_truth((tables[row.case] for row in rows), [index]),
     )
 
@@ -151,8 +153,8 @@ def _mean(part: str, name: str, classes: Sequence[Summary], without_truth: Mappi
     metrics = {}
     for metric in METRICS:
         spreads = [summary.metrics[metric] for summary in classes]
-        means = spread_of((spread.mean for spread in spreads), math.nan)
-        pooled = spread_of((spread.pooled for spread in spreads), math.nan).mean
+        means = measure_spread((spread.mean for spread in spreads), math.nan)
+        pooled = measure_spread((spread.pooled for spread in spreads), math.nan).mean
         metrics[metric] = Spread(means.n, means.mean, math.nan, math.nan, math.nan, math.nan, pooled)
     first = classes[0]
     return Summary(part, None, name, first.cases, missing=first.missing, metrics=metrics, **without_truth)
@@ -173,7 +175,7 @@ def _without_truth(tables: Iterable[Confusion], classes: list[int]) -> dict[str,
     return counted
 
 
-def spread_of(values: Iterable[float], pooled: float) -> Spread:
+def measure_spread(values: Iterable[float], pooled: float) -> Spread:
     """How ``values`` lie, those that are nan left out; all nan where none is left."""
     known = [value for value in values if not math.isnan(value)]
     if not known:

@@ -25,6 +25,11 @@ def mask(*voxels: int) -> np.ndarray:
     return np.array([*voxels, *[0] * (10 - len(voxels))], dtype=np.uint8).reshape(10, 1, 1)
 
 
+TRUE = {"a": mask(1, 1, 2, 2), "b": mask(1, 1, 1, 1, 2, 2)}
+GOOD = {"a": mask(1, 1, 2, 2), "b": mask(1, 1, 1, 0, 2, 2)}
+POOR = {"a": mask(1, 0, 2, 0), "b": mask(1, 1, 0, 0, 2, 0)}
+
+
 def make_run(folder: Path, found: dict, true: dict, *, fold: str = "", part: str = "test", labels=LABELS, **facts):
     """A scored run with these masks and references by case; ``facts`` are its network, loss and other overrides."""
     overrides = {"network_name": facts.pop("network", "unet"), "loss_name": facts.pop("loss", "dice"), **facts}

@@ -16,7 +16,7 @@ from medseg.errors import InputError, OutputError
 from medseg.evaluation import html_report as frame
 from medseg.evaluation.evaluate import EvaluateOptions, evaluate
 from medseg.evaluation.figures.score_plots import score_box_plot
-from medseg.evaluation.html_report import data_uri, illustrate, page, write_report
+from medseg.evaluation.html_report import illustrate, make_data_uri, make_page, write_report
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
@@ -159,22 +159,22 @@ def test_a_run_adds_its_training_to_the_page(evaluation, tmp_path):
 
 
 def test_a_picture_stands_in_the_page_itself():
-    kind, _, coded = data_uri(Figure(figsize=(1, 1))).partition(",")
+    kind, _, coded = make_data_uri(Figure(figsize=(1, 1))).partition(",")
     assert kind == "data:image/png;base64"
     assert Image.open(BytesIO(base64.b64decode(coded))).format == "PNG"
-    assert base64.b64decode(data_uri(b"png").partition(",")[2]) == b"png"
+    assert base64.b64decode(make_data_uri(b"png").partition(",")[2]) == b"png"
 
 
 def test_a_page_with_content_left_out_is_an_error():
     with pytest.raises(UndefinedError):
-        page("report.html", (), title="T")
+        make_page("report.html", (), title="T")
 
 
 def test_every_page_ends_with_how_its_numbers_were_made_and_by_what(tmp_path, monkeypatch):
     (tmp_path / "bare.html").write_text('{% extends "page.html" %}')
     loader = FileSystemLoader([tmp_path, Path(frame.__file__).parent])
     monkeypatch.setattr(frame, "FileSystemLoader", lambda _: loader)
-    text = page("bare.html", ("Mean over <cases>.",), {"masks": "a & b"})
+    text = make_page("bare.html", ("Mean over <cases>.",), {"masks": "a & b"})
     assert "Mean over &lt;cases&gt;." in text
     assert "<dt>masks</dt><dd>a &amp; b</dd>" in text
     assert f"<dt>medseg</dt><dd>{medseg.__version__}</dd>" in text

@@ -1,7 +1,7 @@
 import pytest
 
 from medseg.errors import DatasetError
-from medseg.evaluation.pairing import pair_masks, plain_name
+from medseg.evaluation.pairing import pair_masks, strip_role
 
 
 def touch(path):
@@ -51,7 +51,7 @@ def test_one_name_with_two_endings_is_refused(tmp_path):
 
 
 def test_a_name_that_is_only_a_suffix_stays():
-    assert [plain_name(name) for name in ("_seg", "case1/_seg", "case1/seg")] == ["_seg", "case1/_seg", "case1/seg"]
+    assert [strip_role(name) for name in ("_seg", "case1/_seg", "case1/seg")] == ["_seg", "case1/_seg", "case1/seg"]
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from medseg.errors import MedsegError
-from medseg.evaluation.compare.comparison_text import NONE_FITS, beside_cells, beside_groups, headline
+from medseg.evaluation.compare.comparison_text import NONE_FITS, format_beside, group_beside, make_headline
 from medseg.evaluation.compare.gather import Comparison
 from medseg.evaluation.compare.rows import TRAINING, MetricSpread
 from medseg.evaluation.figures.drawing import to_png
-from medseg.evaluation.figures.gallery import compared_networks, training_figures
-from medseg.evaluation.html_report import data_uri, page
+from medseg.evaluation.figures.gallery import compared_networks, draw_training_figures
+from medseg.evaluation.html_report import make_data_uri, make_page
 from medseg.evaluation.metrics import COMPARED, METRICS, POOLED
 from medseg.evaluation.score_files import versions
 from medseg.evaluation.summaries import FOREGROUND
@@ -58,7 +58,7 @@ def write_comparison(comparison: Comparison, folder: Path, data: str | Path | No
     pictures, picture = draw_pictures(comparison, data), folder / "comparison.png"
     write_text(_make_table(comparison), table)
     write_json(to_record(comparison), record)
-    write_text(comparison_page(comparison, pictures), html)
+    write_text(make_comparison_page(comparison, pictures), html)
     if pictures.examples:
         write_whole(picture, lambda file: file.write(pictures.examples))
         return table, record, html, picture
@@ -112,14 +112,14 @@ def _list_cells(comparison: Comparison) -> Iterable[list[Any]]:
             yield [*head, value, scores.name, *counts, *numbers, *training]
 
 
-def comparison_page(comparison: Comparison, pictures: Pictures) -> str:
+def make_comparison_page(comparison: Comparison, pictures: Pictures) -> str:
     """The page as text; names are escaped, pictures are inside it."""
     measures = dict.fromkeys(test.measure for test in comparison.tests)
-    groups = beside_groups(comparison)
-    return page(
+    groups = group_beside(comparison)
+    return make_page(
         "comparison.html",
         policy=comparison.policy,
-        headline=headline(comparison),
+        headline=make_headline(comparison),
         comparison=comparison,
         metrics=METRICS,
         compared=COMPARED[1:],
@@ -128,12 +128,12 @@ def comparison_page(comparison: Comparison, pictures: Pictures) -> str:
         foreground=FOREGROUND,
         tests={measure: [test for test in comparison.tests if test.measure == measure] for measure in measures},
         beside=groups,
-        beside_cells=beside_cells,
+        beside_cells=format_beside,
         none=DASH,
         none_fits="" if all(theirs and ours for theirs, ours, _ in groups) else NONE_FITS,
-        examples=data_uri(pictures.examples) if pictures.examples else "",
+        examples=make_data_uri(pictures.examples) if pictures.examples else "",
         left_out=pictures.left_out,
-        curves=[(row, [data_uri(png) for png in drawn]) for row, drawn in pictures.curves],
+        curves=[(row, [make_data_uri(png) for png in drawn]) for row, drawn in pictures.curves],
         format_number=format_number,
         format_chance=format_chance,
         format_duration=format_duration,
@@ -180,6 +180,6 @@ def _curves(comparison: Comparison) -> tuple[tuple[str, tuple[bytes, ...]], ...]
         pictures: list[bytes] = []
         for folder in folders:
             with contextlib.suppress(MedsegError):
-                pictures.append(to_png(training_figures(folder)["epochs"]))
+                pictures.append(to_png(draw_training_figures(folder)["epochs"]))
         drawn.append((row, tuple(pictures)))
     return tuple((row, pictures) for row, pictures in drawn if pictures)

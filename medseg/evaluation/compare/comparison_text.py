@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from medseg.evaluation.compare.paired_tests import PairedTest
 from medseg.evaluation.compare.published import Beside
 from medseg.evaluation.compare.rows import ComparedRow, MetricSpread
-from medseg.evaluation.metrics import COMPARED, METRICS, POOLED
+from medseg.evaluation.metrics import COMPARED, DICE, METRICS, POOLED, POOLED_COLUMNS
 from medseg.evaluation.summaries import FOREGROUND
 from medseg.text import (
     DASH,
@@ -33,10 +33,8 @@ ROW_WIDTH = 28
 TESTS_SHOWN = 20
 NONE_FITS = f"{DASH}: none fits. A row of ours fits a published one if it has all parts of its name, brackets apart."
 
-DICE = METRICS["dice"]
 SPREAD = Column("Dice ± sd", 13, is_left=True)
-MEAN_COLUMNS = (SPREAD, *(METRICS[name].column for name in COMPARED[1:]))
-POOLED_COLUMNS = tuple(METRICS[name].column for name in POOLED)
+COMPARED_COLUMNS = (SPREAD, *(METRICS[name].column for name in COMPARED[1:]))
 ROW_COLUMNS = (Column("row", ROW_WIDTH, is_left=True), Column("rank", 4, gap=1))
 CLASS_COLUMNS = (Column("row", ROW_WIDTH, is_left=True), Column("n", 4, gap=1), Column("empty", 5, gap=1))
 RUN_COLUMNS = (
@@ -62,10 +60,10 @@ BESIDE_COLUMNS = (
 )
 
 
-def comparison_text(comparison: Comparison) -> str:
+def format_comparison(comparison: Comparison) -> str:
     """The tables: rows, runs, classes, paired tests, published numbers, rows left out."""
     lines = [
-        *wrap(headline(comparison)),
+        *wrap(make_headline(comparison)),
         *_row_lines(comparison.rows),
         *_run_lines(comparison.rows),
         *_class_lines(comparison.rows),
@@ -76,7 +74,7 @@ def comparison_text(comparison: Comparison) -> str:
     return "\n".join(lines) + "\n"
 
 
-def headline(comparison: Comparison) -> str:
+def make_headline(comparison: Comparison) -> str:
     """What was compared, in one sentence."""
     scored = f"{comparison.part} part" + (f" of {comparison.folds} folds" if comparison.folds else "")
     rows, cases = pluralise(len(comparison.rows), "row"), pluralise(comparison.cases, "case")
@@ -84,7 +82,7 @@ def headline(comparison: Comparison) -> str:
     return f"{rows} of {', '.join(comparison.bundles)}: {scored}, {cases}{patients}"
 
 
-def beside_cells(each: Beside) -> tuple[str, str, str, str, str]:
+def format_beside(each: Beside) -> tuple[str, str, str, str, str]:
     """A published number, our mean and its difference, our pooled value and its difference."""
     value, decimals = each.published.value, 4 if each.published.metric in (*COMPARED, "loss") else 0
     return (
@@ -98,9 +96,9 @@ def beside_cells(each: Beside) -> tuple[str, str, str, str, str]:
 
 def _row_lines(rows: Sequence[ComparedRow]) -> Iterator[str]:
     yield ""
-    mean, folds = _rule_over(MEAN_COLUMNS), draw_rule("folds", SPREAD.width)
+    mean, folds = _rule_over(COMPARED_COLUMNS), draw_rule("folds", SPREAD.width)
     yield f"{'Foreground mean':{ROW_WIDTH}}      {mean}  {folds}  {'pooled':>6}"
-    columns = (*ROW_COLUMNS, *MEAN_COLUMNS, SPREAD, Column(DICE.title, 6))
+    columns = (*ROW_COLUMNS, *COMPARED_COLUMNS, SPREAD, Column(DICE.title, 6))
     yield join_titles(columns)
     for row in rows:
         metrics = row.of(FOREGROUND).metrics
@@ -127,8 +125,8 @@ def _run_lines(rows: Sequence[ComparedRow]) -> Iterator[str]:
 
 
 def _class_lines(rows: Sequence[ComparedRow]) -> Iterator[str]:
-    mean, pooled = _rule_over(MEAN_COLUMNS), draw_rule("pooled", len(join_titles(POOLED_COLUMNS)))
-    columns = (*CLASS_COLUMNS, *MEAN_COLUMNS, *POOLED_COLUMNS)
+    mean, pooled = _rule_over(COMPARED_COLUMNS), draw_rule("pooled", len(join_titles(POOLED_COLUMNS)))
+    columns = (*CLASS_COLUMNS, *COMPARED_COLUMNS, *POOLED_COLUMNS)
     for index, shown in enumerate(rows[0].classes):
         if shown.name == FOREGROUND:
             continue
@@ -192,7 +190,7 @@ def _test_line(test: PairedTest) -> str:
     return join_cells(TEST_COLUMNS, [pair, str(test.n), f"{difference} [{low}, {high}]", format_chance(test.p_holm)])
 
 
-def beside_groups(comparison: Comparison) -> list[tuple[str, str, list[Beside]]]:
+def group_beside(comparison: Comparison) -> list[tuple[str, str, list[Beside]]]:
     """Published row, our row and their numbers; a name is empty where none fits, last of them ours without a match."""
     groups: dict[tuple[str, str], list[Beside]] = {}
     for each in comparison.beside:
@@ -207,12 +205,12 @@ def _beside_lines(comparison: Comparison) -> Iterator[str]:
     yield ""
     yield f"{'Beside the published':62} {draw_rule('our mean', 18)} {draw_rule('our pooled', 18)}"
     yield join_titles(BESIDE_COLUMNS)
-    groups = beside_groups(comparison)
+    groups = group_beside(comparison)
     for theirs, our, numbers in groups:
         yield f"{shorten(theirs, 56) or DASH} → {shorten(our, 40) or DASH}"
         for each in numbers:
             head = f"  {shorten(each.class_name, 38)}"
-            yield join_cells(BESIDE_COLUMNS, [head, each.published.metric, *beside_cells(each)])
+            yield join_cells(BESIDE_COLUMNS, [head, each.published.metric, *format_beside(each)])
     if not all(theirs and our for theirs, our, _ in groups):
         yield NONE_FITS
     for remark in comparison.remarks:

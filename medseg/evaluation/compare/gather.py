@@ -15,12 +15,20 @@ from numpy.typing import NDArray
 
 from medseg.data.case import guessed_group, some_of
 from medseg.errors import InputError, UsageError
-from medseg.evaluation.compare.comparison_text import comparison_text
-from medseg.evaluation.compare.paired_tests import PairedTest, mean_ranks, paired_tests
+from medseg.evaluation.compare.comparison_text import format_comparison
+from medseg.evaluation.compare.paired_tests import PairedTest, average_ranks, compare_pairs
 from medseg.evaluation.compare.published import NOTHING, Beside, PublishedTable, set_beside
-from medseg.evaluation.compare.rows import TRAIN_FIRST, ComparedRow, ScoredRun, compared_row, mean, read_run, setting
+from medseg.evaluation.compare.rows import (
+    TRAIN_FIRST,
+    ComparedRow,
+    ScoredRun,
+    average,
+    format_setting,
+    make_row,
+    read_run,
+)
 from medseg.evaluation.conventions import explain_comparison
-from medseg.evaluation.runs import find_runs, usual_part
+from medseg.evaluation.runs import choose_part, find_runs
 from medseg.evaluation.summaries import FOREGROUND
 
 
@@ -94,7 +102,7 @@ class Comparison:
 
     def to_text(self) -> str:
         """Tables for a terminal, at most 100 columns wide."""
-        return comparison_text(self)
+        return format_comparison(self)
 
 
 def gather(places: Iterable[str | Path], part: str | None = None, published: PublishedTable = NOTHING) -> Comparison:
@@ -111,7 +119,7 @@ def gather(places: Iterable[str | Path], part: str | None = None, published: Pub
         DatasetError: RUN_UNREADABLE.
     """
     folders = find_runs(places)
-    part = part or usual_part(next(iter(folders.values()))[0])
+    part = part or choose_part(next(iter(folders.values()))[0])
     rows: dict[str, list[ScoredRun]] = {}
     failures: list[LeftOut] = []
     for name, places_of_row in folders.items():
@@ -140,15 +148,15 @@ def compare_runs(rows: Mapping[str, Sequence[ScoredRun]], part: str, failures: S
     keys, first = _varied_keys(rows), next(iter(rows.values()))
     groups = _groups(first)
     measures = _measures(rows, groups)
-    ranks = mean_ranks(measures[FOREGROUND])
+    ranks = average_ranks(measures[FOREGROUND])
     return Comparison(
         bundles=tuple(dict.fromkeys(run.bundle for runs in rows.values() for run in runs)),
         part=part,
         folds=first[0].fold[1] if first[0].fold else 0,
         cases=len(groups),
         units=len(set(groups.values())),
-        rows=tuple(compared_row(name, runs, keys, ranks[name]) for name, runs in rows.items()),
-        tests=tuple(test for measure, scores in measures.items() for test in paired_tests(measure, scores)),
+        rows=tuple(make_row(name, runs, keys, ranks[name]) for name, runs in rows.items()),
+        tests=tuple(test for measure, scores in measures.items() for test in compare_pairs(measure, scores)),
         failures=tuple(failures),
         runs={name: tuple(run.folder for run in runs) for name, runs in rows.items()},
     )
@@ -196,7 +204,7 @@ def _varied_keys(rows: Mapping[str, Sequence[ScoredRun]]) -> list[str]:
     """The settings that differ between rows, beside network and loss."""
     runs = [row[0] for row in rows.values()]
     keys = dict.fromkeys(key for run in runs for key in run.overrides)
-    differing = [key for key in keys if len({setting(run, key) for run in runs}) > 1]
+    differing = [key for key in keys if len({format_setting(run, key) for run in runs}) > 1]
     return [key for key in differing if key not in ("network_name", "loss_name")]
 
 
@@ -211,7 +219,7 @@ def _measures(
     measures: dict[str, dict[str, dict[str, float]]] = {FOREGROUND: {}}
     for name, table in tables.items():
         filled = np.where(np.isnan(table) & is_known, 1.0, table)
-        cases = [mean(case[foreground]) for case in filled]
+        cases = [average(case[foreground]) for case in filled]
         measures[FOREGROUND][name] = _by_group(groups, cases)
         for index in foreground:
             label = list(labels.values())[index]
@@ -229,4 +237,4 @@ def _by_group(groups: Mapping[str, str], values: Iterable[float]) -> dict[str, f
     members: dict[str, list[float]] = {}
     for group, value in zip(groups.values(), values, strict=True):
         members.setdefault(group, []).append(value)
-    return {group: mean(found) for group, found in members.items()}
+    return {group: average(found) for group, found in members.items()}

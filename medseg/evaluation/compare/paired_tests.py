@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-SEED = 2026
+BOOTSTRAP_SEED = 2026
 RESAMPLES = 2000
 CONFIDENCE = 0.95
 
@@ -51,7 +51,7 @@ class PairedTest:
     p_holm: float
 
 
-def paired_tests(measure: str, scores: Mapping[str, Scores]) -> list[PairedTest]:
+def compare_pairs(measure: str, scores: Mapping[str, Scores]) -> list[PairedTest]:
     """Every pair of rows, in the order of the rows.
 
     Args:
@@ -60,16 +60,18 @@ def paired_tests(measure: str, scores: Mapping[str, Scores]) -> list[PairedTest]
     """
     pairs = list(combinations(scores, 2))
     differences = [_differences(scores[first], scores[second]) for first, second in pairs]
-    chances = [signed_rank_p(values) for values in differences]
+    chances = [calculate_signed_rank_p(values) for values in differences]
     found = []
-    for (first, second), values, p, corrected in zip(pairs, differences, chances, holm(chances), strict=True):
+    for (first, second), values, p, corrected in zip(
+        pairs, differences, chances, correct_by_holm(chances), strict=True
+    ):
         median = float(np.median(values)) if values.size else math.nan
-        low, high = median_interval(values)
+        low, high = estimate_median_interval(values)
         found.append(PairedTest(measure, first, second, int(values.size), median, low, high, p, corrected))
     return found
 
 
-def signed_rank_p(differences: Values) -> float:
+def calculate_signed_rank_p(differences: Values) -> float:
     """Two-sided p of Wilcoxon's signed-rank test; 1 where all differences are zero, nan where there are none.
 
     Differences of zero are left out. The p is exact for up to 50 differences without ties; n of them
@@ -81,10 +83,10 @@ def signed_rank_p(differences: Values) -> float:
     return float(stats.wilcoxon(moved).pvalue) if moved.size else 1.0
 
 
-def holm(chances: Sequence[float]) -> list[float]:
+def correct_by_holm(chances: Sequence[float]) -> list[float]:
     """Holm's step-down correction; nan stays nan and counts for nothing.
 
-    >>> holm([0.01, 0.04, 0.03])
+    >>> correct_by_holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
     """
     known = sorted((p, place) for place, p in enumerate(chances) if not math.isnan(p))
@@ -96,7 +98,7 @@ def holm(chances: Sequence[float]) -> list[float]:
     return corrected
 
 
-def median_interval(differences: Values, seed: int = SEED) -> tuple[float, float]:
+def estimate_median_interval(differences: Values, seed: int = BOOTSTRAP_SEED) -> tuple[float, float]:
     """The middle 95 % of the medians of ``RESAMPLES`` resamples, always the same for the same input.
 
     Both ends are nan below two differences.
@@ -111,12 +113,12 @@ def median_interval(differences: Values, seed: int = SEED) -> tuple[float, float
     return float(low), float(high)
 
 
-def mean_ranks(scores: Mapping[str, Scores]) -> dict[str, float]:
+def average_ranks(scores: Mapping[str, Scores]) -> dict[str, float]:
     """Each row's rank among all, 1 the highest score, averaged over the units that every row has; ties share ranks.
 
     nan where no unit has a score in every row.
     """
-    units = shared_units(list(scores.values()))
+    units = list_shared_units(list(scores.values()))
     if not units:
         return dict.fromkeys(scores, math.nan)
     table = np.array([[row[unit] for unit in units] for row in scores.values()])
@@ -124,7 +126,7 @@ def mean_ranks(scores: Mapping[str, Scores]) -> dict[str, float]:
     return {name: float(rank) for name, rank in zip(scores, ranks, strict=True)}
 
 
-def shared_units(rows: Sequence[Scores]) -> list[str]:
+def list_shared_units(rows: Sequence[Scores]) -> list[str]:
     """The units with a score in every row, in the order of the first."""
     first = rows[0] if rows else {}
     return [unit for unit in first if all(not math.isnan(row.get(unit, math.nan)) for row in rows)]
@@ -132,4 +134,4 @@ def shared_units(rows: Sequence[Scores]) -> list[str]:
 
 def _differences(first: Scores, second: Scores) -> Values:
     # Rounded, for 0.9 - 0.8 and 0.8 - 0.7 are a tie.
-    return np.round([first[unit] - second[unit] for unit in shared_units([first, second])], 12)
+    return np.round([first[unit] - second[unit] for unit in list_shared_units([first, second])], 12)

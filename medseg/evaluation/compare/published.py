@@ -13,7 +13,7 @@ from medseg.errors import DatasetError, InputError
 from medseg.evaluation.compare.rows import TRAINING, ComparedRow
 from medseg.evaluation.metrics import COMPARED
 
-COLUMNS = ("row", "class", "metric", "value")
+PUBLISHED_COLUMNS = ("row", "class", "metric", "value")
 COMPARABLE = (*COMPARED, "loss", *TRAINING[1:])
 """What may be in the column ``metric``; a loss stands beside our validation loss."""
 
@@ -84,7 +84,7 @@ def read_published(path: str | Path) -> PublishedTable:
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
         reader = csv.DictReader([line for line in lines if line.strip() and not line.startswith("#")], strict=True)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
+        if tuple(reader.fieldnames or ()) != PUBLISHED_COLUMNS:
             raise _invalid(file, f"its columns are {', '.join(reader.fieldnames or ())}")
         return PublishedTable(tuple(_published(cells, file) for cells in reader), _remarks(lines))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -138,5 +138,5 @@ def _beside(number: Published, row: ComparedRow) -> Beside:
 
 def _invalid(file: Path, problem: str) -> DatasetError:
     return DatasetError(
-        "PUBLISHED_INVALID", file, problem, f"write the columns {','.join(COLUMNS)}; see benchmarks/published"
+        "PUBLISHED_INVALID", file, problem, f"write the columns {','.join(PUBLISHED_COLUMNS)}; see benchmarks/published"
     )

@@ -22,7 +22,15 @@ from numpy.typing import NDArray
 
 from medseg.errors import InputError, first_line
 from medseg.evaluation.metrics import COMPARED, score
-from medseg.evaluation.runs import RECORD_NAME, SCORED_NAME, fold_of, is_scored, read_table, unreadable, usual_part
+from medseg.evaluation.runs import (
+    RUN_RECORD,
+    SCORED_NAME,
+    choose_part,
+    is_scored,
+    make_damage_error,
+    read_fold,
+    read_table,
+)
 from medseg.evaluation.summaries import FOREGROUND
 
 EVALUATION_NAME = "evaluation.json"
@@ -102,7 +110,7 @@ def config_value(config: Mapping[str, Any], key: str) -> Any:
 
 
 def _read(folder: Path, scores: Path) -> ScoredRun:
-    with _reading(folder / RECORD_NAME) as record:
+    with _reading(folder / RUN_RECORD) as record:
         bundle, form = str(record["bundle"]), record.get("form")
         overrides = {**record.get("overrides", {}), **({"form": form} if form else {})}
     with _reading(scores / EVALUATION_NAME) as evaluation:
@@ -118,7 +126,7 @@ def _read(folder: Path, scores: Path) -> ScoredRun:
         bundle=bundle,
         config=read_table(folder / "configs" / "train.json"),
         overrides=overrides,
-        fold=fold_of(folder),
+        fold=read_fold(folder),
         labels=labels,
         scores=by_case,
         confusions=tables,
@@ -134,7 +142,7 @@ def _reading(path: Path) -> Iterator[dict[str, Any]]:
     try:
         yield content
     except _DAMAGES as error:
-        raise unreadable(path, first_line(error)) from error
+        raise make_damage_error(path, first_line(error)) from error
 
 
 def _by_case(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[int, dict[str, float]]]:
@@ -178,7 +186,7 @@ def _training(log: Path, best_epoch: float, parameters: float) -> Training:
             parameters=parameters,
         )
     except _DAMAGES as error:
-        raise unreadable(log, first_line(error)) from error
+        raise make_damage_error(log, first_line(error)) from error
 
 
 def _column(epochs: Sequence[Mapping[str, str]], name: str) -> list[float]:
@@ -197,9 +205,9 @@ def _unscored(folder: Path, part: str) -> InputError:
         return InputError("RUN_UNSCORED", folder, "its training has kept no weights", TRAIN_FIRST)
     has_scores = (folder / f"scores_{part}" / SCORED_NAME).is_file()
     lacking = "was scored by other weights than it has now" if has_scores else "has no scores"
-    data = read_table(folder / RECORD_NAME).get("data")
+    data = read_table(folder / RUN_RECORD).get("data")
     words = ["medseg", "compare", str(folder), "--data", data if isinstance(data, str) else "DATA"]
-    words += [] if part == usual_part(folder) else ["--part", part]
+    words += [] if part == choose_part(folder) else ["--part", part]
     return InputError("RUN_UNSCORED", folder, f"its {part} part {lacking}", f"score it: {shlex.join(words)}")
 
 
@@ -278,7 +286,7 @@ class ComparedRow:
         return next(each for each in self.classes if each.name == name)
 
 
-def compared_row(name: str, runs: Sequence[ScoredRun], keys: Sequence[str], rank: float) -> ComparedRow:
+def make_row(name: str, runs: Sequence[ScoredRun], keys: Sequence[str], rank: float) -> ComparedRow:
     """A row from its runs.
 
     Args:
@@ -287,7 +295,7 @@ def compared_row(name: str, runs: Sequence[ScoredRun], keys: Sequence[str], rank
         keys: The settings that differ between rows, beside network and loss.
         rank: Among the rows.
     """
-    config, varied = runs[0].config, {key: setting(runs[0], key) for key in keys}
+    config, varied = runs[0].config, {key: format_setting(runs[0], key) for key in keys}
     network, loss = str(config.get("network_name", "")), str(config.get("loss_name", ""))
     said = {**dict(config.get("network_options") or {}), **varied}
     return ComparedRow(
@@ -295,7 +303,7 @@ def compared_row(name: str, runs: Sequence[ScoredRun], keys: Sequence[str], rank
         network=network,
         loss=loss,
         varied=varied,
-        parts=frozenset([network, loss, *(slug(key, value) for key, value in said.items())]),
+        parts=frozenset([network, loss, *(make_slug(key, value) for key, value in said.items())]),
         folds=len(runs),
         rank=rank,
         classes=_class_scores(runs),
@@ -303,23 +311,23 @@ def compared_row(name: str, runs: Sequence[ScoredRun], keys: Sequence[str], rank
     )
 
 
-def setting(run: ScoredRun, key: str) -> str:
+def format_setting(run: ScoredRun, key: str) -> str:
     """What a run had for a key of `train.json`, as text; empty where it had nothing."""
     value = run.overrides.get(key, config_value(run.config, key))
     return "" if value is None else _text(value)
 
 
-def slug(key: str, value: Any) -> str:
+def make_slug(key: str, value: Any) -> str:
     """A setting as part of a row's name.
 
-    >>> slug("network_options::filters", 16), slug("fractions", [0.5, 0.5])
+    >>> make_slug("network_options::filters", 16), make_slug("fractions", [0.5, 0.5])
     ('filters-16', 'fractions-0.5-0.5')
     """
     kept = "".join(letter if letter.isalnum() or letter in ".+-" else " " for letter in _text(value))
     return "-".join([key.rpartition("::")[2], *kept.split()])
 
 
-def mean(values: Iterable[float]) -> float:
+def average(values: Iterable[float]) -> float:
     """Of the values that are not nan; nan where there are none."""
     known = [float(value) for value in values if not math.isnan(value)]
     return fmean(known) if known else math.nan
@@ -336,7 +344,7 @@ def _text(value: Any) -> str:
 
 def _over_runs(runs: Sequence[ScoredRun], key: str) -> tuple[float, float]:
     values = [float(getattr(run.training, key)) for run in runs]
-    return mean(values), _sd(values)
+    return average(values), _sd(values)
 
 
 def _class_scores(runs: Sequence[ScoredRun]) -> tuple[ClassScores, ...]:
@@ -369,7 +377,7 @@ def _cases(run: ScoredRun) -> list[list[Mapping[str, float]]]:
 
 
 def _mean_of(classes: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    return {metric: mean(found[metric] for found in classes) for metric in COMPARED}
+    return {metric: average(found[metric] for found in classes) for metric in COMPARED}
 
 
 def _share_right(confusion: NDArray[np.int64]) -> float:
@@ -383,7 +391,9 @@ def _spread(
     metrics = {}
     for metric in COMPARED:
         known = [[case[metric] for case in run if not math.isnan(case[metric])] for run in runs]
-        every, means = [number for run in known for number in run], [mean(run) for run in known]
-        metrics[metric] = MetricSpread(len(every), mean(every), _sd(every), pooled[metric], mean(means), _sd(means))
+        every, means = [number for run in known for number in run], [average(run) for run in known]
+        metrics[metric] = MetricSpread(
+            len(every), average(every), _sd(every), pooled[metric], average(means), _sd(means)
+        )
     cases = sum(map(len, runs))
     return ClassScores(value, name, cases, cases - metrics["dice"].n, metrics)

@@ -20,13 +20,13 @@ from medseg.evaluation.figures.drawing import (
     PART_COLOURS,
     SOFT,
     add_key,
+    add_median,
     draw_bars,
+    make_plot,
+    make_whole_ticks,
     name_axes,
-    plot_figure,
-    shortened,
+    shorten_label,
     style_plot,
-    whole_ticks,
-    with_median,
 )
 from medseg.evaluation.runs import Batch, read_batches, read_epochs
 from medseg.text import pluralise
@@ -51,8 +51,8 @@ LOG_SCALE_FROM = 20.0
 LOSS_ROOM = 1.06
 """An axis of losses from 0 ends this many times the highest: its point is to be seen whole."""
 
-MOST_POINTS = 25
-BINS = 30
+MOST_MARKERS = 25
+LOSS_BARS = 30
 FAR_OUT = 1.5
 """Losses beyond this many times the 99th percentile are counted in the last bar, lest they flatten the others."""
 
@@ -80,7 +80,7 @@ def epoch_curves(log: str | Path | Epochs, select_by: str | None = None) -> Figu
     lines = math.ceil(len(shown) / columns) or 1
     best, told = _best_epoch(rows, select_by)
     title = f"Training, {pluralise(len(rows), 'epoch')}{told}"
-    figure = plot_figure(max(4.5 * columns, 6.0), 2.6 * lines + 0.9, title)
+    figure = make_plot(max(4.5 * columns, 6.0), 2.6 * lines + 0.9, title)
     drops = _rate_drops(rows)
     for index, (name, keys) in enumerate(shown.items()):
         axes = figure.add_subplot(lines, columns, index + 1)
@@ -102,7 +102,7 @@ def network_curves(logs: Mapping[str, str | Path | Epochs], column: str = "val_l
         InputError: There is no such file.
         DatasetError: It is no log.
     """
-    figure = plot_figure(6.5, 3.8, f"{_spoken(column)[:1].upper()}{_spoken(column)[1:]} of each training")
+    figure = make_plot(6.5, 3.8, f"{_spoken(column)[:1].upper()}{_spoken(column)[1:]} of each training")
     axes = figure.add_subplot()
     for index, (name, log) in enumerate(logs.items()):
         rows = read_epochs(log) if isinstance(log, str | Path) else log
@@ -117,11 +117,11 @@ def network_curves(logs: Mapping[str, str | Path | Epochs], column: str = "val_l
                 lw=1.6,
                 marker="o",
                 markevery=[int(best)],
-                label=shortened(name),
+                label=shorten_label(name),
             )
     style_plot(axes)
     name_axes(axes, x="epoch (circle: best)")
-    axes.xaxis.set_major_locator(whole_ticks())
+    axes.xaxis.set_major_locator(make_whole_ticks())
     if axes.lines and "loss" in column:
         _scale_loss(axes, *_range(axes.lines))
     add_key(figure, list(axes.lines), columns=3)
@@ -146,7 +146,7 @@ def loss_histograms(batches: str | Path | Sequence[Batch]) -> Figure:
     shown = {part: values for part, values in losses.items() if values.size} or {"train": np.empty(0)}
     edges, is_cut = _loss_edges(np.concatenate(list(shown.values())))
     epochs = pluralise(len({row.epoch for row in rows}), "epoch")
-    figure = plot_figure(max(4.2 * len(shown), 5.0), 3.4, f"Loss of every batch, {epochs} together")
+    figure = make_plot(max(4.2 * len(shown), 5.0), 3.4, f"Loss of every batch, {epochs} together")
     for index, (part, values) in enumerate(shown.items()):
         axes = figure.add_subplot(1, len(shown), index + 1)
         _draw_losses(axes, part, values, edges)
@@ -160,18 +160,18 @@ def _draw_losses(axes: Axes, part: str, values: NDArray, edges: NDArray) -> None
     known = values[np.isfinite(values)]
     left_out = f", {values.size - known.size} not finite" if known.size < values.size else ""
     draw_bars(axes, known, edges, PART_COLOURS[part])
-    name_axes(axes, f"{part} (n = {values.size}{left_out})", with_median("loss", known, ".3g"))
+    name_axes(axes, f"{part} (n = {values.size}{left_out})", add_median("loss", known, ".3g"))
 
 
 def _loss_edges(values: NDArray) -> tuple[NDArray, bool]:
     """Edges of the bars, and whether losses lie beyond the last."""
     known = values[np.isfinite(values)]
     if not known.size:
-        return np.linspace(0.0, 1.0, BINS + 1), False
+        return np.linspace(0.0, 1.0, LOSS_BARS + 1), False
     low, usual, high = min(0.0, float(known.min())), float(np.percentile(known, 99)), float(known.max())
     is_cut = high > FAR_OUT * usual > 0
     top = usual if is_cut else high
-    return np.linspace(low, top if top > low else low + 1.0, BINS + 1), is_cut
+    return np.linspace(low, top if top > low else low + 1.0, LOSS_BARS + 1), is_cut
 
 
 def _measured(rows: Epochs, column: str) -> bool:
@@ -213,7 +213,7 @@ def _draw_curves(axes: Axes, rows: Epochs, columns: tuple[str, str]) -> None:
             marked = part == "validation" or len(points) == 1
             epochs, values = zip(*points, strict=True)
             (line,) = axes.plot(epochs, values, color=PART_COLOURS[part], lw=1.6, label=part)
-            line.set(marker="o" if marked else "", markersize=3.5, markevery=math.ceil(len(points) / MOST_POINTS))
+            line.set(marker="o" if marked else "", markersize=3.5, markevery=math.ceil(len(points) / MOST_MARKERS))
 
 
 def _mark_epochs(axes: Axes, best: int | None, drops: Sequence[int]) -> None:
@@ -233,7 +233,7 @@ def _scale(axes: Axes, name: str) -> None:
         axes.set_ylim(max(0.0, low - 0.05 * (1 - low)), 1.0)
     mean = ", mean over the foreground classes" if name in ("Dice", "IoU") else ""
     name_axes(axes, f"{name}{mean}", "epoch")
-    axes.xaxis.set_major_locator(whole_ticks())
+    axes.xaxis.set_major_locator(make_whole_ticks())
 
 
 def _scale_loss(axes: Axes, low: float, high: float) -> None:

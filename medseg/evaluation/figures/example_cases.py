@@ -21,13 +21,13 @@ from medseg.data.mask_files import find_masks
 from medseg.errors import ImageError
 from medseg.evaluation.figures.drawing import Labels
 from medseg.evaluation.metrics import score
-from medseg.evaluation.pairing import pair_masks, plain_name
-from medseg.evaluation.score import aligned, together
+from medseg.evaluation.pairing import pair_masks, strip_role
+from medseg.evaluation.score import align_mask, align_together
 from medseg.evaluation.summaries import Row
 from medseg.evaluation.tabulation import tabulate
 from medseg.geometry import Grid
 
-SLICE = re.compile(r"(.+)#(\d+)")
+SLICE_NAME = re.compile(r"(.+)#(\d+)")
 """How an evaluation names a slice of a case."""
 
 MaskPath = str | Path | Sequence[str | Path]
@@ -111,7 +111,7 @@ class ExampleFiles:
         """
         reference = read_mask(self.references[case], None if self.renamed else self.values, self.names)
         files = [masks[case] for masks in self.masks]
-        reference, predictions = together(
+        reference, predictions = align_together(
             reference, [read_mask(file, self.values, self.names) for file in files], [self.references[case], *files]
         )
         truth = reference.array.copy()
@@ -121,7 +121,7 @@ class ExampleFiles:
 
     def _split(self, case: str) -> tuple[str, int | None]:
         """The case's name, and the slice's index where a slice is named."""
-        match = None if case in self.references else SLICE.fullmatch(case)
+        match = None if case in self.references else SLICE_NAME.fullmatch(case)
         return (match[1], int(match[2])) if match else (case, None)
 
     def _image(self, case: str) -> str | None:
@@ -163,7 +163,7 @@ def find_examples(
     )
 
 
-def examples_of_dataset(
+def find_dataset_examples(
     data: str | Path,
     masks: Iterable[str | Path | Sequence[str | Path]],
     labels: Mapping[int, str],
@@ -209,22 +209,22 @@ def _by_any_name(found: Mapping[str, str]) -> dict[str, str]:
     """``found`` also by the names without ``_gt`` and the like, and by the files' names where no two share one."""
     ends = Counter(_file_name(case) for case in found)
     shorter = {_file_name(case): path for case, path in found.items() if ends[_file_name(case)] == 1}
-    return {**shorter, **{plain_name(case): path for case, path in found.items()}, **found}
+    return {**shorter, **{strip_role(case): path for case, path in found.items()}, **found}
 
 
 def _named(paths: Mapping[str, Any], case: str) -> Any:
-    return next((paths[name] for name in (case, plain_name(case), _file_name(case)) if name in paths), None)
+    return next((paths[name] for name in (case, strip_role(case), _file_name(case)) if name in paths), None)
 
 
 def _file_name(case: str) -> str:
-    return plain_name(case).rpartition("/")[2]
+    return strip_role(case).rpartition("/")[2]
 
 
 def _image_on(image: Volume, grid: Grid, path: str) -> NDArray:
     """The image's voxels, with its channels, in the order of ``grid``."""
     if not image.has_channels:
-        return aligned(image, grid, path)
-    return np.stack([aligned(Volume(channel, image.affine), grid, path) for channel in image.array])
+        return align_mask(image, grid, path)
+    return np.stack([align_mask(Volume(channel, image.affine), grid, path) for channel in image.array])
 
 
 class Judged(Protocol):
@@ -243,7 +243,7 @@ class Judged(Protocol):
         """What was compared and how."""
 
 
-def ranked(rows: Sequence[Row], files: ExampleFiles) -> list[tuple[str, float]]:
+def rank_cases(rows: Sequence[Row], files: ExampleFiles) -> list[tuple[str, float]]:
     """Cases with all their files and the mean of their foreground Dice, highest first."""
     scores: dict[str, list[float]] = {}
     for row in rows:
@@ -253,7 +253,7 @@ def ranked(rows: Sequence[Row], files: ExampleFiles) -> list[tuple[str, float]]:
     return sorted(means, key=lambda pair: (-pair[1], pair[0]))
 
 
-def chosen(ranking: Sequence[tuple[str, float]], count: int) -> list[tuple[str, str, float]]:
+def choose_cases(ranking: Sequence[tuple[str, float]], count: int) -> list[tuple[str, str, float]]:
     """(kind, case, Dice): at most ``count`` each of the best, the in-between around the median, and the worst."""
     each = max(1, min(count, len(ranking) // 3))
     best, rest = ranking[:each], ranking[each:]
@@ -263,33 +263,33 @@ def chosen(ranking: Sequence[tuple[str, float]], count: int) -> list[tuple[str, 
     return [(kind, case, dice) for kind, cases in kinds.items() for case, dice in cases]
 
 
-def read_chosen(
+def read_chosen_cases(
     ranking: Sequence[tuple[str, float]], files: ExampleFiles, count: int
 ) -> list[tuple[str, float, Example]]:
     """(kind, Dice, example) of the chosen cases; the next in rank stands in for one that cannot be read."""
     read: dict[str, Example] = {}
-    while unread := [case for _, case, _ in chosen(ranking, count) if case not in read]:
+    while unread := [case for _, case, _ in choose_cases(ranking, count) if case not in read]:
         for case in unread:
             try:
                 read[case] = files.read(case)
             except ImageError:
                 ranking = [pair for pair in ranking if pair[0] != case]
-    return [(kind, dice, read[case]) for kind, case, dice in chosen(ranking, count)]
+    return [(kind, dice, read[case]) for kind, case, dice in choose_cases(ranking, count)]
 
 
-def spread(files: ExampleFiles, labels: Labels, count: int) -> list[str]:
+def spread_cases(files: ExampleFiles, labels: Labels, count: int) -> list[str]:
     """``count`` cases from the highest to the lowest mean Dice of all networks."""
     means: list[tuple[float, str]] = []
     for case in files.cases:
         with contextlib.suppress(ImageError):
             truth, predictions, _ = files.read_masks(case)
-            dices = [foreground_dice(prediction, truth, labels) for prediction in predictions]
+            dices = [calculate_foreground_dice(prediction, truth, labels) for prediction in predictions]
             means.append((-fmean(0.0 if math.isnan(dice) else dice for dice in dices), case))
     return _evenly(means, count)
 
 
-def spread_by_scores(networks: Sequence[Sequence[Row]], files: ExampleFiles, count: int) -> list[str]:
-    """As ``spread``, by the scores that each network's masks were given; no mask is read.
+def spread_cases_by_scores(networks: Sequence[Sequence[Row]], files: ExampleFiles, count: int) -> list[str]:
+    """As ``spread_cases``, by the scores that each network's masks were given; no mask is read.
 
     Cases without a score by every network are left out.
 
@@ -298,7 +298,7 @@ def spread_by_scores(networks: Sequence[Sequence[Row]], files: ExampleFiles, cou
         files: With the masks of all of them.
         count: How many cases.
     """
-    found = [dict(ranked(rows, files)) for rows in networks]
+    found = [dict(rank_cases(rows, files)) for rows in networks]
     shared = [case for case in found[0] if all(case in scores for scores in found)]
     return _evenly([(-fmean(scores[case] for scores in found), case) for case in shared], count)
 
@@ -310,7 +310,7 @@ def _evenly(means: Sequence[tuple[float, str]], count: int) -> list[str]:
     return [ordered[rank][1] for rank in ranks]
 
 
-def foreground_dice(prediction: NDArray, truth: NDArray, labels: Labels) -> float:
+def calculate_foreground_dice(prediction: NDArray, truth: NDArray, labels: Labels) -> float:
     """Mean Dice of the foreground classes that one of the masks holds, named or not; nan where both are empty."""
     values = sorted({0, *labels, *np.unique(truth).tolist(), *np.unique(prediction).tolist()})
     dice = score(tabulate(prediction, truth).to_confusion(values, "example"))["dice"]

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from medseg.errors import ImageError, InputError
-from medseg.evaluation.class_names import known_names
+from medseg.evaluation.class_names import find_names
 from medseg.evaluation.figures.drawing import (
     COLUMN_INCHES,
     LEAST_ROW_INCHES,
@@ -29,24 +29,24 @@ from medseg.evaluation.figures.drawing import (
     Classes,
     Labels,
     add_legend,
-    classes_in,
+    count_legend_columns,
     draw_image,
     draw_mask,
+    find_classes,
     lay_out,
-    legend_columns,
     outline,
-    shortened,
+    shorten_label,
     write_on,
 )
 from medseg.evaluation.figures.example_cases import (
     Example,
     ExampleFiles,
     Judged,
+    calculate_foreground_dice,
     find_examples,
-    foreground_dice,
-    ranked,
-    read_chosen,
-    spread,
+    rank_cases,
+    read_chosen_cases,
+    spread_cases,
 )
 from medseg.evaluation.figures.planes import Cut, Plane, build_scene, choose_cut, choose_planes, draw_cut, window_around
 from medseg.geometry import Grid
@@ -103,8 +103,11 @@ def draw_examples(evaluation: Judged, files: ExampleFiles, count: int = 3, part:
     rows = [row for row in evaluation.rows if part in (None, row.part)]
     part_of = {row.case: f" of {row.part}" for row in rows if row.part}
     drawn = [
-        (f"{kind}{part_of.get(example.case, '')}: {shortened(example.case, 50)}, Dice {format_number(dice)}", example)
-        for kind, dice, example in read_chosen(ranked(rows, files), files, count)
+        (
+            f"{kind}{part_of.get(example.case, '')}: {shorten_label(example.case, 50)}, Dice {format_number(dice)}",
+            example,
+        )
+        for kind, dice, example in read_chosen_cases(rank_cases(rows, files), files, count)
     ]
     return _rows_figure(drawn, evaluation.labels, ["prediction"])
 
@@ -132,7 +135,7 @@ def networks_side_by_side(
         InputError: No case can be drawn (EXAMPLES_NONE).
     """
     first = Path(next(iter(masks.values())))
-    labels = labels or known_names(None, Path(references), first) or {}
+    labels = labels or find_names(None, Path(references), first) or {}
     files = find_examples(images, masks.values(), references, labels)
     return draw_networks(files, list(masks), labels, cases, count)
 
@@ -153,9 +156,9 @@ def draw_networks(
         InputError: No case can be drawn (EXAMPLES_NONE).
     """
     drawn = []
-    for case in cases or spread(files, labels, count):
+    for case in cases or spread_cases(files, labels, count):
         with contextlib.suppress(ImageError):
-            drawn.append((shortened(case, 50), files.read(case)))
+            drawn.append((shorten_label(case, 50), files.read(case)))
     return _rows_figure(drawn, labels, _told_apart(names), with_dice=True)
 
 
@@ -182,10 +185,10 @@ def class_columns(
     """
     scene = build_scene(image, truth, prediction, (1.0,) * truth.ndim if grid is None else grid)
     plane = draw_cut(scene, choose_cut(scene))
-    masks = [truth_of(plane), plane.prediction]
-    classes = classes_in(masks, labels)
+    masks = [read_truth(plane), plane.prediction]
+    classes = find_classes(masks, labels)
     shown = _largest(classes, masks)
-    headings = ["image", *(shortened(classes[value][0], 24) for value in shown), "all classes"]
+    headings = ["image", *(shorten_label(classes[value][0], 24) for value in shown), "all classes"]
     figure, panels = lay_out([_row_inches(plane)] * 2, headings, column_inches=PANEL_INCHES)
     left_out = f"; {len(shown)} largest of {len(classes)} classes" if len(shown) < len(classes) else ""
     for name, mask, row in zip(("truth", "prediction"), masks, panels, strict=True):
@@ -203,13 +206,13 @@ def class_columns(
 
 def _told_apart(names: Sequence[str]) -> list[str]:
     """Names that fit above a column; numbered in their order where cut ones would be alike."""
-    short = [shortened(name, LONGEST_HEADING) for name in names]
+    short = [shorten_label(name, LONGEST_HEADING) for name in names]
     if len(set(short)) == len(short):
         return short
-    return [f"{place}: {shortened(name, LONGEST_HEADING - 4)}" for place, name in enumerate(names, start=1)]
+    return [f"{place}: {shorten_label(name, LONGEST_HEADING - 4)}" for place, name in enumerate(names, start=1)]
 
 
-def truth_of(plane: Plane) -> NDArray:
+def read_truth(plane: Plane) -> NDArray:
     """The plane's reference, all background where there is none."""
     return np.zeros_like(plane.prediction) if plane.reference is None else plane.reference
 
@@ -229,12 +232,12 @@ def _rows_figure(
             "give the folder of the images that were segmented",
         )
     rows = [_planes(example) for _, example in drawn]
-    classes = classes_in(
+    classes = find_classes(
         [mask for planes, _ in rows for plane in planes for mask in (plane.reference, plane.prediction)], labels
     )
     headings = ["image", "truth", *names]
     legend = {**classes, OUTLINE: ("white line: truth", "white")}
-    columns = legend_columns(legend, len(headings) * PANEL_INCHES)
+    columns = count_legend_columns(legend, len(headings) * PANEL_INCHES)
     heights = [_row_inches(planes[0]) for planes, _ in rows]
     figure, panels = lay_out(heights, headings, math.ceil(len(legend) / columns), PANEL_INCHES)
     for (title, example), (planes, window), row in zip(drawn, rows, panels, strict=True):
@@ -242,7 +245,11 @@ def _rows_figure(
         told = "; ".join(filter(None, [title, planes[0].title]))
         row[0].set_title(told, loc="left", fontsize=8, color=LIGHT, pad=4)
         for axes, prediction in zip(row[2:], example.predictions if with_dice else (), strict=False):
-            write_on(axes, f"Dice {format_number(foreground_dice(prediction, example.truth, labels))}", (0.02, 0.02))
+            write_on(
+                axes,
+                f"Dice {format_number(calculate_foreground_dice(prediction, example.truth, labels))}",
+                (0.02, 0.02),
+            )
     add_legend(figure, legend, columns)
     return figure
 
@@ -258,13 +265,13 @@ def _planes(example: Example) -> tuple[list[Plane], Window]:
 
 
 def _draw_row(row: Sequence[Axes], planes: Sequence[Plane], window: Window, classes: Classes) -> None:
-    masks = [None, truth_of(planes[0]), *(plane.prediction for plane in planes)]
+    masks = [None, read_truth(planes[0]), *(plane.prediction for plane in planes)]
     for axes, mask in zip(row, masks, strict=True):
         draw_image(axes, planes[0], window)
         if mask is not None:
             draw_mask(axes, planes[0], mask, classes)
     for axes in row[2:]:
-        outline(axes, planes[0], truth_of(planes[0]), "white", 0.6)
+        outline(axes, planes[0], read_truth(planes[0]), "white", 0.6)
 
 
 def _largest(classes: Classes, masks: Sequence[NDArray]) -> list[int]:
@@ -305,12 +312,12 @@ def overlay(
     """
     scene = build_scene(image, reference, prediction, grid)
     planes = choose_planes(scene)
-    classes = classes_in([mask for plane in planes for mask in (plane.reference, plane.prediction)], labels)
+    classes = find_classes([mask for plane in planes for mask in (plane.reference, plane.prediction)], labels)
     window = window or window_around(scene)
     headings = ["image", "prediction"]
     if reference is not None:
         headings = ["image", "reference", "prediction (white line: reference)"]
-    columns = legend_columns(classes, len(headings) * COLUMN_INCHES)
+    columns = count_legend_columns(classes, len(headings) * COLUMN_INCHES)
     # All rows to one scale, as far as the page allows.
     scale = COLUMN_INCHES / max(plane.width_mm for plane in planes)
     heights = [min(max(plane.height_mm * scale, LEAST_ROW_INCHES), MOST_ROW_INCHES) for plane in planes]

@@ -17,24 +17,30 @@ from medseg.evaluation.figures.drawing import to_png
 from medseg.evaluation.figures.example_cases import (
     ExampleFiles,
     Judged,
-    examples_of_dataset,
+    find_dataset_examples,
     find_examples,
-    ranked,
-    read_chosen,
-    spread_by_scores,
+    rank_cases,
+    read_chosen_cases,
+    spread_cases_by_scores,
 )
 from medseg.evaluation.figures.examples import class_columns, draw_examples, draw_networks, overlay
-from medseg.evaluation.figures.score_plots import Scores, rows_of, sample_curves, sample_distributions, score_histogram
+from medseg.evaluation.figures.score_plots import (
+    Scores,
+    read_rows,
+    sample_curves,
+    sample_distributions,
+    score_histogram,
+)
 from medseg.evaluation.runs import (
     BATCHES_NAME,
     EPOCHS_NAME,
     PartScores,
-    data_of,
-    no_run,
+    find_data,
+    make_no_run_error,
     read_part,
     read_parts,
-    renamed_by,
-    train_config,
+    read_renamed,
+    read_train_config,
 )
 from medseg.files import write_whole
 from medseg.text import format_number
@@ -65,7 +71,7 @@ class FigureFiles:
     left_out: Mapping[str, str]
 
 
-def training_figures(run: str | Path) -> dict[str, Figure]:
+def draw_training_figures(run: str | Path) -> dict[str, Figure]:
     """How a run was trained: ``epochs``, and ``batch_losses`` where every batch's loss was written down.
 
     Args:
@@ -78,14 +84,14 @@ def training_figures(run: str | Path) -> dict[str, Figure]:
     return _epochs(Path(run)) | _batch_losses(Path(run))
 
 
-def score_figures(scores: Scores) -> dict[str, Figure]:
+def draw_score_figures(scores: Scores) -> dict[str, Figure]:
     """How the scores of single cases lie: the keys of ``SCORE_FIGURES``; none without a foreground class.
 
     Raises:
         InputError: There is no such file.
         DatasetError: It is no cases.csv.
     """
-    rows = rows_of(scores)
+    rows = read_rows(scores)
     return {name: draw(rows) for name, draw in SCORE_FIGURES.items()} if any(row.value != 0 for row in rows) else {}
 
 
@@ -108,7 +114,7 @@ def illustrate(
     figures: dict[str, Figure] = {}
     with contextlib.suppress(InputError):
         figures |= _example_figures(evaluation, files, max(1, most // 3))
-    for kind, dice, shown in read_chosen(ranked(evaluation.rows, files), files, max(1, most // 3))[:most]:
+    for kind, dice, shown in read_chosen_cases(rank_cases(evaluation.rows, files), files, max(1, most // 3))[:most]:
         if sum(n > 1 for n in shown.truth.shape) == 3:
             caption = f"{shown.case} ({kind}, mean foreground Dice {format_number(dice)})"
             figures[caption] = overlay(shown.image, shown.truth, shown.predictions[0], evaluation.labels, shown.grid)
@@ -133,12 +139,12 @@ def write_figures(run: str | Path, folder: str | Path, data: str | Path | None =
     run, folder = Path(run), Path(folder)
     scored = read_parts(run)
     if not scored and not (run / "logs" / EPOCHS_NAME).is_file():
-        raise no_run(run, "there are neither logs nor scores")
+        raise make_no_run_error(run, "there are neither logs nor scores")
     left_out: dict[str, str] = {}
     figures = _drawn(partial(_epochs, run), {"epochs": ""}, left_out)
     figures |= _drawn(partial(_batch_losses, run), {"batch_losses": NO_BATCHES}, left_out)
     rows = [row for each in scored for row in each.rows]
-    figures |= _drawn(partial(score_figures, rows), dict.fromkeys(SCORE_FIGURES, NO_SCORES), left_out)
+    figures |= _drawn(partial(draw_score_figures, rows), dict.fromkeys(SCORE_FIGURES, NO_SCORES), left_out)
     for each in scored:
         names = {_ended("examples", each.part): "", _ended("classes", each.part): ONE_CLASS}
         figures |= _drawn(partial(_part_figures, run, each, data), names, left_out)
@@ -173,13 +179,13 @@ def compared_networks(
     scored = [[read_part(folder, part) for folder in folds] for folds in folders]
     labels, every = scored[0][0].labels, [folder for folds in folders for folder in folds]
     masks = [[each.masks for each in folds] for folds in scored]
-    files = examples_of_dataset(data or data_of(every), masks, labels, renamed_by(every[0]))
+    files = find_dataset_examples(data or find_data(every), masks, labels, read_renamed(every[0]))
     rows = [[row for each in folds for row in each.rows] for folds in scored]
-    return draw_networks(files, list(runs), labels, cases or spread_by_scores(rows, files, count))
+    return draw_networks(files, list(runs), labels, cases or spread_cases_by_scores(rows, files, count))
 
 
 def _part_figures(run: Path, scored: PartScores, data: str | Path | None) -> dict[str, Figure]:
-    files = examples_of_dataset(data or data_of([run]), [scored.masks], scored.labels, renamed_by(run))
+    files = find_dataset_examples(data or find_data([run]), [scored.masks], scored.labels, read_renamed(run))
     figures = _example_figures(scored, files, 3).values()
     return {_ended(name, scored.part): figure for name, figure in zip(EXAMPLE_FIGURES, figures, strict=False)}
 
@@ -196,7 +202,7 @@ def _example_figures(evaluation: Judged, files: ExampleFiles, count: int) -> dic
     """
     figures = {"Best, in-between and worst cases": draw_examples(evaluation, files, count)}
     if sum(value != 0 for value in evaluation.labels) > 1:
-        examples = read_chosen(ranked(evaluation.rows, files), files, 1)
+        examples = read_chosen_cases(rank_cases(evaluation.rows, files), files, 1)
         _, dice, shown = examples[len(examples) // 2]
         caption = f"Class by class: {shown.case} (mean foreground Dice {format_number(dice)})"
         columns = class_columns(shown.image, shown.truth, shown.predictions[0], evaluation.labels, shown.grid)
@@ -225,8 +231,8 @@ def _drawn(
 def _epochs(run: Path) -> dict[str, Figure]:
     logs = run / "logs"
     if not (logs / EPOCHS_NAME).is_file():
-        raise no_run(run, f"there is no logs/{EPOCHS_NAME}")
-    return {"epochs": epoch_curves(logs, train_config(run).get("select_by"))}
+        raise make_no_run_error(run, f"there is no logs/{EPOCHS_NAME}")
+    return {"epochs": epoch_curves(logs, read_train_config(run).get("select_by"))}
 
 
 def _batch_losses(run: Path) -> dict[str, Figure]:

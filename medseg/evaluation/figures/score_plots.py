@@ -20,20 +20,20 @@ from medseg.data.case import natural_order
 from medseg.data.splits import PARTS
 from medseg.errors import check_known
 from medseg.evaluation.figures.drawing import (
-    COLOURS,
+    CLASS_COLOURS,
     INK,
     PART_COLOURS,
     add_key,
-    blank_figure,
-    class_colours,
+    add_median,
     draw_bars,
+    make_figure,
+    make_plot,
+    make_whole_ticks,
     name_axes,
-    nth_colour,
-    plot_figure,
-    shortened,
+    pick_class_colours,
+    pick_colour,
+    shorten_label,
     style_plot,
-    whole_ticks,
-    with_median,
 )
 from medseg.evaluation.metrics import METRICS
 from medseg.evaluation.results import Evaluation
@@ -43,10 +43,10 @@ from medseg.evaluation.summaries import Row
 Scores = Evaluation | Sequence[Row] | str | Path
 """Where scores come from: an evaluation, its rows, or its cases.csv or the folder of that."""
 
-METRIC_COLOURS = (COLOURS[1], COLOURS[6], COLOURS[2], COLOURS[3])
+METRIC_COLOURS = (CLASS_COLOURS[1], CLASS_COLOURS[6], CLASS_COLOURS[2], CLASS_COLOURS[3])
 MARKERS = ("s", "o", "^", "v")
 
-BINS = 20
+SCORE_BARS = 20
 LOWEST_SHOWN = (-1.0, 0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99)
 """Where a histogram's axis may begin: the last that leaves no score out."""
 
@@ -63,7 +63,7 @@ class Sample:
     is_missing: bool
 
 
-def rows_of(scores: Scores) -> Sequence[Row]:
+def read_rows(scores: Scores) -> Sequence[Row]:
     """The rows of an evaluation, read from its file where a path is given.
 
     Raises:
@@ -91,12 +91,12 @@ def score_histogram(scores: Scores, metric: str = "iou") -> Figure:
         DatasetError: It is no cases.csv.
     """
     check_known("METRIC_UNKNOWN", [metric], METRICS)
-    rows = [row for row in rows_of(scores) if row.value != 0]
+    rows = [row for row in read_rows(scores) if row.value != 0]
     names = {row.value: row.name for row in rows}
-    colours, parts = class_colours(names), _parts(rows)
+    colours, parts = pick_class_colours(names), _parts(rows)
     panels = [
         (
-            f"{shortened(name)}{f', {part}' if len(parts) > 1 else ''}",
+            f"{shorten_label(name)}{f', {part}' if len(parts) > 1 else ''}",
             colours[value],
             _class_samples(kept, value, metric),
         )
@@ -123,9 +123,9 @@ def sample_curves(scores: Scores, metrics: Sequence[str] = ("accuracy", "dice"))
         DatasetError: It is no cases.csv.
     """
     check_known("METRIC_UNKNOWN", metrics, METRICS)
-    rows = [row for row in rows_of(scores) if row.value != 0]
+    rows = [row for row in read_rows(scores) if row.value != 0]
     parts = _parts(rows)
-    figure = plot_figure(_width(len(parts)), 3.4, f"Scores case by case{_pooled(rows)}")
+    figure = make_plot(_width(len(parts)), 3.4, f"Scores case by case{_pooled(rows)}")
     samples = {part: {metric: _samples(kept, metric) for metric in metrics} for part, kept in parts.items()}
     values = [each.value for lines in samples.values() for line in lines.values() for each in line]
     low = min([0.0, *(value for value in values if not math.isnan(value))])
@@ -135,7 +135,7 @@ def sample_curves(scores: Scores, metrics: Sequence[str] = ("accuracy", "dice"))
             positions = range(1, len(line) + 1)
             axes.plot(positions, [each.value for each in line], **_line_style(number, metric, len(line)))
         axes.set_ylim(low - 0.02, 1.02)
-        axes.xaxis.set_major_locator(whole_ticks())
+        axes.xaxis.set_major_locator(make_whole_ticks())
         name_axes(axes, _counts(part, next(iter(lines.values()), [])), "case, in the order of the names")
         style_plot(axes)
     if figure.axes:
@@ -156,10 +156,10 @@ def sample_distributions(scores: Scores, metrics: Sequence[str] = ("accuracy", "
         DatasetError: It is no cases.csv.
     """
     check_known("METRIC_UNKNOWN", metrics, METRICS)
-    rows = [row for row in rows_of(scores) if row.value != 0]
+    rows = [row for row in read_rows(scores) if row.value != 0]
     parts = _parts(rows)
     panels = [
-        (part, PART_COLOURS.get(part, nth_colour(index)), _samples(kept, metric))
+        (part, PART_COLOURS.get(part, pick_colour(index)), _samples(kept, metric))
         for metric in metrics
         for index, (part, kept) in enumerate(parts.items())
     ]
@@ -174,13 +174,13 @@ def score_box_plot(scores: Mapping[str, Sequence[float]], metric: str = "Dice") 
         scores: Values from 0 to 1 of each class by its name; nan is left out and not counted in n.
         metric: Written below the axis.
     """
-    figure = blank_figure(7.0, 0.9 + 0.42 * max(len(scores), 1))
+    figure = make_figure(7.0, 0.9 + 0.42 * max(len(scores), 1))
     axes = figure.subplots()
     known = [np.asarray([value for value in values if not math.isnan(value)]) for values in scores.values()]
     for row, values in enumerate(known):
         if values.size:
-            _draw_box(axes, row, values, nth_colour(row))
-    names = [f"{shortened(name)}  (n = {values.size})" for name, values in zip(scores, known, strict=True)]
+            _draw_box(axes, row, values, pick_colour(row))
+    names = [f"{shorten_label(name)}  (n = {values.size})" for name, values in zip(scores, known, strict=True)]
     axes.set_yticks(range(len(names)), names, color=INK)
     axes.set_ylim(max(len(names), 1) - 0.5, -0.5)
     axes.set_xlim(min([0.0, *(float(values.min()) for values in known if values.size)]) - 0.02, 1.02)
@@ -205,7 +205,7 @@ def _histograms(
     """Panels of (heading, colour, samples), ``across`` in a row; those of one metric share their axes' range."""
     across = min(across, len(panels)) or 1
     lines = math.ceil(len(panels) / across) or 1
-    figure = plot_figure(_width(across), 2.3 * lines + 0.6, title)
+    figure = make_plot(_width(across), 2.3 * lines + 0.6, title)
     for index, (heading, colour, samples) in enumerate(panels):
         same = [
             each
@@ -214,9 +214,9 @@ def _histograms(
             for each in other
         ]
         axes = figure.add_subplot(lines, across, index + 1)
-        known, edges = _known(samples), np.linspace(_lowest(_known(same)), 1.0, BINS + 1)
+        known, edges = _known(samples), np.linspace(_lowest(_known(same)), 1.0, SCORE_BARS + 1)
         draw_bars(axes, known, edges, colour)
-        told = with_median(_name_metric(metrics[index]), known, ".3f")
+        told = add_median(_name_metric(metrics[index]), known, ".3f")
         name_axes(axes, _counts(heading, samples), told, "cases" if index % across == 0 else "")
     return figure
 

@@ -1,42 +1,14 @@
 import csv
 import json
-import math
 
 import numpy as np
 import pytest
 
-from medseg.errors import DatasetError, InputError, UsageError
+from medseg.errors import InputError, UsageError
 from medseg.evaluation.compare.comparison_files import to_record, write_comparison
 from medseg.evaluation.compare.gather import gather
-from medseg.evaluation.compare.rows import read_run
 from medseg.evaluation.runs import find_runs
-from tests.evaluation.run_folders import make_run, mask
-
-TRUE = {"a": mask(1, 1, 2, 2), "b": mask(1, 1, 1, 1, 2, 2)}
-GOOD = {"a": mask(1, 1, 2, 2), "b": mask(1, 1, 1, 0, 2, 2)}
-POOR = {"a": mask(1, 0, 2, 0), "b": mask(1, 1, 0, 0, 2, 0)}
-
-
-def test_a_row_has_means_over_cases_and_pooled_values(tmp_path):
-    make_run(tmp_path / "good", GOOD, TRUE)
-    (row,) = gather([tmp_path / "good"]).rows
-    ball = row.of("ball").metrics
-    assert ball["dice"].mean == pytest.approx((1 + 6 / 7) / 2)
-    assert ball["dice"].sd == pytest.approx(np.std([1, 6 / 7], ddof=1))
-    assert ball["dice"].pooled == pytest.approx(2 * 5 / (2 * 5 + 1))
-    assert ball["iou"].pooled == pytest.approx(5 / 6)
-    assert ball["precision"].mean == 1.0
-    assert ball["recall"].mean == pytest.approx((1 + 3 / 4) / 2)
-    assert row.of("foreground mean").metrics["dice"].mean == pytest.approx((1 + (6 / 7 + 1) / 2) / 2)
-    assert row.of("all classes").metrics["accuracy"].mean == pytest.approx((10 / 10 + 9 / 10) / 2)
-    assert row.of("all classes").metrics["accuracy"].pooled == pytest.approx(19 / 20)
-
-
-def test_a_row_says_how_its_training_went(tmp_path):
-    make_run(tmp_path / "good", GOOD, TRUE)
-    (row,) = gather([tmp_path / "good"]).rows
-    means = {key: mean for key, (mean, _) in row.training.items()}
-    assert means == {"val_loss": 0.4, "epochs": 3, "best_epoch": 2, "seconds": 5.0, "parameters": 1234}
+from tests.evaluation.run_folders import GOOD, POOR, TRUE, make_run, mask
 
 
 def folded(folder, masks_of_fold, **facts):
@@ -158,13 +130,6 @@ def test_runs_of_one_name_in_two_folders_are_two_rows(tmp_path):
     assert names == ["here/unet", "there/unet"]
 
 
-def test_a_folder_named_twice_is_one_row_and_the_tenth_fold_comes_last(tmp_path):
-    for index in (1, 2, 10):
-        make_run(tmp_path / "row" / f"fold{index}", GOOD, TRUE, fold=f"fold {index} of 10", part="validation")
-    (folders,) = find_runs([tmp_path, tmp_path / "row"]).values()
-    assert [folder.name for folder in folders] == ["fold1", "fold2", "fold10"]
-
-
 def test_a_place_without_runs_is_refused(tmp_path):
     with pytest.raises(InputError, match="RUN_NOT_FOUND"):
         gather([tmp_path])
@@ -174,33 +139,6 @@ def test_runs_that_are_all_unscored_are_refused(tmp_path):
     make_run(tmp_path / "one", GOOD, TRUE)
     with pytest.raises(InputError, match="RUN_UNSCORED"):
         gather([tmp_path], "validation")
-
-
-@pytest.mark.parametrize("name", ["scores_test/evaluation.json", "run.json", "logs/epochs.csv"])
-def test_a_damaged_run_is_refused_with_its_folder(tmp_path, name):
-    run = make_run(tmp_path / "one", GOOD, TRUE)
-    (run / name).write_text("{")
-    if name == "logs/epochs.csv":
-        (run / name).write_text("epoch,seconds\none,two\n")
-    with pytest.raises(DatasetError, match="RUN_UNREADABLE.*one"):
-        read_run(run, "test")
-
-
-def test_a_log_without_validation_loss_leaves_a_gap(tmp_path):
-    run = make_run(tmp_path / "one", GOOD, TRUE)
-    (run / "logs" / "epochs.csv").write_text("epoch,loss,seconds\n1,0.5,\n")
-    (row,) = gather([tmp_path]).rows
-    assert math.isnan(row.training["val_loss"][0])
-    assert row.training["seconds"][0] == 0
-    assert "–" in gather([tmp_path]).to_text()
-
-
-def test_no_line_is_wider_than_a_hundred_columns(tmp_path):
-    for row in ("attention-res-unet_unified-focal_filters-64_depth-4", "unet_" + "x" * 60):
-        make_run(tmp_path / row, GOOD, TRUE, network="attention-res-unet", **{"a::b": row, "seed": 3})
-    make_run(tmp_path / "third", POOR, TRUE)
-    lines = gather([tmp_path]).to_text().splitlines()
-    assert max(map(len, lines)) <= 100
 
 
 def test_the_files_hold_one_line_per_row_and_class_and_no_nan_in_json(tmp_path):
@@ -238,88 +176,6 @@ def test_scores_of_other_weights_do_not_count(tmp_path):
     assert [row.name for row in comparison.rows] == ["good"]
     unscored = [(failure.case, failure.code) for failure in comparison.failures]
     assert unscored == [("bare", "RUN_UNSCORED"), ("poor", "RUN_UNSCORED")]
-
-
-@pytest.mark.parametrize("text", ["{", "[]", "\x00"])
-@pytest.mark.parametrize("name", ["run.json", "configs/split.json", "scores_test/scored.json", "configs/train.json"])
-def test_a_damaged_file_is_named(tmp_path, name, text):
-    (make_run(tmp_path / "good", GOOD, TRUE) / name).write_text(text)
-    with pytest.raises(DatasetError, match=f"RUN_UNREADABLE.*{name}"):
-        gather([tmp_path])
-
-
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"cases": 1}'])
-def test_damaged_scores_are_told(tmp_path, text):
-    (make_run(tmp_path / "good", GOOD, TRUE) / "scores_test" / "evaluation.json").write_text(text)
-    with pytest.raises(DatasetError, match="RUN_UNREADABLE"):
-        gather([tmp_path])
-
-
-def without_a_metric(content):
-    del content["cases"][0]["scores"]["iou"]
-
-
-def without_a_class(content):
-    del content["cases"][0]
-
-
-def without_a_table(content):
-    del content["confusion"]["per_case"]["b"]
-
-
-def with_a_smaller_table(content):
-    content["confusion"]["per_case"]["b"] = [[1, 0], [0, 1]]
-
-
-def with_a_ragged_table(content):
-    content["confusion"]["per_case"]["b"] = [[1, 0], [0]]
-
-
-def without_labels(content):
-    del content["labels"]
-
-
-def without_cases(content):
-    content["cases"] = []
-
-
-def with_words_for_numbers(content):
-    content["cases"][0]["scores"]["dice"] = "high"
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        without_a_metric,
-        without_a_class,
-        without_a_table,
-        with_a_smaller_table,
-        with_a_ragged_table,
-        without_labels,
-        without_cases,
-        with_words_for_numbers,
-    ],
-)
-def test_scores_that_lack_something_are_refused_with_their_file(tmp_path, damage):
-    path = make_run(tmp_path / "good", GOOD, TRUE) / "scores_test" / "evaluation.json"
-    content = json.loads(path.read_text())
-    damage(content)
-    path.write_text(json.dumps(content))
-    with pytest.raises(DatasetError) as caught:
-        gather([tmp_path])
-    assert (caught.value.code, caught.value.case) == ("RUN_UNREADABLE", str(path))
-
-
-@pytest.mark.parametrize(
-    ("name", "key"),
-    [("run.json", "bundle"), ("scores_test/scored.json", "groups"), ("scores_test/scored.json", "best_epoch")],
-)
-def test_a_record_that_lacks_a_key_is_named(tmp_path, name, key):
-    path = make_run(tmp_path / "good", GOOD, TRUE) / name
-    path.write_text(json.dumps({old: value for old, value in json.loads(path.read_text()).items() if old != key}))
-    with pytest.raises(DatasetError) as caught:
-        gather([tmp_path])
-    assert (caught.value.code, caught.value.case) == ("RUN_UNREADABLE", str(path))
 
 
 def test_a_row_without_scores_is_told_with_the_command_that_scores_it(tmp_path):

@@ -9,13 +9,13 @@ from medseg.errors import GridError
 from medseg.evaluation.evaluate import EvaluateOptions, evaluate
 from medseg.evaluation.figures.example_cases import (
     ExampleFiles,
-    chosen,
-    examples_of_dataset,
+    calculate_foreground_dice,
+    choose_cases,
+    find_dataset_examples,
     find_examples,
-    foreground_dice,
-    ranked,
-    spread,
-    spread_by_scores,
+    rank_cases,
+    spread_cases,
+    spread_cases_by_scores,
 )
 from medseg.evaluation.metrics import METRICS
 from medseg.evaluation.summaries import Row
@@ -121,7 +121,7 @@ def test_a_data_set_gives_images_and_references_by_its_own_ids(volumes):
             target.write_bytes((volumes / kind / name.format(case)).read_bytes())
     (volumes / "masks" / "b_pred.nii.gz").unlink()
     (volumes / "masks" / "a_pred.nii.gz").rename(volumes / "masks" / "a.nii.gz")
-    files = examples_of_dataset(volumes / "data", [volumes / "masks"], NAMES, {1: 7})
+    files = find_dataset_examples(volumes / "data", [volumes / "masks"], NAMES, {1: 7})
     assert files.cases == ["a"]
     assert set(np.unique(files.read("a").truth)) == {0, 7}
 
@@ -141,7 +141,7 @@ def ranking(count):
 
 
 def kinds(count, each):
-    return [(kind, case) for kind, case, _ in chosen(ranking(count), each)]
+    return [(kind, case) for kind, case, _ in choose_cases(ranking(count), each)]
 
 
 def test_the_best_the_middle_and_the_worst_are_chosen():
@@ -169,15 +169,15 @@ def test_cases_are_ranked_by_the_mean_over_the_foreground_where_all_files_are_th
     rows += [row("lost", 0.9), row("no mask", 0.0, status="missing"), row("empty", math.nan)]
     paths = dict.fromkeys(["a", "b", "no mask", "empty"], "file")
     files = ExampleFiles(paths, paths, (paths,))
-    assert ranked(rows, files) == [("b", 0.7), ("a", pytest.approx(0.6))]
-    assert ranked([], files) == []
+    assert rank_cases(rows, files) == [("b", 0.7), ("a", pytest.approx(0.6))]
+    assert rank_cases([], files) == []
 
 
 def test_dice_is_the_mean_over_the_classes_that_are_there():
     truth = np.array([[1, 1, 2, 0]])
-    assert foreground_dice(truth, truth, {0: "", 1: "", 2: "", 3: ""}) == 1
-    assert foreground_dice(np.array([[1, 0, 0, 9]]), truth, {}) == pytest.approx((2 / 3 + 0 + 0) / 3)
-    assert math.isnan(foreground_dice(truth * 0, truth * 0, {1: ""}))
+    assert calculate_foreground_dice(truth, truth, {0: "", 1: "", 2: "", 3: ""}) == 1
+    assert calculate_foreground_dice(np.array([[1, 0, 0, 9]]), truth, {}) == pytest.approx((2 / 3 + 0 + 0) / 3)
+    assert math.isnan(calculate_foreground_dice(truth * 0, truth * 0, {1: ""}))
 
 
 class Shelf(ExampleFiles):
@@ -192,9 +192,9 @@ class Shelf(ExampleFiles):
 def test_cases_are_spread_from_the_highest_to_the_lowest_dice():
     paths = {str(number): "file" for number in range(1, 10)}
     files = Shelf(paths, paths, (paths, paths))
-    assert spread(files, {1: ""}, 3) == ["9", "5", "1"]
-    assert sorted(spread(files, {1: ""}, 50)) == sorted(paths)
-    assert spread(Shelf({}, {}, ({},)), {}, 3) == []
+    assert spread_cases(files, {1: ""}, 3) == ["9", "5", "1"]
+    assert sorted(spread_cases(files, {1: ""}, 50)) == sorted(paths)
+    assert spread_cases(Shelf({}, {}, ({},)), {}, 3) == []
 
 
 def test_by_scores_cases_are_spread_alike_without_a_look_at_the_masks():
@@ -202,7 +202,7 @@ def test_by_scores_cases_are_spread_alike_without_a_look_at_the_masks():
     files = ExampleFiles(paths, paths, (paths, paths))
     rising = [row(case, int(case) / 9) for case in paths]
     falling = [row(case, 1 - int(case) / 90) for case in paths]
-    assert spread_by_scores([rising, rising], files, 3) == ["9", "5", "1"]
-    assert spread_by_scores([rising, falling], files, 2) == ["9", "1"]
-    assert spread_by_scores([rising, rising[:4]], files, 9) == ["4", "3", "2", "1"]
-    assert spread_by_scores([rising, []], files, 3) == []
+    assert spread_cases_by_scores([rising, rising], files, 3) == ["9", "5", "1"]
+    assert spread_cases_by_scores([rising, falling], files, 2) == ["9", "1"]
+    assert spread_cases_by_scores([rising, rising[:4]], files, 9) == ["4", "3", "2", "1"]
+    assert spread_cases_by_scores([rising, []], files, 3) == []

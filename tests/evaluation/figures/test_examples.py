@@ -8,7 +8,7 @@ from PIL import Image
 
 from medseg.errors import GridError, InputError
 from medseg.evaluation.evaluate import EvaluateOptions, evaluate
-from medseg.evaluation.figures.drawing import FILL_OPACITY, class_colours, to_png
+from medseg.evaluation.figures.drawing import FILL_OPACITY, pick_class_colours, to_png
 from medseg.evaluation.figures.examples import class_columns, example_rows, networks_side_by_side, overlay
 
 POLYP = {0: "background", 1: "polyp"}
@@ -23,7 +23,7 @@ def fills(axes):
 
 
 def fill(value, labels):
-    return tuple(np.round((*to_rgb(class_colours(labels)[value]), FILL_OPACITY), 4).tolist())
+    return tuple(np.round((*to_rgb(pick_class_colours(labels)[value]), FILL_OPACITY), 4).tolist())
 
 
 def titles(figure):
@@ -278,7 +278,7 @@ def test_of_many_labels_only_those_in_the_planes_are_listed(masks):
 
 
 def test_a_class_has_its_colour_in_every_picture(masks):
-    rgb = to_rgb(class_colours(LABELS)[2])
+    rgb = to_rgb(pick_class_colours(LABELS)[2])
     figure = overlay(np.zeros(masks[0].shape), *masks, LABELS, SPACING)
     for axes in (figure.axes[1], figure.axes[2]):
         fill = np.asarray(axes.images[1].get_array())
