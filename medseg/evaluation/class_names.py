@@ -21,10 +21,10 @@ def find_names(labels: Mapping[int, str] | None, references: Path, masks: Path) 
     """Name of each value, rising, with the background; None where nothing names them.
 
     Args:
-        labels: As the caller named them; else a dataset.json in or above ``references`` is read,
+        labels: The names that the caller gave; else a dataset.json in or above ``references`` is read,
             else the record that `medseg predict` leaves beside its masks.
-        references: Where the reference masks lie.
-        masks: Where the masks to judge lie.
+        references: The folder or file of the reference masks.
+        masks: The folder or file of the masks to judge.
 
     Raises:
         DatasetError: The dataset.json or the record cannot be read.

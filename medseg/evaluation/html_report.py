@@ -16,7 +16,6 @@ from medseg.evaluation.figures.score_plots import score_box_plot
 from medseg.evaluation.metrics import EVALUATED, METRICS, POOLED
 from medseg.evaluation.results import Evaluation
 from medseg.evaluation.score_files import versions
-from medseg.evaluation.summaries import Summary
 from medseg.files import write_text
 from medseg.text import format_number
 
@@ -69,7 +68,7 @@ def write_report(
     """Write one page with tables, figures, errors and how it was made; the same input gives the same bytes.
 
     Args:
-        evaluation: From ``evaluate``.
+        evaluation: What ``evaluate`` gave.
         pictures: Examples, as figures or PNG bytes, by their captions; may be empty.
         path: The HTML file to write.
         title: The page's heading.
@@ -102,7 +101,7 @@ def to_html(
         made_from={name: evaluation.settings[name] for name in ("masks", "references")},
         title=title,
         evaluation=evaluation,
-        parts=_by_part(evaluation),
+        parts=list(evaluation.summaries_by_part.items()),
         worst=evaluation.worst(),
         training=_captioned({CAPTIONS.get(name, name): figure for name, figure in (training or {}).items()}),
         box_plot=_box_plot(evaluation),
@@ -114,13 +113,6 @@ def to_html(
         pooled=POOLED,
         format_number=format_number,
     )
-
-
-def _by_part(evaluation: Evaluation) -> list[tuple[str, list[Summary]]]:
-    parts: dict[str, list[Summary]] = {}
-    for summary in evaluation.summaries:
-        parts.setdefault(summary.part, []).append(summary)
-    return list(parts.items())
 
 
 def _box_plot(evaluation: Evaluation) -> str | None:

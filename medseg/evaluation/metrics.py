@@ -25,10 +25,10 @@ class Counts:
     """Voxels of each class, that class against all others; arrays of shape (classes,).
 
     Args:
-        true_positive: In both masks.
-        false_positive: In the prediction only.
-        false_negative: In the reference only.
-        true_negative: In neither.
+        true_positive: Voxels in both masks.
+        false_positive: Voxels in the prediction only.
+        false_negative: Voxels in the reference only.
+        true_negative: Voxels in neither mask.
     """
 
     true_positive: Scores
@@ -136,14 +136,14 @@ class Metric:
     leaves out what is nan.
 
     Args:
-        measure: From the counts to one number per class; its docstring says what empty masks give.
-        title: Its name in headings and sentences, such as ``IoU``.
+        measure: Makes one number per class of the counts; its docstring says what empty masks give.
+        title: The name in headings and sentences, such as ``IoU``.
         formula: What it is, as docs/concepts.md writes it.
         undefined: Where else it is nan than in a class that neither mask holds, such as ``the prediction is empty``;
             one sentence below every table names them all in turn.
-        heading: Its name above a narrow column, where the title is too long.
-        label: Its name in figures, where the title alone would not be understood.
-        decimals: How many stand behind the point in tables and on pages.
+        heading: The name above a narrow column, where the title is too long.
+        label: The name in figures, where the title alone would not be understood.
+        decimals: How many digits stand behind the point in tables and on pages.
         is_higher_better: Whether a higher value is the better one.
     """
 
@@ -214,7 +214,7 @@ def score(confusion: NDArray[np.int64], voxel_volume_ml: float = 1e-3) -> dict[s
     Empty masks: as each metric says; an empty mask's volume is 0 ml.
 
     Args:
-        confusion: From ``confusion_matrix``; (classes, classes).
+        confusion: What ``confusion_matrix`` gives; (classes, classes).
         voxel_volume_ml: Volume of one voxel, in millilitres.
 
     Returns:

@@ -46,8 +46,8 @@ class References:
 
     Args:
         files: Each reference by the id of its case, or, where there is no data set, by its path.
-        path_of: Of a data set: the path of each case's mask, without the ending, where it is one file.
-        layout: Of the data set; empty where there is none.
+        path_of: In a data set, the path of each case's mask, without the ending, where it is one file.
+        layout: The layout of the data set; empty where there is none.
         labels: What the values mean, where the data set says.
         how: How they were looked for, in words.
     """
@@ -64,7 +64,7 @@ class Pair:
     """A case to judge.
 
     Args:
-        case: Its name.
+        case: The case's name.
         reference: The reference mask, or the files whose union it is.
         mask: The mask to judge, None where it is missing.
         mask_name: The mask's path below its folder, without the ending; empty where it is missing.
@@ -85,7 +85,7 @@ class Pairing:
         unmatched: Masks without a reference.
         by_file_name: Cases whose mask lies in another folder and has the same file name.
         doubtful: Per case without a mask, the masks of its file name, if there are any.
-        layout: Of the data set whose cases the references are; empty for plain files.
+        layout: The layout of the data set whose cases the references are; empty for plain files.
         labels: Name of each value, where that data set says.
     """
 
@@ -184,8 +184,8 @@ def _homonyms(matches: list[tuple[str, str, str | None]], masks: Mapping[str, Pa
     """For each reference without a mask: the masks of its file name, wherever they lie."""
     by_name: dict[str, list[str]] = {}
     for mask in masks:
-        by_name.setdefault(_file_name(mask), []).append(mask)
-    wanted = {reference: _file_name(reference) for _, reference, mask in matches if mask is None}
+        by_name.setdefault(name_file(mask), []).append(mask)
+    wanted = {reference: name_file(reference) for _, reference, mask in matches if mask is None}
     return {
         reference: tuple(by_name[name])
         for reference, name in wanted.items()
@@ -195,11 +195,16 @@ def _homonyms(matches: list[tuple[str, str, str | None]], masks: Mapping[str, Pa
 
 def _is_sure(reference: str, masks: tuple[str, ...], matches: list[tuple[str, str, str | None]]) -> bool:
     """Whether one mask and one reference have this file name, and no other file of either kind."""
-    names = Counter(_file_name(other) for _, other, _ in matches)
-    return len(masks) == 1 and names[_file_name(reference)] == 1
+    names = Counter(name_file(other) for _, other, _ in matches)
+    return len(masks) == 1 and names[name_file(reference)] == 1
 
 
-def _file_name(name: str) -> str:
+def name_file(name: str) -> str:
+    """The file's own name in a case's name: without its folders, and without one of ``ROLE_SUFFIXES``.
+
+    >>> name_file("site/case7_seg")
+    'case7'
+    """
     return strip_role(name).rpartition("/")[2]
 
 

@@ -82,6 +82,14 @@ class Evaluation:
         return "slices" if "slices" in self.settings else "cases"
 
     @property
+    def summaries_by_part(self) -> dict[str, list[Summary]]:
+        """The summaries of all cases, then those of each part."""
+        parts: dict[str, list[Summary]] = {}
+        for summary in self.summaries:
+            parts.setdefault(summary.part, []).append(summary)
+        return parts
+
+    @property
     def policy(self) -> tuple[str, ...]:
         """How empty and missing masks count, in sentences."""
         return explain_evaluation(self.settings)
@@ -118,8 +126,7 @@ def _lines(evaluation: Evaluation) -> list[str]:
         *wrap(evaluation.settings["references"], "references  "),
         *wrap(evaluation.counted, "cases       "),
     ]
-    for part in dict.fromkeys(summary.part for summary in evaluation.summaries):
-        summaries = [summary for summary in evaluation.summaries if summary.part == part]
+    for part, summaries in evaluation.summaries_by_part.items():
         lines += _part_lines(part, summaries, evaluation.unit)
         lines += _empty_lines(summaries, evaluation.unit)
     lines += _worst_lines(evaluation.worst())

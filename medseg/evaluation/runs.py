@@ -244,10 +244,10 @@ class Batch:
     """The loss of one batch.
 
     Args:
-        epoch: From 1.
+        epoch: The epoch, counted from 1.
         part: ``train`` or ``validation``.
-        step: Within the epoch.
-        loss: As the loss function gave it.
+        step: The number of the batch within the epoch.
+        loss: The value of the loss function.
     """
 
     epoch: int

@@ -26,13 +26,13 @@ class Counted:
     """Voxels by value of one case, before it is known what the values mean.
 
     Args:
-        case: Its name.
-        tables: Its voxels under its name, or those of each slice under ``case#012``; all of them
+        case: The case's name.
+        tables: The voxels under the case's name, or those of each slice under ``case#012``; all of them
             list the same values.
         is_sliced: Whether slices are judged, and not the whole.
-        voxel_volume_ml: Of the reference's grid.
+        voxel_volume_ml: Volume of one voxel of the reference.
         is_missing: Whether there is no mask.
-        notes: On the files.
+        notes: What is odd about the files, or was done to them.
         renamed: Values of the reference that were read as others.
     """
 
@@ -176,7 +176,7 @@ def align_together(
     Args:
         reference: Labels.
         masks: Labels of the same case.
-        names: Of the reference, then of the masks, for errors.
+        names: What errors call the reference, then the masks.
 
     Raises:
         GridError: They do not hold the same voxels.

@@ -28,7 +28,7 @@ class Row:
 
     Args:
         case: The case's name.
-        part: Of the data set, such as ``test``; empty where not said.
+        part: The part of the data set, such as ``test``; empty where not said.
         value: The class's value in the masks.
         name: The class's name.
         status: ``scored``; ``missing`` where there was no mask; ``empty truth`` for a class that the
@@ -50,9 +50,9 @@ class Spread:
 
     Args:
         n: Cases where the metric is defined (of the foreground mean: classes).
-        mean: Over these cases.
-        sd: With n - 1; nan for one case.
-        median: Over these cases.
+        mean: Mean over these cases.
+        sd: Standard deviation, with n - 1; nan for one case.
+        median: Median over these cases.
         least: The lowest value.
         most: The highest value.
         pooled: The metric of all cases' voxels together.
@@ -76,11 +76,11 @@ class Summary:
         value: The class's value, None for the mean of the foreground classes or of all.
         name: The class's name.
         cases: Cases with a row.
-        empty: Of these, cases where the class is in neither mask (true negatives).
-        missing: Of these, cases without a mask.
+        empty: Those of them where the class is in neither mask (true negatives).
+        missing: Those of them without a mask.
         metrics: A spread for each of ``METRICS``.
         empty_truth: Cases whose reference lacks the class; of the means, every class that they cover.
-        empty_truth_missing: Of these, cases without a mask.
+        empty_truth_missing: Those of them without a mask.
         false_positive_voxels: Voxels that the masks of those cases wrongly give to the class.
     """
 
@@ -109,10 +109,10 @@ def summarise(
     Cases whose row has the status ``empty truth`` are counted, but are in no number of their class.
 
     Args:
-        rows: Of the cases to summarise, one per class.
-        confusions: Of these cases, and maybe of others.
+        rows: The rows of the cases to summarise, one per case and class.
+        confusions: The confusion matrices of these cases, and maybe of others.
         labels: Name of each value, in the order of the confusions' rows.
-        part: Of the data set.
+        part: The part of the data set, or ``all``.
         with_background: Add the mean over all classes, the background among them.
     """
     if not rows:
@@ -153,9 +153,8 @@ def _mean(part: str, name: str, classes: Sequence[Summary], without_truth: Mappi
     metrics = {}
     for metric in METRICS:
         spreads = [summary.metrics[metric] for summary in classes]
-        means = measure_spread((spread.mean for spread in spreads), math.nan)
-        pooled = measure_spread((spread.pooled for spread in spreads), math.nan).mean
-        metrics[metric] = Spread(means.n, means.mean, math.nan, math.nan, math.nan, math.nan, pooled)
+        means, pooled = _drop_nan(spread.mean for spread in spreads), average(spread.pooled for spread in spreads)
+        metrics[metric] = Spread(len(means), average(means), math.nan, math.nan, math.nan, math.nan, pooled)
     first = classes[0]
     return Summary(part, None, name, first.cases, missing=first.missing, metrics=metrics, **without_truth)
 
@@ -175,10 +174,26 @@ def _without_truth(tables: Iterable[Confusion], classes: list[int]) -> dict[str,
     return counted
 
 
+def average(values: Iterable[float]) -> float:
+    """The mean of the values that are not nan; nan where there are none."""
+    known = _drop_nan(values)
+    return statistics.fmean(known) if known else math.nan
+
+
+def deviate(values: Iterable[float]) -> float:
+    """The standard deviation, with n - 1, of the values that are not nan; nan for fewer than two."""
+    known = _drop_nan(values)
+    return statistics.stdev(known) if len(known) > 1 else math.nan
+
+
 def measure_spread(values: Iterable[float], pooled: float) -> Spread:
     """How ``values`` lie, those that are nan left out; all nan where none is left."""
-    known = [value for value in values if not math.isnan(value)]
+    known = _drop_nan(values)
     if not known:
         return Spread(0, math.nan, math.nan, math.nan, math.nan, math.nan, pooled)
-    sd = statistics.stdev(known) if len(known) > 1 else math.nan
-    return Spread(len(known), statistics.fmean(known), sd, statistics.median(known), min(known), max(known), pooled)
+    middle = statistics.median(known)
+    return Spread(len(known), average(known), deviate(known), middle, min(known), max(known), pooled)
+
+
+def _drop_nan(values: Iterable[float]) -> list[float]:
+    return [float(value) for value in values if not math.isnan(value)]

@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medseg.evaluation.metrics import METRICS, score
-from medseg.evaluation.summaries import EMPTY_TRUTH, EVERY_CLASS, FOREGROUND, Row, measure_spread, summarise
+from medseg.evaluation.summaries import (
+    EMPTY_TRUTH,
+    EVERY_CLASS,
+    FOREGROUND,
+    Row,
+    average,
+    deviate,
+    measure_spread,
+    summarise,
+)
 
 LABELS = {0: "background", 1: "ball", 2: "stick"}
 
@@ -102,3 +111,10 @@ def test_a_spread_leaves_out_what_is_not_defined(values):
         assert (spread.least, spread.most) == (min(known), max(known))
         assert spread.least <= spread.median <= spread.most
         assert spread.mean == pytest.approx(float(np.mean(known)))
+
+
+def test_an_average_leaves_out_what_is_not_defined():
+    assert average([0.5, math.nan, 1.0]) == 0.75
+    assert math.isnan(average([math.nan])) and math.isnan(average([]))
+    assert math.isnan(deviate([0.5, math.nan]))
+    assert deviate([0.5, math.nan, 1.0]) == statistics.stdev([0.5, 1.0])

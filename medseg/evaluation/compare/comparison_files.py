@@ -43,8 +43,8 @@ def write_comparison(comparison: Comparison, folder: Path, data: str | Path | No
     Where the examples cannot be drawn, the page says why, and comparison.png of an earlier call is removed.
 
     Args:
-        comparison: To be written.
-        folder: Where to.
+        comparison: What is written.
+        folder: The folder for the files.
         data: The data set, where it is no longer where it was in training.
 
     Returns:
@@ -114,7 +114,6 @@ def _list_cells(comparison: Comparison) -> Iterable[list[Any]]:
 
 def make_comparison_page(comparison: Comparison, pictures: Pictures) -> str:
     """The page as text; names are escaped, pictures are inside it."""
-    measures = dict.fromkeys(test.measure for test in comparison.tests)
     groups = group_beside(comparison)
     return make_page(
         "comparison.html",
@@ -126,7 +125,7 @@ def make_comparison_page(comparison: Comparison, pictures: Pictures) -> str:
         pooled=POOLED,
         classes=[scores.name for scores in comparison.rows[0].classes],
         foreground=FOREGROUND,
-        tests={measure: [test for test in comparison.tests if test.measure == measure] for measure in measures},
+        tests=comparison.tests_by_measure,
         beside=groups,
         beside_cells=format_beside,
         none=DASH,
@@ -163,7 +162,7 @@ def draw_pictures(comparison: Comparison, data: str | Path | None = None) -> Pic
     """Draw them; the same runs and data give the same bytes.
 
     Args:
-        comparison: With the folders of its runs.
+        comparison: What is drawn, with the folders of its runs.
         data: The data set, where it is no longer where it was in training.
     """
     examples, left_out = b"", ""

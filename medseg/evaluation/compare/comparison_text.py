@@ -159,29 +159,22 @@ def _test_lines(comparison: Comparison) -> Iterator[str]:
         return
     yield ""
     yield join_titles(TEST_COLUMNS)
-    shown = _shown_tests(comparison.tests)
-    for measure in dict.fromkeys(test.measure for test in shown):
+    shown = 0
+    for measure, tests in comparison.tests_by_measure.items():
+        # Whole measures as long as there is room, but always the first.
+        if shown and shown + len(tests) > TESTS_SHOWN:
+            break
         yield shorten(measure, ROW_WIDTH)
-        yield from (_test_line(test) for test in shown if test.measure == measure)
-    if len(comparison.tests) > len(shown):
-        yield f"  and {len(comparison.tests) - len(shown)} more, in comparison.json and comparison.html"
+        yield from map(_test_line, tests[:TESTS_SHOWN])
+        shown += len(tests[:TESTS_SHOWN])
+    if len(comparison.tests) > shown:
+        yield f"  and {len(comparison.tests) - shown} more, in comparison.json and comparison.html"
     least = min(test.n for test in comparison.tests)
     told = f"n: {comparison.unit}s. Of {pluralise(least, comparison.unit)} no p before correction is below"
     yield from wrap(
         "p: Wilcoxon's signed-rank test, corrected by Holm over the pairs of a measure; interval: 95 %, bootstrap; "
         f"{told} {2 / 2.0**least:.2g}." + (" Folds share training cases." if comparison.folds else "")
     )
-
-
-def _shown_tests(tests: Sequence[PairedTest]) -> list[PairedTest]:
-    """The tests of the first measures that have room, whole measures but for the first."""
-    shown: list[PairedTest] = []
-    for measure in dict.fromkeys(test.measure for test in tests):
-        found = [test for test in tests if test.measure == measure]
-        if shown and len(shown) + len(found) > TESTS_SHOWN:
-            break
-        shown += found[:TESTS_SHOWN]
-    return shown
 
 
 def _test_line(test: PairedTest) -> str:

@@ -22,14 +22,13 @@ from medseg.evaluation.compare.rows import (
     TRAIN_FIRST,
     ComparedRow,
     ScoredRun,
-    average,
     format_setting,
     make_row,
     read_run,
 )
 from medseg.evaluation.conventions import explain_comparison
 from medseg.evaluation.runs import choose_part, find_runs
-from medseg.evaluation.summaries import FOREGROUND
+from medseg.evaluation.summaries import FOREGROUND, average
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class LeftOut:
 
     Args:
         case: The row, or the run of it that failed.
-        code: Of the error.
+        code: The code of the error.
         text: What was found.
         remedy: What can be done about it.
     """
@@ -59,7 +58,7 @@ class Comparison:
         folds: Number of folds; 0 without.
         cases: Number of cases.
         units: What the tests count: patients, or cases where no two are of one patient.
-        rows: In the order of their names.
+        rows: The rows, in the order of their names.
         tests: Foreground mean first, then each foreground class.
         failures: Rows that are left out, with the reason.
         beside: Published numbers, and ours.
@@ -83,6 +82,14 @@ class Comparison:
     def exit_code(self) -> int:
         """0, or 1 where a row is left out."""
         return 1 if self.failures else 0
+
+    @property
+    def tests_by_measure(self) -> dict[str, list[PairedTest]]:
+        """The tests of the foreground mean, then those of each class."""
+        measures: dict[str, list[PairedTest]] = {}
+        for test in self.tests:
+            measures.setdefault(test.measure, []).append(test)
+        return measures
 
     @property
     def policy(self) -> tuple[str, ...]:

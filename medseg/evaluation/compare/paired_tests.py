@@ -56,7 +56,7 @@ def compare_pairs(measure: str, scores: Mapping[str, Scores]) -> list[PairedTest
 
     Args:
         measure: Name of what was scored.
-        scores: For each row its units' scores; nan or absent where a unit has none.
+        scores: The scores of each row's units; nan or absent where a unit has none.
     """
     pairs = list(combinations(scores, 2))
     differences = [_differences(scores[first], scores[second]) for first, second in pairs]

@@ -23,10 +23,10 @@ class Published:
     """One number of a published table.
 
     Args:
-        row: Its row, as ``unet_focal (remark)``: it fits each of our rows that has all of these parts.
+        row: The row it stands in, as ``unet_focal (remark)``: it fits each of our rows that has all of these parts.
         class_name: A class's value or name, ``foreground mean`` or ``all classes``; empty for a number of the run.
         metric: One of ``COMPARABLE``.
-        value: As published; shares from 0 to 1, times in seconds.
+        value: The number as published; shares from 0 to 1, times in seconds.
     """
 
     row: str
@@ -40,8 +40,8 @@ class PublishedTable:
     """Published numbers, and what their table says of them.
 
     Args:
-        numbers: In the table's order.
-        remarks: Its comments (source, conventions, caveats), a paragraph each.
+        numbers: The numbers, in the order of the table.
+        remarks: The comments of the table (source, conventions, caveats), a paragraph each.
     """
 
     numbers: tuple[Published, ...] = ()

@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
@@ -31,7 +30,7 @@ from medseg.evaluation.runs import (
     read_fold,
     read_table,
 )
-from medseg.evaluation.summaries import FOREGROUND
+from medseg.evaluation.summaries import FOREGROUND, average, deviate
 
 EVALUATION_NAME = "evaluation.json"
 
@@ -49,8 +48,8 @@ class Training:
         val_loss: Lowest validation loss of any epoch.
         epochs: Number of epochs run.
         best_epoch: The epoch whose weights were kept.
-        seconds: Of all epochs together.
-        parameters: Of the network, running means and variances included.
+        seconds: How long all epochs together took.
+        parameters: How many the network has, running means and variances included.
     """
 
     val_loss: float
@@ -65,9 +64,9 @@ class ScoredRun:
     """One run: what it was, how its training went, and its scores on one part.
 
     Args:
-        folder: Of the run.
-        bundle: Name of the bundle that it was trained from.
-        config: Its `train.json`.
+        folder: The folder of the run.
+        bundle: The name of the bundle that it was trained from.
+        config: What its `train.json` holds.
         overrides: What was changed in the bundle's configuration, by key.
         fold: Number of the fold, and of how many; None without folds.
         labels: Name of each value.
@@ -221,11 +220,11 @@ class MetricSpread:
 
     Args:
         n: Cases where it is defined.
-        mean: Over these cases.
-        sd: Over these cases, with n - 1; nan for one.
-        pooled: Of all cases' voxels together.
+        mean: Mean over these cases.
+        sd: Standard deviation over these cases, with n - 1; nan for one.
+        pooled: The value of all cases' voxels together.
         fold_mean: Mean of the folds' means.
-        fold_sd: Of the folds' means, with folds - 1; nan for one fold.
+        fold_sd: Standard deviation of the folds' means, with folds - 1; nan for one fold.
     """
 
     n: int
@@ -244,8 +243,8 @@ class ClassScores:
         value: The class's value; None for a mean over classes.
         name: The class's name.
         cases: Cases scored.
-        empty: Of these, cases without a Dice, where the class is in neither mask.
-        metrics: For each of ``COMPARED``.
+        empty: Those of them without a Dice, where the class is in neither mask.
+        metrics: A spread for each of ``COMPARED``.
     """
 
     value: int | None
@@ -260,15 +259,15 @@ class ComparedRow:
     """One way of training.
 
     Args:
-        name: Of the row.
-        network: Its network's name.
-        loss: Its loss's name.
+        name: The name of the row.
+        network: The name of its network.
+        loss: The name of its loss.
         varied: What else differs between the rows, by key.
         parts: What a published row may name of it, such as ``unet``, ``focal`` and ``filters-16``.
         folds: How many runs it has.
         rank: Mean rank among the rows.
         classes: Background first, then the foreground mean and all classes.
-        training: For each of TRAINING, mean and sd over the runs.
+        training: Mean and sd over the runs, for each of ``TRAINING``.
     """
 
     name: str
@@ -290,10 +289,10 @@ def make_row(name: str, runs: Sequence[ScoredRun], keys: Sequence[str], rank: fl
     """A row from its runs.
 
     Args:
-        name: Of the row.
-        runs: Its folds, or the one run.
+        name: The name of the row.
+        runs: The runs of its folds, or the one run.
         keys: The settings that differ between rows, beside network and loss.
-        rank: Among the rows.
+        rank: Its mean rank among the rows.
     """
     config, varied = runs[0].config, {key: format_setting(runs[0], key) for key in keys}
     network, loss = str(config.get("network_name", "")), str(config.get("loss_name", ""))
@@ -327,24 +326,13 @@ def make_slug(key: str, value: Any) -> str:
     return "-".join([key.rpartition("::")[2], *kept.split()])
 
 
-def average(values: Iterable[float]) -> float:
-    """Of the values that are not nan; nan where there are none."""
-    known = [float(value) for value in values if not math.isnan(value)]
-    return fmean(known) if known else math.nan
-
-
-def _sd(values: Iterable[float]) -> float:
-    known = [float(value) for value in values if not math.isnan(value)]
-    return stdev(known) if len(known) > 1 else math.nan
-
-
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def _over_runs(runs: Sequence[ScoredRun], key: str) -> tuple[float, float]:
     values = [float(getattr(run.training, key)) for run in runs]
-    return average(values), _sd(values)
+    return average(values), deviate(values)
 
 
 def _class_scores(runs: Sequence[ScoredRun]) -> tuple[ClassScores, ...]:
@@ -393,7 +381,7 @@ def _spread(
         known = [[case[metric] for case in run if not math.isnan(case[metric])] for run in runs]
         every, means = [number for run in known for number in run], [average(run) for run in known]
         metrics[metric] = MetricSpread(
-            len(every), average(every), _sd(every), pooled[metric], average(means), _sd(means)
+            len(every), average(every), deviate(every), pooled[metric], average(means), deviate(means)
         )
     cases = sum(map(len, runs))
     return ClassScores(value, name, cases, cases - metrics["dice"].n, metrics)

@@ -21,9 +21,9 @@ from medseg.data.mask_files import find_masks
 from medseg.errors import ImageError
 from medseg.evaluation.figures.drawing import Labels
 from medseg.evaluation.metrics import score
-from medseg.evaluation.pairing import pair_masks, strip_role
+from medseg.evaluation.pairing import name_file, pair_masks, strip_role
 from medseg.evaluation.score import align_mask, align_together
-from medseg.evaluation.summaries import Row
+from medseg.evaluation.summaries import Row, average
 from medseg.evaluation.tabulation import tabulate
 from medseg.geometry import Grid
 
@@ -39,11 +39,11 @@ class Example:
     """One case to draw, all of it on the reference's grid.
 
     Args:
-        case: Its name.
+        case: The case's name.
         image: (X, Y[, Z]), or with channels first.
         truth: (X, Y[, Z]).
         predictions: One (X, Y[, Z]) for each folder of masks.
-        grid: Of the reference.
+        grid: The grid of the reference.
     """
 
     case: str
@@ -59,12 +59,12 @@ class ExampleFiles:
 
     Args:
         images: Path of the (first) image, by the case's name.
-        references: Where each case's reference lies.
-        masks: For each folder of masks, where each case's mask lies.
+        references: Path of each case's reference.
+        masks: Path of each case's mask, for each folder of masks.
         values: The labels that may occur, where they are 0 and 1 only.
         slice_axis: Axis of the stored reference whose slices ``case#012`` names.
         renamed: Values of the references, and what they are read as.
-        names: Of each label, by which segments of DICOM objects are recognised.
+        names: What segments of DICOM objects are recognised by, for each label.
     """
 
     images: Mapping[str, str]
@@ -140,9 +140,9 @@ def find_examples(
     Args:
         images: Folder of the images, or what else ``medseg.data.cases.open_images`` opens.
         masks: Folders of masks.
-        references: As given to ``evaluate``.
+        references: The references that ``evaluate`` was given.
         labels: Name of each value.
-        settings: Of the evaluation whose cases are asked for.
+        settings: The settings of the evaluation whose cases are asked for.
 
     Raises:
         InputError: A folder is missing or empty, or no name agrees.
@@ -173,7 +173,7 @@ def find_dataset_examples(
 
     Args:
         data: A data set in any layout that ``medseg.data.cases`` knows.
-        masks: For each network the folder that ``medseg predict`` filled, or those of its folds.
+        masks: The folder of each network that ``medseg predict`` filled, or those of its folds.
         labels: Name of each value.
         renamed: Values of the references, and what they are read as.
 
@@ -207,17 +207,13 @@ def _binary(labels: Mapping[int, str]) -> tuple[int, ...] | None:
 
 def _by_any_name(found: Mapping[str, str]) -> dict[str, str]:
     """``found`` also by the names without ``_gt`` and the like, and by the files' names where no two share one."""
-    ends = Counter(_file_name(case) for case in found)
-    shorter = {_file_name(case): path for case, path in found.items() if ends[_file_name(case)] == 1}
+    ends = Counter(name_file(case) for case in found)
+    shorter = {name_file(case): path for case, path in found.items() if ends[name_file(case)] == 1}
     return {**shorter, **{strip_role(case): path for case, path in found.items()}, **found}
 
 
 def _named(paths: Mapping[str, Any], case: str) -> Any:
-    return next((paths[name] for name in (case, strip_role(case), _file_name(case)) if name in paths), None)
-
-
-def _file_name(case: str) -> str:
-    return strip_role(case).rpartition("/")[2]
+    return next((paths[name] for name in (case, strip_role(case), name_file(case)) if name in paths), None)
 
 
 def _image_on(image: Volume, grid: Grid, path: str) -> NDArray:
@@ -295,7 +291,7 @@ def spread_cases_by_scores(networks: Sequence[Sequence[Row]], files: ExampleFile
 
     Args:
         networks: The scores of each network.
-        files: With the masks of all of them.
+        files: The files of the cases, with the masks of all networks.
         count: How many cases.
     """
     found = [dict(rank_cases(rows, files)) for rows in networks]
@@ -314,5 +310,4 @@ def calculate_foreground_dice(prediction: NDArray, truth: NDArray, labels: Label
     """Mean Dice of the foreground classes that one of the masks holds, named or not; nan where both are empty."""
     values = sorted({0, *labels, *np.unique(truth).tolist(), *np.unique(prediction).tolist()})
     dice = score(tabulate(prediction, truth).to_confusion(values, "example"))["dice"]
-    known = [float(each) for value, each in zip(values, dice, strict=True) if value != 0 and not np.isnan(each)]
-    return fmean(known) if known else math.nan
+    return average(each for value, each in zip(values, dice.tolist(), strict=True) if value != 0)

@@ -80,10 +80,10 @@ def example_rows(
     read or lies on another grid.
 
     Args:
-        evaluation: Of ``masks`` and ``references``.
+        evaluation: The evaluation of ``masks`` and ``references``.
         images: Folder of the images, or what else ``medseg.data.cases.open_images`` opens.
-        masks: As given to ``evaluate``.
-        references: As given to ``evaluate``.
+        masks: The masks that ``evaluate`` was given.
+        references: The references that ``evaluate`` was given.
         count: How many of each kind; fewer where there are fewer than three times as many cases.
         part: Only cases of this part, such as ``test``.
 
@@ -125,7 +125,7 @@ def networks_side_by_side(
     Args:
         images: Folder of the images, or what else ``medseg.data.cases.open_images`` opens.
         masks: Folder of masks of each network, by its name.
-        references: As given to ``evaluate``.
+        references: The references that ``evaluate`` was given.
         labels: Name of each value; otherwise found as ``evaluate`` finds them.
         cases: What to draw; otherwise cases spread evenly from the highest mean Dice to the lowest,
             of those with a mask by every network.
@@ -146,8 +146,8 @@ def draw_networks(
     """As ``networks_side_by_side``, of files that were found before.
 
     Args:
-        files: With one folder of masks per network.
-        names: Of the networks, in that order.
+        files: The files of the cases, with one folder of masks per network.
+        names: The names of the networks, in that order.
         labels: Name of each value.
         cases: What to draw; otherwise spread evenly over the ranks.
         count: How many, where ``cases`` does not say.
@@ -175,10 +175,10 @@ def class_columns(
 
     Args:
         image: (X, Y[, Z]), or with channels first; three channels in 2D are colours.
-        truth: On the image's grid.
-        prediction: On the image's grid.
+        truth: The true mask, on the image's grid.
+        prediction: The predicted mask, on the image's grid.
         labels: Name of each value.
-        grid: Of the arrays; or its 4 by 4 affine; or the spacing in mm of arrays in RAS order. Otherwise 1 mm.
+        grid: The grid of the arrays; or its 4 by 4 affine; or the spacing in mm of arrays in RAS order. Otherwise 1 mm.
 
     Raises:
         GridError: The arrays' shapes differ.
@@ -304,7 +304,7 @@ def overlay(
         reference: Mask on the image's grid, or None.
         prediction: Mask on the image's grid; it may be empty.
         labels: Name of each value; their order chooses the colours.
-        grid: Of the arrays; or its 4 by 4 affine; or the spacing in mm of arrays in RAS order.
+        grid: The grid of the arrays; or its 4 by 4 affine; or the spacing in mm of arrays in RAS order.
         window: Intensities drawn black and white; else from the region around the masks.
 
     Raises:

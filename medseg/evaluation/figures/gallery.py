@@ -104,10 +104,10 @@ def illustrate(
     another grid than its masks, are left out.
 
     Args:
-        evaluation: Of ``masks`` and ``references``.
+        evaluation: The evaluation of ``masks`` and ``references``.
         images: Folder of the images, or what else ``medseg.data.cases.open_images`` opens.
-        masks: As given to ``evaluate``.
-        references: As given to ``evaluate``.
+        masks: The masks that ``evaluate`` was given.
+        references: The references that ``evaluate`` was given.
         most: How many cases; fewer where there are fewer.
     """
     files = find_examples(images, [masks], references, evaluation.labels, evaluation.settings)
@@ -129,7 +129,7 @@ def write_figures(run: str | Path, folder: str | Path, data: str | Path | None =
     Args:
         run: Folder of a run; scored parts are its folders ``scores`` or ``scores_PART``, each with
             the masks beside it in ``masks`` or ``masks_PART``.
-        folder: Where the files go; made where missing.
+        folder: The folder for the files; made where it is missing.
         data: The data set, where it is no longer where it was in training.
 
     Raises:

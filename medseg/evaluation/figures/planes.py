@@ -30,12 +30,12 @@ class Plane:
     """One cut, ready to draw: rows from top to bottom, columns from left to right.
 
     Args:
-        title: Such as ``axial, slice 12 of 40``; slices are counted from 1 as stored.
+        title: What it shows, such as ``axial, slice 12 of 40``; slices are counted from 1 as stored.
         image: (rows, columns), or (rows, columns, 3) for colours.
         reference: (rows, columns), None where there is none.
         prediction: (rows, columns).
-        height_mm: Of the whole cut.
-        width_mm: Of the whole cut.
+        height_mm: Height of the whole cut.
+        width_mm: Width of the whole cut.
         edges: Letters for left, right, top and bottom; empty where the orientation is not known.
     """
 
@@ -56,7 +56,7 @@ class Scene:
         image: (X, Y, Z), or (X, Y, Z, 3) for colours.
         reference: (X, Y, Z), None where there is none.
         prediction: (X, Y, Z).
-        spacing_mm: Along each axis.
+        spacing_mm: Distance of the voxels along each axis.
         is_flipped: Whether slices run against the stored order, along each axis.
         is_oriented: Whether the axes run to the right, the front and the head; else they are as stored.
     """
@@ -92,7 +92,7 @@ def build_scene(
             are its colours, of any others the first is taken.
         reference: (X, Y[, Z]) or None.
         prediction: (X, Y[, Z]).
-        grid: Of the masks; or its 4 by 4 affine; or the spacing in mm of arrays in RAS order.
+        grid: The grid of the masks; or its 4 by 4 affine; or the spacing in mm of arrays in RAS order.
             A picture (2D with the spacing only, or an affine of ones) has no orientation.
 
     Raises:

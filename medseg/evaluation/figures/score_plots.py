@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -38,7 +37,7 @@ from medseg.evaluation.figures.drawing import (
 from medseg.evaluation.metrics import METRICS
 from medseg.evaluation.results import Evaluation
 from medseg.evaluation.score_files import read_cases
-from medseg.evaluation.summaries import Row
+from medseg.evaluation.summaries import Row, average
 
 Scores = Evaluation | Sequence[Row] | str | Path
 """Where scores come from: an evaluation, its rows, or its cases.csv or the folder of that."""
@@ -249,8 +248,8 @@ def _samples(rows: Sequence[Row], metric: str) -> list[Sample]:
         by_case.setdefault(row.case, []).append(row)
     samples = []
     for case in sorted(by_case, key=natural_order):
-        values = [row.scores[metric] for row in by_case[case] if not math.isnan(row.scores[metric])]
-        samples.append(Sample(case, fmean(values) if values else math.nan, by_case[case][0].status == "missing"))
+        value = average(row.scores[metric] for row in by_case[case])
+        samples.append(Sample(case, value, by_case[case][0].status == "missing"))
     return samples
 
 

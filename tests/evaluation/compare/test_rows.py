@@ -8,7 +8,7 @@ import pytest
 
 from medseg.errors import DatasetError
 from medseg.evaluation.compare.gather import gather
-from medseg.evaluation.compare.rows import average, config_value, format_setting, make_row, make_slug, read_run
+from medseg.evaluation.compare.rows import config_value, format_setting, make_row, make_slug, read_run
 from tests.evaluation.run_folders import GOOD, POOR, TRUE, make_run
 
 
@@ -176,8 +176,3 @@ def test_a_setting_is_what_was_changed_or_else_the_configuration_s(tmp_path):
 )
 def test_a_setting_is_a_part_of_a_row_s_name(key, value, slug):
     assert make_slug(key, value) == slug
-
-
-def test_an_average_leaves_out_what_is_not_defined():
-    assert average([0.5, math.nan, 1.0]) == 0.75
-    assert math.isnan(average([math.nan])) and math.isnan(average([]))
