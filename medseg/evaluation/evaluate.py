@@ -12,13 +12,19 @@ from tqdm import tqdm
 
 from medseg.data.splits import Split, read_split
 from medseg.errors import ImageError, LabelError, UsageError
-from medseg.evaluation.class_names import add_background, find_names, number_names, split_ignored
 from medseg.evaluation.metrics import METRICS, score
 from medseg.evaluation.options import EvaluateOptions
 from medseg.evaluation.pairing import Pair, Pairing, pair_masks, strip_role
-from medseg.evaluation.results import Evaluation, Finding
-from medseg.evaluation.score import Counted, Counting, map_white
-from medseg.evaluation.score_files import write_tables
+from medseg.evaluation.results import Evaluation, Finding, write_tables
+from medseg.evaluation.score import (
+    Counted,
+    Counting,
+    add_background,
+    find_names,
+    map_white,
+    number_names,
+    split_ignored,
+)
 from medseg.evaluation.summaries import ALL_CASES, EMPTY_TRUTH, Row, Summary, summarise
 
 __all__ = ["EvaluateOptions", "evaluate"]

@@ -14,8 +14,7 @@ from medseg.evaluation.figures.drawing import pick_class_colours, to_png
 from medseg.evaluation.figures.gallery import draw_score_figures, draw_training_figures, illustrate
 from medseg.evaluation.figures.score_plots import score_box_plot
 from medseg.evaluation.metrics import EVALUATED, METRICS, POOLED
-from medseg.evaluation.results import Evaluation
-from medseg.evaluation.score_files import versions
+from medseg.evaluation.results import Evaluation, versions
 from medseg.files import write_text
 from medseg.text import format_number
 

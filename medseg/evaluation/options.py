@@ -9,7 +9,7 @@ from typing import Literal
 
 from medseg.data.splits import Split
 from medseg.errors import UsageError
-from medseg.evaluation.conventions import MISSING_POLICY
+from medseg.evaluation.results import MISSING_POLICY
 from medseg.evaluation.score import SLICE_AXES
 
 Missing = Literal["zero", "skip", "error"]

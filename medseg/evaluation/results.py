@@ -1,18 +1,47 @@
-"""What an evaluation found, and its text for a terminal of 100 columns."""
+"""What an evaluation found: its text for a terminal of 100 columns, its files, and the sentences below both.
+
+The files are cases.csv, summary.csv and evaluation.json, each written whole or not at all. The sentences say what
+empty masks, missing masks and the background count.
+"""
 
 from __future__ import annotations
 
+import csv
+import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.evaluation.conventions import explain_evaluation
-from medseg.evaluation.metrics import DICE, EVALUATED, METRICS, POOLED, POOLED_COLUMNS
+import medseg
+from medseg.errors import DatasetError, InputError, first_line
+from medseg.evaluation.metrics import DICE, EVALUATED, METRICS, POOLED, POOLED_COLUMNS, VOLUMES
 from medseg.evaluation.summaries import ALL_CASES, Row, Summary
-from medseg.text import Column, draw_rule, join_cells, join_titles, list_some, make_printable, shorten, wrap
+from medseg.files import write_text
+from medseg.text import (
+    Column,
+    draw_rule,
+    format_cell,
+    join_cells,
+    join_titles,
+    list_some,
+    make_csv,
+    make_printable,
+    replace_nan,
+    shorten,
+    wrap,
+)
+
+NUMBERS = (*METRICS, *VOLUMES)
+CASE_COLUMNS = ("case", "part", "value", "class", "status", *NUMBERS)
+SPREAD_COLUMNS = ("n", "mean", "sd", "median", "min", "max", "pooled")
+TRUTH_COLUMNS = ("empty_truth", "false_positive_voxels")
+SUMMARY_COLUMNS = ("part", "value", "class", "metric", "cases", "empty", "missing", *SPREAD_COLUMNS, *TRUTH_COLUMNS)
 
 WORST_SHOWN = 5
 MOST_CASES_TOLD = 3
@@ -30,6 +59,51 @@ SUMMARY_TABLE = (
     *EVALUATED_COLUMNS,
     *POOLED_COLUMNS,
 )
+
+
+def _name_undefined() -> tuple[str, str]:
+    """Which metrics have no value of a class that neither mask holds, and where else one has none."""
+    *titles, last = [metric.title for metric in METRICS.values() if metric.needs_structure]
+    first, *others = [(metric.title, metric.undefined) for metric in METRICS.values() if metric.undefined]
+    where = [f"{first[0].capitalize()} is nan where {first[1]}", *(f"{title} where {place}" for title, place in others)]
+    return (
+        f"A class empty in both masks has no {', '.join(titles)} or {last}: nan, left out of means and counted apart.",
+        f"{', '.join(where)}; pooled values follow the same rules.",
+    )
+
+
+_NEITHER, _ELSEWHERE = _name_undefined()
+
+EMPTY_POLICY = (
+    _NEITHER,
+    "A class in only one of the two masks has Dice 0 and IoU 0: an extra structure costs as much as a missed one.",
+    _ELSEWHERE,
+    "Per case: the mean over cases of each case's value. Pooled: one value from the voxels of all cases together.",
+    "The background is scored and shown, but is no part of the foreground mean.",
+)
+SLICE_POLICY = (
+    "Every slice is a case. For each class the table covers the slices whose reference holds it, pooled values too; "
+    "the others are counted apart as empty truth and are in no mean.",
+    "A slice whose reference holds the class and whose mask does not has Dice 0 and IoU 0.",
+    *EMPTY_POLICY[2:],
+)
+"""What ``EMPTY_POLICY`` says, where slices are scored one by one."""
+
+MISSING_POLICY = {
+    "zero": "A case without a mask scores 0 in every metric for each class in its reference; pooled, its voxels count "
+    "as not found.",
+    "skip": "A case without a mask is listed and left out of every number.",
+    "error": "A case without a mask is an error and left out of every number.",
+}
+
+BACKGROUND_POLICY = "The mean with background is the mean over all classes, value 0 among them."
+
+
+def explain_evaluation(settings: Mapping[str, str]) -> tuple[str, ...]:
+    """The sentences that hold for an evaluation with these settings."""
+    empty = SLICE_POLICY if "slices" in settings else EMPTY_POLICY
+    of_means = (BACKGROUND_POLICY,) if "background" in settings else ()
+    return (*empty, *of_means, MISSING_POLICY[settings["missing"]])
 
 
 @dataclass(frozen=True)
@@ -190,3 +264,95 @@ def _note_lines(notes: Sequence[Finding]) -> list[str]:
         told = list_some(cases, MOST_CASES_TOLD, ", …")
         lines += wrap(f"{code} × {len(cases)} ({told}): {same[0].text}", "- ")
     return lines
+
+
+def write_tables(evaluation: Evaluation, folder: Path) -> None:
+    """Write the three files into ``folder``, which is made where needed.
+
+    Raises:
+        OutputError: The folder cannot be written to.
+    """
+    write_text(make_csv(CASE_COLUMNS, map(_case_cells, evaluation.rows)), folder / "cases.csv")
+    write_text(make_csv(SUMMARY_COLUMNS, _summary_cells(evaluation.summaries)), folder / "summary.csv")
+    text = json.dumps(to_record(evaluation), indent=1, allow_nan=False)
+    write_text(text + "\n", folder / "evaluation.json")
+
+
+def read_cases(path: str | Path) -> list[Row]:
+    """The rows of a cases.csv, in its order; writing them again gives the same file.
+
+    Args:
+        path: The file, or the folder that ``write_tables`` filled.
+
+    Raises:
+        InputError: There is no such file.
+        DatasetError: It is no cases.csv, or a line is damaged.
+    """
+    file = Path(path) / "cases.csv" if Path(path).is_dir() else Path(path)
+    if not file.is_file():
+        raise InputError("INPUT_MISSING", file, "there is no such file", "give the cases.csv of an evaluation")
+    try:
+        return [_make_row(cells) for cells in read_csv(file)[1]]
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        remedy = "evaluate again with an output folder, and leave the file as it is"
+        raise DatasetError("SCORES_UNREADABLE", file, first_line(error), remedy) from error
+
+
+def read_csv(file: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """The names of a table's columns, and its lines as cells by these names.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It has no heading, or a line with more or fewer cells.
+        csv.Error: A line is damaged.
+    """
+    with file.open(encoding="utf-8", newline="") as lines:
+        header, *table = csv.reader(lines, strict=True)
+    return header, [dict(zip(header, cells, strict=True)) for cells in table]
+
+
+def _make_row(cells: Mapping[str, str]) -> Row:
+    scores = {name: float(cells[name]) for name in NUMBERS}
+    return Row(cells["case"], cells["part"], int(cells["value"]), cells["class"], cells["status"], scores)
+
+
+def to_record(evaluation: Evaluation) -> dict[str, Any]:
+    """Everything in ``evaluation`` as plain values for JSON; nan becomes None."""
+    columns = [*evaluation.labels.values(), "no mask"]
+    record = {
+        "versions": versions(),
+        "settings": dict(evaluation.settings),
+        "policy": list(evaluation.policy),
+        "labels": {str(value): name for value, name in evaluation.labels.items()},
+        "summaries": [asdict(summary) for summary in evaluation.summaries],
+        "cases": [asdict(row) for row in evaluation.rows],
+        "confusion": {
+            "rows": "reference",
+            "columns": columns,
+            "per_case": {case: table.tolist() for case, table in evaluation.confusions.items()},
+        },
+        "missing": list(evaluation.missing),
+        "unmatched": list(evaluation.unmatched),
+        "errors": [asdict(finding) for finding in evaluation.errors],
+        "notes": [asdict(finding) for finding in evaluation.notes],
+    }
+    return {name: replace_nan(part) for name, part in record.items()}
+
+
+def versions() -> dict[str, str]:
+    """What computed the numbers."""
+    return {"medseg": medseg.__version__, "python": platform.python_version(), "numpy": np.__version__}
+
+
+def _case_cells(row: Row) -> list[Any]:
+    numbers = [format_cell(row.scores[name]) for name in NUMBERS]
+    return [row.case, row.part, row.value, row.name, row.status, *numbers]
+
+
+def _summary_cells(summaries: Iterable[Summary]) -> Iterable[list[Any]]:
+    for summary in summaries:
+        for metric, spread in summary.metrics.items():
+            numbers = (spread.mean, spread.sd, spread.median, spread.least, spread.most, spread.pooled)
+            head = [summary.part, "" if summary.value is None else summary.value, summary.name, metric]
+            counts = [summary.cases, summary.empty, summary.missing, spread.n]
+            yield [*head, *counts, *map(format_cell, numbers), summary.empty_truth, summary.false_positive_voxels]

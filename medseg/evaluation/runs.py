@@ -16,7 +16,7 @@ from medseg.data.case import distinct_names, natural_order
 from medseg.data.mask_steps import mask_reading
 from medseg.data.splits import PARTS, Split, read_split
 from medseg.errors import DatasetError, InputError, first_line
-from medseg.evaluation.score_files import read_cases, read_csv
+from medseg.evaluation.results import read_cases, read_csv
 from medseg.evaluation.summaries import Row
 
 SCORED_NAME = "scored.json"

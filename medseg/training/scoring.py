@@ -23,9 +23,8 @@ from medseg.data.labels import whole_labels
 from medseg.data.splits import PARTS
 from medseg.errors import BundleError, ImageError, MedsegError, check_known, coded_cause, first_line
 from medseg.evaluation.evaluate import evaluate
-from medseg.evaluation.results import Evaluation
+from medseg.evaluation.results import Evaluation, write_tables
 from medseg.evaluation.runs import SCORED_NAME
-from medseg.evaluation.score_files import write_tables
 from medseg.files import held, write_json, write_text
 from medseg.inference.cohort import CaseRecord, predict
 from medseg.networks import count_parameters

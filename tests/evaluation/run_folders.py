@@ -10,7 +10,7 @@ import numpy as np
 
 from medseg.data.splits import Split, write_split
 from medseg.evaluation.evaluate import EvaluateOptions, evaluate
-from medseg.evaluation.score_files import write_tables
+from medseg.evaluation.results import write_tables
 from tests.conftest import save_nifti
 
 LABELS = {0: "background", 1: "ball", 2: "stick"}

@@ -6,8 +6,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from medseg.evaluation.metrics import METRICS, VOLUMES
-from medseg.evaluation.results import Evaluation, Finding
+from medseg.errors import DatasetError, InputError
+from medseg.evaluation.metrics import METRICS, VOLUMES, Counts
+from medseg.evaluation.results import (
+    CASE_COLUMNS,
+    MISSING_POLICY,
+    Evaluation,
+    Finding,
+    explain_evaluation,
+    read_cases,
+    write_tables,
+)
 from medseg.evaluation.summaries import Row, summarise
 
 LABELS = {0: "background", 1: "ball"}
@@ -84,3 +93,103 @@ def test_slices_are_called_so():
     found = evaluation([row("a#001")], slices="along axis 2")
     assert found.unit == "slices" and found.counted.startswith("1 slices scored")
     assert "All slices (1)" in found.to_text()
+
+
+SETTINGS = {"masks": "m", "references": "r", "missing": "zero"}
+
+
+def file_row(case="a", value=1, dice=0.25, status="scored"):
+    scores = dict.fromkeys([*METRICS, "prediction_ml", "reference_ml"], math.nan) | {"dice": dice, "reference_ml": 2.5}
+    return Row(case, "test", value, f"class {value}", status, scores)
+
+
+def written(rows, folder):
+    write_tables(Evaluation({}, tuple(rows), (), {}, (), (), (), (), SETTINGS), folder)
+    return folder
+
+
+def test_rows_are_read_back_as_they_were(tmp_path):
+    rows = [file_row('a, "b"\nc', 0), file_row("=1+1", 3, math.nan, "missing"), file_row("site/ä#007", 2, -0.125)]
+    back = read_cases(written(rows, tmp_path / "scores"))
+    for ours, wanted in zip(back, rows, strict=True):
+        assert replace(ours, scores={}) == replace(wanted, scores={})
+        assert list(ours.scores) == list(wanted.scores)
+        np.testing.assert_equal(dict(ours.scores), dict(wanted.scores))
+
+
+def test_writing_what_was_read_gives_the_same_file(tmp_path):
+    first = written([file_row(dice=1 / 3), file_row("b", dice=math.nan)], tmp_path / "first") / "cases.csv"
+    again = written(read_cases(first), tmp_path / "again") / "cases.csv"
+    assert again.read_bytes() == first.read_bytes()
+
+
+def test_a_table_without_rows_gives_none(tmp_path):
+    assert read_cases(written([], tmp_path)) == []
+
+
+def test_a_file_that_is_not_there_is_an_input_error(tmp_path):
+    with pytest.raises(InputError, match="INPUT_MISSING"):
+        read_cases(tmp_path / "absent.csv")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "image,label\na,b\n",
+        ",".join(CASE_COLUMNS) + "\na,,1,x,scored,0.5\n",
+        ",".join(CASE_COLUMNS) + "\na,,one,x,scored" + ",0.5" * 9 + "\n",
+        ",".join(CASE_COLUMNS) + "\na,,1,x,scored" + ",0.5" * 10 + "\n",
+        ",".join(CASE_COLUMNS) + '\n"a,,1,x\n',
+        "",
+    ],
+    ids=["other columns", "a line cut off", "a word for a number", "a cell too many", "an open quote", "no header"],
+)
+def test_what_is_no_table_of_cases_is_refused(tmp_path, text):
+    (tmp_path / "cases.csv").write_text(text)
+    with pytest.raises(DatasetError, match="SCORES_UNREADABLE"):
+        read_cases(tmp_path / "cases.csv")
+
+
+ZERO = {"missing": "zero"}
+
+
+def test_the_first_sentence_names_the_metrics_that_an_empty_class_has_no_value_of():
+    counts = Counts(*(np.array([voxels]) for voxels in (0.0, 0.0, 0.0, 9.0)))
+    undefined = [metric.title for metric in METRICS.values() if np.isnan(metric.measure(counts)[0])]
+    first = explain_evaluation(ZERO)[0]
+    assert [title for title in (metric.title for metric in METRICS.values()) if title in first] == undefined
+    assert first == (
+        "A class empty in both masks has no Dice, IoU, precision, recall or MCC: "
+        "nan, left out of means and counted apart."
+    )
+
+
+@pytest.mark.parametrize(
+    ("title", "counts"),
+    [
+        ("precision", (0, 0, 3, 9)),  # true positives, false positives, false negatives, true negatives
+        ("recall", (0, 3, 0, 9)),
+        ("specificity", (3, 0, 3, 0)),
+        ("MCC", (0, 0, 3, 9)),
+        ("MCC", (3, 0, 3, 0)),
+        ("MCC", (0, 3, 0, 9)),
+        ("MCC", (3, 3, 0, 0)),
+    ],
+)
+def test_a_metric_has_no_value_where_its_clause_says_so(title, counts):
+    (metric,) = (metric for metric in METRICS.values() if metric.title == title)
+    assert metric.undefined
+    assert np.isnan(metric.measure(Counts(*(np.array([float(voxels)]) for voxels in counts)))[0])
+    assert f"{metric.title.lower()} " in explain_evaluation(ZERO)[2].lower()
+
+
+def test_slices_and_the_background_have_sentences_of_their_own():
+    plain = explain_evaluation(ZERO)
+    sliced = explain_evaluation({**ZERO, "slices": "along axis 2"})
+    assert sliced[0].startswith("Every slice is a case.") and sliced[2:] == plain[2:]
+    assert explain_evaluation({**ZERO, "background": "a class as well"})[-2].startswith("The mean with background")
+
+
+@pytest.mark.parametrize("missing", MISSING_POLICY)
+def test_the_last_sentence_says_what_a_missing_mask_counts(missing):
+    assert explain_evaluation({"missing": missing})[-1] == MISSING_POLICY[missing]

@@ -20,7 +20,7 @@ from medseg.evaluation.figures.drawing import to_png
 from medseg.evaluation.figures.gallery import compared_networks, draw_training_figures
 from medseg.evaluation.html_report import make_data_uri, make_page
 from medseg.evaluation.metrics import COMPARED, METRICS, POOLED
-from medseg.evaluation.score_files import versions
+from medseg.evaluation.results import versions
 from medseg.evaluation.summaries import FOREGROUND
 from medseg.files import write_json, write_text, write_whole
 from medseg.text import (

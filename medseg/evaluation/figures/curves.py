@@ -96,7 +96,8 @@ def network_curves(logs: Mapping[str, str | Path | Epochs], column: str = "val_l
 
     Args:
         logs: An epochs.csv, its folder, or its rows, by the network's name.
-        column: A column of the log, such as ``val_loss`` or ``val_mean_dice``; trainings that did not measure it have no line.
+        column: A column of the log, such as ``val_loss`` or ``val_mean_dice``; trainings that did not measure it
+            have no line.
 
     Raises:
         InputError: There is no such file.

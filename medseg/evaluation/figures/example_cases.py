@@ -20,11 +20,10 @@ from medseg.data.images import Volume, image_stem, read, read_mask
 from medseg.data.mask_files import find_masks
 from medseg.errors import ImageError
 from medseg.evaluation.figures.drawing import Labels
-from medseg.evaluation.metrics import score
+from medseg.evaluation.metrics import score, tabulate
 from medseg.evaluation.pairing import name_file, pair_masks, strip_role
 from medseg.evaluation.score import align_mask, align_together
 from medseg.evaluation.summaries import Row, average
-from medseg.evaluation.tabulation import tabulate
 from medseg.geometry import Grid
 
 SLICE_NAME = re.compile(r"(.+)#(\d+)")

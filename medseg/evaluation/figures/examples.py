@@ -19,7 +19,6 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from medseg.errors import ImageError, InputError
-from medseg.evaluation.class_names import find_names
 from medseg.evaluation.figures.drawing import (
     COLUMN_INCHES,
     LEAST_ROW_INCHES,
@@ -49,6 +48,7 @@ from medseg.evaluation.figures.example_cases import (
     spread_cases,
 )
 from medseg.evaluation.figures.planes import Cut, Plane, build_scene, choose_cut, choose_planes, draw_cut, window_around
+from medseg.evaluation.score import find_names
 from medseg.geometry import Grid
 from medseg.text import format_number
 

@@ -35,8 +35,7 @@ from medseg.evaluation.figures.drawing import (
     style_plot,
 )
 from medseg.evaluation.metrics import METRICS
-from medseg.evaluation.results import Evaluation
-from medseg.evaluation.score_files import read_cases
+from medseg.evaluation.results import Evaluation, read_cases
 from medseg.evaluation.summaries import Row, average
 
 Scores = Evaluation | Sequence[Row] | str | Path

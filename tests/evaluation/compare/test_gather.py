@@ -6,7 +6,7 @@ import pytest
 
 from medseg.errors import InputError, UsageError
 from medseg.evaluation.compare.comparison_files import to_record, write_comparison
-from medseg.evaluation.compare.gather import gather
+from medseg.evaluation.compare.gather import explain_comparison, gather
 from medseg.evaluation.runs import find_runs
 from tests.evaluation.run_folders import GOOD, POOR, TRUE, make_run, mask
 
@@ -204,3 +204,13 @@ def test_runs_are_sorted_by_the_numbers_in_their_names(tmp_path):
     for name in ("run10", "run9", "²"):
         make_run(tmp_path / name, GOOD, TRUE)
     assert list(find_runs([tmp_path])) == ["run9", "run10", "²"]
+
+
+def test_a_comparison_says_what_its_tests_count_and_what_folds_and_validation_mean():
+    plain = explain_comparison("case", "test", has_folds=False)
+    assert any("each case counts once" in sentence for sentence in plain)
+    assert not any("folds share" in sentence for sentence in plain)
+    folded = explain_comparison("patient", "validation", has_folds=True)
+    assert any("cases of one patient are averaged first" in sentence for sentence in folded)
+    assert folded[-2].startswith("The folds share training cases") and folded[-1].startswith("The validation part")
+    assert not any("{" in sentence for sentence in (*plain, *folded))

@@ -88,7 +88,7 @@ def test_scores_of_nothing_give_no_panel(figure_of):
 
 @pytest.mark.parametrize("figure_of", FIGURES)
 def test_scores_are_read_from_the_table_that_evaluation_writes(figure_of, two_parts, tmp_path):
-    from medseg.evaluation.score_files import CASE_COLUMNS
+    from medseg.evaluation.results import CASE_COLUMNS
 
     cells = [[e.case, e.part, e.value, e.name, e.status, *(e.scores[n] for n in CASE_COLUMNS[5:])] for e in two_parts]
     text = "\n".join(",".join(map(str, line)) for line in [CASE_COLUMNS, *cells]) + "\n"
