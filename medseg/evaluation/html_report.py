@@ -102,10 +102,10 @@ def to_html(
         evaluation=evaluation,
         parts=list(evaluation.summaries_by_part.items()),
         worst=evaluation.worst(),
-        training=_captioned({CAPTIONS.get(name, name): figure for name, figure in (training or {}).items()}),
-        box_plot=_box_plot(evaluation),
-        scores=_captioned({CAPTIONS[name]: figure for name, figure in draw_score_figures(evaluation).items()}),
-        pictures=_captioned(pictures),
+        training=_add_captions({CAPTIONS.get(name, name): figure for name, figure in (training or {}).items()}),
+        box_plot=_draw_box_plot(evaluation),
+        scores=_add_captions({CAPTIONS[name]: figure for name, figure in draw_score_figures(evaluation).items()}),
+        pictures=_add_captions(pictures),
         colours=pick_class_colours(evaluation.labels),
         metrics=METRICS,
         evaluated=EVALUATED[1:],
@@ -114,7 +114,7 @@ def to_html(
     )
 
 
-def _box_plot(evaluation: Evaluation) -> str | None:
+def _draw_box_plot(evaluation: Evaluation) -> str | None:
     names = list(evaluation.labels.values())
     scores = {
         name if names.count(name) == 1 else f"{name} ({value})": [
@@ -126,5 +126,5 @@ def _box_plot(evaluation: Evaluation) -> str | None:
     return make_data_uri(score_box_plot(scores)) if any(scores.values()) else None
 
 
-def _captioned(pictures: Mapping[str, Figure | bytes]) -> list[tuple[str, str]]:
+def _add_captions(pictures: Mapping[str, Figure | bytes]) -> list[tuple[str, str]]:
     return [(caption, make_data_uri(picture)) for caption, picture in pictures.items()]

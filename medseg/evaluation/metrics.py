@@ -94,14 +94,14 @@ def tabulate(prediction: Mask, reference: Mask) -> Tabulation:
         )
     if not reference.size:
         return Tabulation((), (), np.zeros((0, 0), dtype=np.int64))
-    rows, reference_codes = _coded(reference, "reference")
-    columns, prediction_codes = _coded(prediction, "prediction")
+    rows, reference_codes = _encode(reference, "reference")
+    columns, prediction_codes = _encode(prediction, "prediction")
     table = _count_codes(reference_codes, prediction_codes, (rows.size, columns.size))
     row, column = table.any(axis=1), table.any(axis=0)
     return Tabulation(tuple(rows[row].tolist()), tuple(columns[column].tolist()), table[np.ix_(row, column)])
 
 
-def _coded(mask: Mask, role: str) -> tuple[NDArray[np.int64], Mask]:
+def _encode(mask: Mask, role: str) -> tuple[NDArray[np.int64], Mask]:
     """Candidate values, and ``mask`` as positions among them (the mask itself where its values start at 0)."""
     if mask.dtype == bool:
         mask = mask.view(np.uint8)
@@ -124,7 +124,7 @@ def _coded(mask: Mask, role: str) -> tuple[NDArray[np.int64], Mask]:
 def _count_codes(reference: Mask, prediction: Mask, shape: tuple[int, int]) -> NDArray[np.int64]:
     bins = shape[0] * shape[1]
     total = np.zeros(bins, dtype=np.int64)
-    for rows, columns in _slabs(reference, prediction):
+    for rows, columns in _cut_slabs(reference, prediction):
         index = rows.astype(np.int64)
         index *= shape[1]
         index += columns.astype(np.int64)
@@ -132,7 +132,7 @@ def _count_codes(reference: Mask, prediction: Mask, shape: tuple[int, int]) -> N
     return total.reshape(shape)
 
 
-def _slabs(first: Mask, second: Mask) -> Iterator[tuple[Mask, Mask]]:
+def _cut_slabs(first: Mask, second: Mask) -> Iterator[tuple[Mask, Mask]]:
     """Both arrays flat and in step, some voxels at a time, in the order in which the first lies in memory."""
     first, second = np.atleast_1d(first), np.atleast_1d(second)
     order = np.argsort([-abs(stride) for stride in first.strides], kind="stable")
@@ -206,7 +206,7 @@ def dice(counts: Counts) -> Scores:
     nan where both masks are empty; 0 where one of them is.
     """
     double = 2 * counts.true_positive
-    return _ratio(double, double + counts.false_positive + counts.false_negative)
+    return _divide(double, double + counts.false_positive + counts.false_negative)
 
 
 def iou(counts: Counts) -> Scores:
@@ -214,17 +214,17 @@ def iou(counts: Counts) -> Scores:
 
     nan where both masks are empty; 0 where one of them is.
     """
-    return _ratio(counts.true_positive, counts.true_positive + counts.false_positive + counts.false_negative)
+    return _divide(counts.true_positive, counts.true_positive + counts.false_positive + counts.false_negative)
 
 
 def precision(counts: Counts) -> Scores:
     """Share of the prediction that is right: TP / (TP+FP); nan where the prediction is empty."""
-    return _ratio(counts.true_positive, counts.true_positive + counts.false_positive)
+    return _divide(counts.true_positive, counts.true_positive + counts.false_positive)
 
 
 def recall(counts: Counts) -> Scores:
     """Share of the reference that was found (sensitivity): TP / (TP+FN); nan where the reference is empty."""
-    return _ratio(counts.true_positive, counts.true_positive + counts.false_negative)
+    return _divide(counts.true_positive, counts.true_positive + counts.false_negative)
 
 
 def specificity(counts: Counts) -> Scores:
@@ -232,7 +232,7 @@ def specificity(counts: Counts) -> Scores:
 
     1 where both masks are empty; nan where the reference fills the image.
     """
-    return _ratio(counts.true_negative, counts.true_negative + counts.false_positive)
+    return _divide(counts.true_negative, counts.true_negative + counts.false_positive)
 
 
 def accuracy(counts: Counts) -> Scores:
@@ -241,7 +241,7 @@ def accuracy(counts: Counts) -> Scores:
     1 where both masks are empty; nan only where there are no voxels.
     """
     right = counts.true_positive + counts.true_negative
-    return _ratio(right, right + counts.false_positive + counts.false_negative)
+    return _divide(right, right + counts.false_positive + counts.false_negative)
 
 
 def mcc(counts: Counts) -> Scores:
@@ -252,10 +252,10 @@ def mcc(counts: Counts) -> Scores:
     tp, fp, fn, tn = counts.true_positive, counts.false_positive, counts.false_negative, counts.true_negative
     # Four roots, not the root of the product, which would lose digits beyond 1e308.
     spread = np.sqrt(tp + fp) * np.sqrt(tp + fn) * np.sqrt(tn + fp) * np.sqrt(tn + fn)
-    return _ratio(tp * tn - fp * fn, spread)
+    return _divide(tp * tn - fp * fn, spread)
 
 
-def _ratio(numerator: Scores, denominator: Scores) -> Scores:
+def _divide(numerator: Scores, denominator: Scores) -> Scores:
     result = np.full(np.shape(numerator), np.nan)
     np.divide(numerator, denominator, out=result, where=denominator > 0)
     return result

@@ -118,10 +118,10 @@ def pair_masks(masks: Path, references: Path) -> Pairing:
         return Pairing((Pair(strip_role(image_stem(references)), references, masks),), ())
     found, truth = find_named_images(masks), find_references(references)
     try:
-        matches = _by_case(truth, found) if truth.layout else _by_path(truth.files, found)
+        matches = _match_by_case(truth, found) if truth.layout else _match_by_path(truth.files, found)
     except DatasetError as error:
-        raise _with_attempts(error, truth) from error
-    homonyms = _homonyms(matches, found)
+        raise _add_attempts(error, truth) from error
+    homonyms = _find_homonyms(matches, found)
     elsewhere = {reference: names[0] for reference, names in homonyms.items() if _is_sure(reference, names, matches)}
     pairs: list[Pair] = []
     for case, reference, own in matches:
@@ -131,7 +131,7 @@ def pair_masks(masks: Path, references: Path) -> Pairing:
             pairs.append(Pair(case, truth.files[reference], mask, name or ""))
     used = {pair.mask for pair in pairs}
     if used <= {None}:
-        raise _no_pair_error(masks, references, found, truth)
+        raise _make_no_pair_error(masks, references, found, truth)
     return Pairing(
         tuple(sorted(pairs, key=lambda pair: pair.case)),
         tuple(str(path) for path in found.values() if path not in used),
@@ -154,7 +154,7 @@ def strip_role(name: str) -> str:
     return "/".join(folders if folders and folders[-1] == last else [*folders, last])
 
 
-def _by_case(truth: References, masks: Mapping[str, Path]) -> list[tuple[str, str, str | None]]:
+def _match_by_case(truth: References, masks: Mapping[str, Path]) -> list[tuple[str, str, str | None]]:
     """(case, case, mask) for every case of a data set, by its id or by the path of its own mask.
 
     Raises:
@@ -165,22 +165,24 @@ def _by_case(truth: References, masks: Mapping[str, Path]) -> list[tuple[str, st
         named = [name for name in dict.fromkeys((case, truth.path_of.get(case, case))) if name in masks]
         rivals = [other for other, mask in chosen.items() if mask in named]
         if len(named) > 1 or rivals:
-            raise _ambiguous(case, [case, *rivals], named)
+            raise _make_ambiguous_error(case, [case, *rivals], named)
         chosen |= {case: named[0]} if named else {}
     for name_of in ({case: case for case in truth.files}, truth.path_of):
         cases = {name: case for case, name in name_of.items() if case not in chosen}
         free = {name: path for name, path in masks.items() if name not in chosen.values()}
-        chosen |= {cases[name]: mask for _, name, mask in _by_path(cases, free) if mask is not None}
+        chosen |= {cases[name]: mask for _, name, mask in _match_by_path(cases, free) if mask is not None}
     return [(case, case, chosen.get(case)) for case in truth.files]
 
 
-def _by_path(references: Mapping[str, Any], masks: Mapping[str, Path]) -> list[tuple[str, str, str | None]]:
+def _match_by_path(references: Mapping[str, Any], masks: Mapping[str, Path]) -> list[tuple[str, str, str | None]]:
     """(case, reference, mask) for every reference, by the names' paths."""
-    groups = _grouped(references), _grouped(masks)
-    return [match for name, members in groups[0].items() for match in _matched(name, members, groups[1].get(name, []))]
+    groups = _group_names(references), _group_names(masks)
+    return [
+        match for name, members in groups[0].items() for match in _match_names(name, members, groups[1].get(name, []))
+    ]
 
 
-def _homonyms(matches: list[tuple[str, str, str | None]], masks: Mapping[str, Path]) -> dict[str, tuple[str, ...]]:
+def _find_homonyms(matches: list[tuple[str, str, str | None]], masks: Mapping[str, Path]) -> dict[str, tuple[str, ...]]:
     """For each reference without a mask: the masks of its file name, wherever they lie."""
     by_name: dict[str, list[str]] = {}
     for mask in masks:
@@ -208,24 +210,24 @@ def name_file(name: str) -> str:
     return strip_role(name).rpartition("/")[2]
 
 
-def _grouped(named: Mapping[str, Any]) -> dict[str, list[str]]:
+def _group_names(named: Mapping[str, Any]) -> dict[str, list[str]]:
     groups: dict[str, list[str]] = {}
     for name in named:
         groups.setdefault(strip_role(name), []).append(name)
     return groups
 
 
-def _matched(plain: str, references: list[str], masks: list[str]) -> list[tuple[str, str, str | None]]:
+def _match_names(plain: str, references: list[str], masks: list[str]) -> list[tuple[str, str, str | None]]:
     """(case, reference, mask) for the files that share a plain name; refused where it is not clear."""
     if len(references) == 1 and len(masks) <= 1:
         mask = masks[0] if masks else None
         return [(mask if mask == references[0] else plain, references[0], mask)]
     if set(references) <= set(masks):
         return [(name, name, name) for name in references]
-    raise _ambiguous(plain, references, masks)
+    raise _make_ambiguous_error(plain, references, masks)
 
 
-def _ambiguous(case: str, references: list[str], masks: list[str]) -> DatasetError:
+def _make_ambiguous_error(case: str, references: list[str], masks: list[str]) -> DatasetError:
     return DatasetError(
         "PAIR_AMBIGUOUS",
         case,
@@ -234,19 +236,19 @@ def _ambiguous(case: str, references: list[str], masks: list[str]) -> DatasetErr
     )
 
 
-def _with_attempts(error: DatasetError, truth: References) -> DatasetError:
+def _add_attempts(error: DatasetError, truth: References) -> DatasetError:
     """The error, with how the references were looked for."""
     tried = f"; {truth.how}" if truth.how else ""
     return DatasetError(error.code, error.case, f"{error.problem}{tried}", error.remedy)
 
 
-def _no_pair_error(masks: Path, references: Path, found: Mapping[str, Any], truth: References) -> InputError:
-    names = f"no name agrees: masks {_first(found)}; references in {references} {_first(truth.files)}"
+def _make_no_pair_error(masks: Path, references: Path, found: Mapping[str, Any], truth: References) -> InputError:
+    names = f"no name agrees: masks {_list_first(found)}; references in {references} {_list_first(truth.files)}"
     tried = f"; {truth.how}" if truth.how else ""
     return InputError("PAIRS_NONE", masks, f"{names}{tried}", "name each mask like its reference")
 
 
-def _first(named: Mapping[str, Any]) -> str:
+def _list_first(named: Mapping[str, Any]) -> str:
     names = sorted(named)
     return f"{', '.join(names[:3])}{', …' if len(names) > 3 else ''} ({len(names)} in all)"
 
@@ -264,10 +266,10 @@ def find_references(source: Path) -> References:
     if source.is_file() and not is_description(source):
         return References(find_named_images(source))
     try:
-        return _of_dataset(open_dataset(source))
+        return _take_dataset(open_dataset(source))
     except DatasetError as error:
         if not source.exists() or is_description(source) or _is_described(source):
-            raise _absent(source) if not source.exists() else error from None
+            raise _make_absent_error(source) if not source.exists() else error from None
         why = f"{error.code}: {textwrap.shorten(error.problem, MOST_TOLD)}"
         if error.code == "NO_CASES":
             why = "no known layout"
@@ -288,11 +290,11 @@ def find_named_images(source: Path) -> dict[str, Path]:
         DatasetError: CASE_TWICE.
     """
     if not source.exists():
-        raise _absent(source)
+        raise _make_absent_error(source)
     root = source if source.is_dir() else source.parent
     named: dict[str, Path] = {}
     for path in find_masks(source) if source.is_dir() else [source]:
-        name = _name_below(path, root)
+        name = _name_by_path(path, root)
         if name in named:
             raise DatasetError(
                 "CASE_TWICE", name, f"both {named[name].name} and {path.name} have this name", "remove one of them"
@@ -303,7 +305,7 @@ def find_named_images(source: Path) -> dict[str, Path]:
     return named
 
 
-def _of_dataset(dataset: Dataset) -> References:
+def _take_dataset(dataset: Dataset) -> References:
     files: dict[str, Reference] = {}
     path_of: dict[str, str] = {}
     root = dataset.root if dataset.root.is_dir() else dataset.root.parent
@@ -312,7 +314,7 @@ def _of_dataset(dataset: Dataset) -> References:
         if paths:
             files[case.id] = paths if len(paths) > 1 else paths[0]
         if len(paths) == 1 and not split_slice(str(paths[0]))[1] and paths[0].is_relative_to(root):
-            path_of[case.id] = _name_below(paths[0], root)
+            path_of[case.id] = _name_by_path(paths[0], root)
     read = f"{dataset.root} was read as a data set ({dataset.layout})"
     how = f"{read}: the ids of its cases were compared, then the paths of its masks"
     return References(files, path_of, dataset.layout, dataset.labels.names, how)
@@ -324,9 +326,9 @@ def _is_described(source: Path) -> bool:
     return has_description and not any(path.parent == source for path in find_images(source))
 
 
-def _name_below(path: Path, root: Path) -> str:
+def _name_by_path(path: Path, root: Path) -> str:
     return (path.parent.relative_to(root) / image_stem(path)).as_posix()
 
 
-def _absent(source: Path) -> InputError:
+def _make_absent_error(source: Path) -> InputError:
     return InputError("INPUT_MISSING", source, "there is no such file or folder", "correct the path")

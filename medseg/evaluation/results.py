@@ -191,25 +191,25 @@ class Evaluation:
 
     def to_text(self) -> str:
         """Tables for a terminal, at most 100 columns wide."""
-        return "\n".join(_lines(self)) + "\n"
+        return "\n".join(_write_lines(self)) + "\n"
 
 
-def _lines(evaluation: Evaluation) -> list[str]:
+def _write_lines(evaluation: Evaluation) -> list[str]:
     lines = [
         *wrap(evaluation.settings["masks"], "masks       "),
         *wrap(evaluation.settings["references"], "references  "),
         *wrap(evaluation.counted, "cases       "),
     ]
     for part, summaries in evaluation.summaries_by_part.items():
-        lines += _part_lines(part, summaries, evaluation.unit)
-        lines += _empty_lines(summaries, evaluation.unit)
-    lines += _worst_lines(evaluation.worst())
-    lines += _error_lines(evaluation.errors) + _note_lines(evaluation.notes)
+        lines += _write_part(part, summaries, evaluation.unit)
+        lines += _write_empty_truth(summaries, evaluation.unit)
+    lines += _write_worst(evaluation.worst())
+    lines += _write_errors(evaluation.errors) + _write_notes(evaluation.notes)
     lines += ["", "How empty and missing masks count"]
     return lines + [line for sentence in evaluation.policy for line in wrap(sentence, "- ")]
 
 
-def _worst_lines(rows: Sequence[Row]) -> list[str]:
+def _write_worst(rows: Sequence[Row]) -> list[str]:
     if not rows:
         return []
     columns = (Column("", 7), Column("", NAME_WIDTH, is_left=True), Column("", 0, is_left=True))
@@ -217,15 +217,15 @@ def _worst_lines(rows: Sequence[Row]) -> list[str]:
     return ["", "Lowest Dice (of masks that are there)", *(join_cells(columns, line) for line in cells)]
 
 
-def _part_lines(part: str, summaries: Sequence[Summary], unit: str) -> list[str]:
+def _write_part(part: str, summaries: Sequence[Summary], unit: str) -> list[str]:
     title = f"All {unit}" if part == ALL_CASES else f"Part: {make_printable(part)}"
     mean = draw_rule(f"mean over {unit}", len(join_titles(EVALUATED_COLUMNS)) + 2)
     pooled = draw_rule("pooled", len(join_titles(POOLED_COLUMNS)))
     lines = ["", f"{f'{title} ({summaries[0].cases})':34}{mean}  {pooled}", join_titles(SUMMARY_TABLE)]
-    return lines + [_summary_line(summary) for summary in summaries]
+    return lines + [_write_summary(summary) for summary in summaries]
 
 
-def _summary_line(summary: Summary) -> str:
+def _write_summary(summary: Summary) -> str:
     dice = summary.metrics["dice"]
     counts, spread = ["", ""], f"{DICE.format(dice.mean):>5}"
     if summary.value is not None:
@@ -236,7 +236,7 @@ def _summary_line(summary: Summary) -> str:
     return join_cells(SUMMARY_TABLE, [shorten(summary.name, NAME_WIDTH), *counts, spread, *means, *pooled])
 
 
-def _empty_lines(summaries: Sequence[Summary], unit: str) -> list[str]:
+def _write_empty_truth(summaries: Sequence[Summary], unit: str) -> list[str]:
     """A line for each class that some references lack, and one for references without any."""
     told = [summary for summary in summaries if summary.empty_truth and summary.value != 0]
     lines = ["", f"Empty truth ({unit} whose reference lacks the class)"] if told else []
@@ -250,12 +250,12 @@ def _empty_lines(summaries: Sequence[Summary], unit: str) -> list[str]:
     return lines
 
 
-def _error_lines(errors: Sequence[Finding]) -> list[str]:
+def _write_errors(errors: Sequence[Finding]) -> list[str]:
     lines = ["", f"Errors: {len(errors)} cases are in no number above"] if errors else []
     return lines + [line for error in errors for line in wrap(f"{error.case}: {error.code}: {error.text}", "- ")]
 
 
-def _note_lines(notes: Sequence[Finding]) -> list[str]:
+def _write_notes(notes: Sequence[Finding]) -> list[str]:
     """One paragraph for all notes of a code: how many cases, the first few, and the first one's text."""
     lines = ["", "Notes (each case's own are in evaluation.json)"] if notes else []
     for code in dict.fromkeys(note.code for note in notes):
@@ -272,8 +272,8 @@ def write_tables(evaluation: Evaluation, folder: Path) -> None:
     Raises:
         OutputError: The folder cannot be written to.
     """
-    write_text(make_csv(CASE_COLUMNS, map(_case_cells, evaluation.rows)), folder / "cases.csv")
-    write_text(make_csv(SUMMARY_COLUMNS, _summary_cells(evaluation.summaries)), folder / "summary.csv")
+    write_text(make_csv(CASE_COLUMNS, map(_list_case_cells, evaluation.rows)), folder / "cases.csv")
+    write_text(make_csv(SUMMARY_COLUMNS, _list_summary_cells(evaluation.summaries)), folder / "summary.csv")
     text = json.dumps(to_record(evaluation), indent=1, allow_nan=False)
     write_text(text + "\n", folder / "evaluation.json")
 
@@ -344,12 +344,12 @@ def versions() -> dict[str, str]:
     return {"medseg": medseg.__version__, "python": platform.python_version(), "numpy": np.__version__}
 
 
-def _case_cells(row: Row) -> list[Any]:
+def _list_case_cells(row: Row) -> list[Any]:
     numbers = [format_cell(row.scores[name]) for name in NUMBERS]
     return [row.case, row.part, row.value, row.name, row.status, *numbers]
 
 
-def _summary_cells(summaries: Iterable[Summary]) -> Iterable[list[Any]]:
+def _list_summary_cells(summaries: Iterable[Summary]) -> Iterable[list[Any]]:
     for summary in summaries:
         for metric, spread in summary.metrics.items():
             numbers = (spread.mean, spread.sd, spread.median, spread.least, spread.most, spread.pooled)

@@ -110,11 +110,11 @@ class Counting:
             reference, mask = completed([reference, mask], [pair.reference, pair.mask])
             reference, (prediction,) = align_together(reference, [mask], [pair.reference, pair.mask])
             notes += [Finding(pair.case, note.code, f"mask: {note.text}") for note in mask.notes]
-            notes += _grid_notes(mask.grid, reference.grid, pair.case)
-        tables = self._tables(pair.case, prediction, reference.array)
+            notes += _note_grid(mask.grid, reference.grid, pair.case)
+        tables = self._tabulate(pair.case, prediction, reference.array)
         found = {value for table in tables.values() for value in table.reference_values}
         renamed = {old: new for old, new in self.renamed.items() if old in found}
-        notes += [_renamed_note(pair.case, *values) for values in renamed.items()]
+        notes += [_note_renamed(pair.case, *values) for values in renamed.items()]
         return Counted(
             case=pair.case,
             tables={name: rename_values(table, self.renamed) for name, table in tables.items()},
@@ -125,7 +125,7 @@ class Counting:
             renamed=frozenset(renamed),
         )
 
-    def _tables(self, case: str, prediction: NDArray, reference: NDArray) -> dict[str, Tabulation]:
+    def _tabulate(self, case: str, prediction: NDArray, reference: NDArray) -> dict[str, Tabulation]:
         axis = self.slice_axis
         if axis is None or reference.ndim <= 2:
             return {case: tabulate(prediction, reference)}
@@ -163,10 +163,10 @@ def map_white(table: Tabulation, names: Mapping[int, str]) -> tuple[Tabulation, 
         return table, []
     class_value, told = foreground[0], []
     if _is_white(table.reference_values):
-        table = replace(table, reference_values=_without_white(table.reference_values, class_value))
+        table = replace(table, reference_values=_replace_white(table.reference_values, class_value))
         told.append("reference")
     if _is_white(table.prediction_values):
-        table = replace(table, prediction_values=_without_white(table.prediction_values, class_value))
+        table = replace(table, prediction_values=_replace_white(table.prediction_values, class_value))
         told.append("mask")
     what = f"is drawn in 0 and 255; 255 was read as {class_value} ({names[class_value]})"
     return table, [f"{role} {what}" for role in told]
@@ -176,7 +176,7 @@ def _is_white(values: tuple[int, ...]) -> bool:
     return WHITE in values and set(values) <= {0, WHITE}
 
 
-def _without_white(values: tuple[int, ...], class_value: int) -> tuple[int, ...]:
+def _replace_white(values: tuple[int, ...], class_value: int) -> tuple[int, ...]:
     return tuple(class_value if value == WHITE else value for value in values)
 
 
@@ -210,7 +210,7 @@ def align_mask(mask: Volume, target: Grid, case: object) -> NDArray:
     return reindex(mask.array, mask.grid, target, case)
 
 
-def _grid_notes(mask: Grid, reference: Grid, case: str) -> list[Finding]:
+def _note_grid(mask: Grid, reference: Grid, case: str) -> list[Finding]:
     """What ``align_mask`` did to a mask."""
     apart = corner_distance_voxels(mask, reference)
     if apart <= SAME_GRID_VOXELS:
@@ -221,7 +221,7 @@ def _grid_notes(mask: Grid, reference: Grid, case: str) -> list[Finding]:
     return [Finding(case, "GRID_REINDEXED", f"{change}; its axes were turned, no voxel changed")]
 
 
-def _renamed_note(case: str, old: int, new: int) -> Finding:
+def _note_renamed(case: str, old: int, new: int) -> Finding:
     return Finding(case, "LABEL_MAPPED", f"reference: {old} was read as {new}, as asked")
 
 
@@ -237,13 +237,13 @@ def find_names(labels: Mapping[int, str] | None, references: Path, masks: Path) 
     Raises:
         DatasetError: The dataset.json or the record cannot be read.
     """
-    named = labels or _names_beside(references) or _names_predicted(masks)
+    named = labels or _read_names_beside(references) or _read_recorded_names(masks)
     return add_background({int(value): str(name) for value, name in named.items()}) if named else None
 
 
 def number_names(tables: Sequence[Tabulation]) -> dict[int, str]:
     """``class 1`` … for each value in any mask, where nothing names them; always with the background."""
-    return add_background({value: f"class {value}" for value in _values_found(tables) if value != 0})
+    return add_background({value: f"class {value}" for value in _find_values(tables) if value != 0})
 
 
 def split_ignored(names: Mapping[int, str]) -> tuple[dict[int, str], int | None]:
@@ -257,7 +257,7 @@ def add_background(names: dict[int, str]) -> dict[int, str]:
     return dict(sorted({0: BACKGROUND_NAME, **names}.items()))
 
 
-def _values_found(tables: Sequence[Tabulation]) -> list[int]:
+def _find_values(tables: Sequence[Tabulation]) -> list[int]:
     """Every value in any mask; 1 stands for 255 where masks hold nothing else but 0."""
     sides = (
         {value for table in tables for value in table.reference_values},
@@ -268,21 +268,21 @@ def _values_found(tables: Sequence[Tabulation]) -> list[int]:
     return sorted(sides[0] | sides[1])
 
 
-def _names_beside(references: Path) -> dict[int, str] | None:
+def _read_names_beside(references: Path) -> dict[int, str] | None:
     folder = references if references.is_dir() else references.parent
     places = [folder / "dataset.json", folder.parent / "dataset.json"]
     for place in [references, *places] if references.suffix == ".json" else places:
         if place.is_file():
-            return _names_in(place)
+            return _read_names(place)
     return None
 
 
-def _names_predicted(masks: Path) -> dict[int, str] | None:
+def _read_recorded_names(masks: Path) -> dict[int, str] | None:
     record = (masks if masks.is_dir() else masks.parent) / "predictions.json"
-    return _names_in(record) if record.is_file() else None
+    return _read_names(record) if record.is_file() else None
 
 
-def _names_in(path: Path) -> dict[int, str] | None:
+def _read_names(path: Path) -> dict[int, str] | None:
     """Value to name from ``labels`` of a dataset.json, written either way round; None where it has none.
 
     Labels of overlapping regions (lists of values) name no single value: None as well.

@@ -120,19 +120,22 @@ def summarise(
     tables = {case: confusions[case] for case in dict.fromkeys(row.case for row in rows)}
     places = {value: index for index, value in enumerate(labels)}
     classes = [
-        _summary(part, [row for row in rows if row.value == value], tables, index) for value, index in places.items()
+        _summarise_class(part, [row for row in rows if row.value == value], tables, index)
+        for value, index in places.items()
     ]
     structures = [index for value, index in places.items() if value != 0]
     if not structures:
         return classes
     foreground = [classes[index] for index in structures]
-    means = [_mean(part, FOREGROUND, foreground, _without_truth(tables.values(), structures))]
+    means = [_average_classes(part, FOREGROUND, foreground, _count_empty_truth(tables.values(), structures))]
     if with_background:
-        means.append(_mean(part, EVERY_CLASS, classes, _without_truth(tables.values(), list(places.values()))))
+        means.append(
+            _average_classes(part, EVERY_CLASS, classes, _count_empty_truth(tables.values(), list(places.values())))
+        )
     return [*classes, *means]
 
 
-def _summary(part: str, rows: Sequence[Row], tables: Mapping[str, Confusion], index: int) -> Summary:
+def _summarise_class(part: str, rows: Sequence[Row], tables: Mapping[str, Confusion], index: int) -> Summary:
     scored = [row for row in rows if row.status != EMPTY_TRUTH]
     zero = np.zeros_like(next(iter(tables.values())))
     pooled = score(sum((tables[row.case] for row in scored), zero))
@@ -145,11 +148,11 @@ def _summary(part: str, rows: Sequence[Row], tables: Mapping[str, Confusion], in
         metrics={
             name: measure_spread((row.scores[name] for row in scored), float(pooled[name][index])) for name in METRICS
         },
-        **_without_truth((tables[row.case] for row in rows), [index]),
+        **_count_empty_truth((tables[row.case] for row in rows), [index]),
     )
 
 
-def _mean(part: str, name: str, classes: Sequence[Summary], without_truth: Mapping[str, int]) -> Summary:
+def _average_classes(part: str, name: str, classes: Sequence[Summary], without_truth: Mapping[str, int]) -> Summary:
     metrics = {}
     for metric in METRICS:
         spreads = [summary.metrics[metric] for summary in classes]
@@ -159,7 +162,7 @@ def _mean(part: str, name: str, classes: Sequence[Summary], without_truth: Mappi
     return Summary(part, None, name, first.cases, missing=first.missing, metrics=metrics, **without_truth)
 
 
-def _without_truth(tables: Iterable[Confusion], classes: list[int]) -> dict[str, int]:
+def _count_empty_truth(tables: Iterable[Confusion], classes: list[int]) -> dict[str, int]:
     """Of the cases whose reference holds none of ``classes``: how many, how predicted."""
     counted = dict.fromkeys(("empty_truth", "empty_truth_missing", "empty", "false_positive_voxels"), 0)
     for table in tables:

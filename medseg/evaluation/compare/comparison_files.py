@@ -170,10 +170,10 @@ def draw_pictures(comparison: Comparison, data: str | Path | None = None) -> Pic
         examples = to_png(compared_networks(comparison.runs, comparison.part, data, count=COMPARED_CASES))
     except MedsegError as error:
         left_out = str(error)
-    return Pictures(examples, left_out, _curves(comparison))
+    return Pictures(examples, left_out, _draw_curves(comparison))
 
 
-def _curves(comparison: Comparison) -> tuple[tuple[str, tuple[bytes, ...]], ...]:
+def _draw_curves(comparison: Comparison) -> tuple[tuple[str, tuple[bytes, ...]], ...]:
     drawn = []
     for row, folders in comparison.runs.items():
         pictures: list[bytes] = []

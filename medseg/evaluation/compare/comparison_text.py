@@ -64,12 +64,12 @@ def format_comparison(comparison: Comparison) -> str:
     """The tables: rows, runs, classes, paired tests, published numbers, rows left out."""
     lines = [
         *wrap(make_headline(comparison)),
-        *_row_lines(comparison.rows),
-        *_run_lines(comparison.rows),
-        *_class_lines(comparison.rows),
-        *_test_lines(comparison),
-        *_beside_lines(comparison),
-        *_failure_lines(comparison),
+        *_write_rows(comparison.rows),
+        *_write_runs(comparison.rows),
+        *_write_classes(comparison.rows),
+        *_write_tests(comparison),
+        *_write_beside(comparison),
+        *_write_failures(comparison),
     ]
     return "\n".join(lines) + "\n"
 
@@ -94,9 +94,9 @@ def format_beside(each: Beside) -> tuple[str, str, str, str, str]:
     )
 
 
-def _row_lines(rows: Sequence[ComparedRow]) -> Iterator[str]:
+def _write_rows(rows: Sequence[ComparedRow]) -> Iterator[str]:
     yield ""
-    mean, folds = _rule_over(COMPARED_COLUMNS), draw_rule("folds", SPREAD.width)
+    mean, folds = _draw_mean_rule(COMPARED_COLUMNS), draw_rule("folds", SPREAD.width)
     yield f"{'Foreground mean':{ROW_WIDTH}}      {mean}  {folds}  {'pooled':>6}"
     columns = (*ROW_COLUMNS, *COMPARED_COLUMNS, SPREAD, Column(DICE.title, 6))
     yield join_titles(columns)
@@ -106,11 +106,11 @@ def _row_lines(rows: Sequence[ComparedRow]) -> Iterator[str]:
         head = [shorten(row.name, ROW_WIDTH), format_number(row.rank, 2)]
         yield join_cells(
             columns,
-            [*head, *_mean_cells(metrics), _join_spread(dice.fold_mean, dice.fold_sd), DICE.format(dice.pooled)],
+            [*head, *_list_means(metrics), _join_spread(dice.fold_mean, dice.fold_sd), DICE.format(dice.pooled)],
         )
 
 
-def _run_lines(rows: Sequence[ComparedRow]) -> Iterator[str]:
+def _write_runs(rows: Sequence[ComparedRow]) -> Iterator[str]:
     yield ""
     yield join_titles(RUN_COLUMNS)
     for row in rows:
@@ -124,8 +124,8 @@ def _run_lines(rows: Sequence[ComparedRow]) -> Iterator[str]:
             yield from wrap(", ".join(f"{key} = {value}" for key, value in row.varied.items()), "  ")
 
 
-def _class_lines(rows: Sequence[ComparedRow]) -> Iterator[str]:
-    mean, pooled = _rule_over(COMPARED_COLUMNS), draw_rule("pooled", len(join_titles(POOLED_COLUMNS)))
+def _write_classes(rows: Sequence[ComparedRow]) -> Iterator[str]:
+    mean, pooled = _draw_mean_rule(COMPARED_COLUMNS), draw_rule("pooled", len(join_titles(POOLED_COLUMNS)))
     columns = (*CLASS_COLUMNS, *COMPARED_COLUMNS, *POOLED_COLUMNS)
     for index, shown in enumerate(rows[0].classes):
         if shown.name == FOREGROUND:
@@ -137,14 +137,14 @@ def _class_lines(rows: Sequence[ComparedRow]) -> Iterator[str]:
             scores = row.classes[index]
             head = [shorten(row.name, ROW_WIDTH), str(scores.metrics["dice"].n), str(scores.empty)]
             numbers = [METRICS[name].format(scores.metrics[name].pooled) for name in POOLED]
-            yield join_cells(columns, [*head, *_mean_cells(scores.metrics), *numbers])
+            yield join_cells(columns, [*head, *_list_means(scores.metrics), *numbers])
 
 
-def _rule_over(columns: Sequence[Column]) -> str:
+def _draw_mean_rule(columns: Sequence[Column]) -> str:
     return draw_rule("mean over cases", len(join_titles(columns)) - 1)
 
 
-def _mean_cells(metrics: Mapping[str, MetricSpread]) -> list[str]:
+def _list_means(metrics: Mapping[str, MetricSpread]) -> list[str]:
     """The means over cases, of Dice with its spread."""
     others = [METRICS[name].format(metrics[name].mean) for name in COMPARED[1:]]
     return [_join_spread(metrics["dice"].mean, metrics["dice"].sd), *others]
@@ -154,7 +154,7 @@ def _join_spread(mean: float, sd: float) -> str:
     return f"{DICE.format(mean):>5} ± {DICE.format(sd):5}"
 
 
-def _test_lines(comparison: Comparison) -> Iterator[str]:
+def _write_tests(comparison: Comparison) -> Iterator[str]:
     if not comparison.tests:
         return
     yield ""
@@ -165,7 +165,7 @@ def _test_lines(comparison: Comparison) -> Iterator[str]:
         if shown and shown + len(tests) > TESTS_SHOWN:
             break
         yield shorten(measure, ROW_WIDTH)
-        yield from map(_test_line, tests[:TESTS_SHOWN])
+        yield from map(_write_test, tests[:TESTS_SHOWN])
         shown += len(tests[:TESTS_SHOWN])
     if len(comparison.tests) > shown:
         yield f"  and {len(comparison.tests) - shown} more, in comparison.json and comparison.html"
@@ -177,7 +177,7 @@ def _test_lines(comparison: Comparison) -> Iterator[str]:
     )
 
 
-def _test_line(test: PairedTest) -> str:
+def _write_test(test: PairedTest) -> str:
     difference, low, high = (f"{format_number(v, 3, '+'):>6}" for v in (test.median_difference, test.low, test.high))
     pair = f"  {shorten(test.first, 26)} − {shorten(test.second, 26)}"
     return join_cells(TEST_COLUMNS, [pair, str(test.n), f"{difference} [{low}, {high}]", format_chance(test.p_holm)])
@@ -192,7 +192,7 @@ def group_beside(comparison: Comparison) -> list[tuple[str, str, list[Beside]]]:
     return [(*names, numbers) for names, numbers in groups.items()]
 
 
-def _beside_lines(comparison: Comparison) -> Iterator[str]:
+def _write_beside(comparison: Comparison) -> Iterator[str]:
     if not comparison.beside:
         return
     yield ""
@@ -210,7 +210,7 @@ def _beside_lines(comparison: Comparison) -> Iterator[str]:
         yield from wrap(remark)
 
 
-def _failure_lines(comparison: Comparison) -> Iterator[str]:
+def _write_failures(comparison: Comparison) -> Iterator[str]:
     if comparison.failures:
         yield ""
         yield f"Left out: {len(comparison.failures)}"

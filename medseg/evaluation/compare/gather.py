@@ -158,7 +158,7 @@ def gather(places: Iterable[str | Path], part: str | None = None, published: Pub
     failures: list[LeftOut] = []
     for name, places_of_row in folders.items():
         try:
-            rows[name] = _whole([read_run(folder, part) for folder in places_of_row], name)
+            rows[name] = _check_folds([read_run(folder, part) for folder in places_of_row], name)
         except InputError as error:
             if error.code != "RUN_UNSCORED":
                 raise
@@ -179,9 +179,9 @@ def compare_runs(rows: Mapping[str, Sequence[ScoredRun]], part: str, failures: S
         UsageError: CASES_DIFFER or CLASSES_DIFFER.
     """
     _check_comparable(rows)
-    keys, first = _varied_keys(rows), next(iter(rows.values()))
-    groups = _groups(first)
-    measures = _measures(rows, groups)
+    keys, first = _find_varied_keys(rows), next(iter(rows.values()))
+    groups = _find_patients(first)
+    measures = _collect_measures(rows, groups)
     ranks = average_ranks(measures[FOREGROUND])
     return Comparison(
         bundles=tuple(dict.fromkeys(run.bundle for runs in rows.values() for run in runs)),
@@ -196,7 +196,7 @@ def compare_runs(rows: Mapping[str, Sequence[ScoredRun]], part: str, failures: S
     )
 
 
-def _whole(runs: Sequence[ScoredRun], name: str) -> list[ScoredRun]:
+def _check_folds(runs: Sequence[ScoredRun], name: str) -> list[ScoredRun]:
     """The runs of a row, if they are all of its folds."""
     folds = runs[0].fold[1] if runs[0].fold else 1
     if len(runs) < folds:
@@ -206,7 +206,7 @@ def _whole(runs: Sequence[ScoredRun], name: str) -> list[ScoredRun]:
 
 def _check_comparable(rows: Mapping[str, Sequence[ScoredRun]]) -> None:
     (reference, runs), *others = rows.items()
-    labels, cases = runs[0].labels, _cases(runs)
+    labels, cases = runs[0].labels, _list_cases(runs)
     for name, other in others:
         if any(run.labels != labels for run in other):
             raise UsageError(
@@ -215,8 +215,8 @@ def _check_comparable(rows: Mapping[str, Sequence[ScoredRun]]) -> None:
                 f"has the classes {list(other[0].labels.values())}, {reference} has {list(labels.values())}",
                 "compare rows of one task",
             )
-        if _cases(other) != cases:
-            only = sorted(_cases(other) ^ cases)
+        if _list_cases(other) != cases:
+            only = sorted(_list_cases(other) ^ cases)
             raise UsageError(
                 "CASES_DIFFER",
                 name,
@@ -225,16 +225,16 @@ def _check_comparable(rows: Mapping[str, Sequence[ScoredRun]]) -> None:
             )
 
 
-def _cases(runs: Sequence[ScoredRun]) -> set[str]:
+def _list_cases(runs: Sequence[ScoredRun]) -> set[str]:
     return {case for run in runs for case in run.scores}
 
 
-def _groups(runs: Sequence[ScoredRun]) -> dict[str, str]:
+def _find_patients(runs: Sequence[ScoredRun]) -> dict[str, str]:
     """The patient of each case."""
     return {case: run.groups.get(case, guessed_group(case)) for run in runs for case in run.scores}
 
 
-def _varied_keys(rows: Mapping[str, Sequence[ScoredRun]]) -> list[str]:
+def _find_varied_keys(rows: Mapping[str, Sequence[ScoredRun]]) -> list[str]:
     """The settings that differ between rows, beside network and loss."""
     runs = [row[0] for row in rows.values()]
     keys = dict.fromkeys(key for run in runs for key in run.overrides)
@@ -242,32 +242,32 @@ def _varied_keys(rows: Mapping[str, Sequence[ScoredRun]]) -> list[str]:
     return [key for key in differing if key not in ("network_name", "loss_name")]
 
 
-def _measures(
+def _collect_measures(
     rows: Mapping[str, Sequence[ScoredRun]], groups: Mapping[str, str]
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Dice per measure, row and patient: of the foreground mean, and of each foreground class."""
     labels = next(iter(rows.values()))[0].labels
-    tables = {name: _dice_table(runs, list(groups), list(labels)) for name, runs in rows.items()}
+    tables = {name: _make_dice_table(runs, list(groups), list(labels)) for name, runs in rows.items()}
     is_known = np.any([~np.isnan(table) for table in tables.values()], axis=0)
     foreground = [index for index, value in enumerate(labels) if value != 0]
     measures: dict[str, dict[str, dict[str, float]]] = {FOREGROUND: {}}
     for name, table in tables.items():
         filled = np.where(np.isnan(table) & is_known, 1.0, table)
         cases = [average(case[foreground]) for case in filled]
-        measures[FOREGROUND][name] = _by_group(groups, cases)
+        measures[FOREGROUND][name] = _average_by_patient(groups, cases)
         for index in foreground:
             label = list(labels.values())[index]
-            measures.setdefault(label, {})[name] = _by_group(groups, filled[:, index].tolist())
+            measures.setdefault(label, {})[name] = _average_by_patient(groups, filled[:, index].tolist())
     # With one class the mean is that class.
     return measures if len(foreground) > 1 else {FOREGROUND: measures[FOREGROUND]}
 
 
-def _dice_table(runs: Sequence[ScoredRun], cases: Sequence[str], values: Sequence[int]) -> NDArray[np.float64]:
+def _make_dice_table(runs: Sequence[ScoredRun], cases: Sequence[str], values: Sequence[int]) -> NDArray[np.float64]:
     scores = {case: found for run in runs for case, found in run.scores.items()}
     return np.array([[scores[case][value]["dice"] for value in values] for case in cases])
 
 
-def _by_group(groups: Mapping[str, str], values: Iterable[float]) -> dict[str, float]:
+def _average_by_patient(groups: Mapping[str, str], values: Iterable[float]) -> dict[str, float]:
     members: dict[str, list[float]] = {}
     for group, value in zip(groups.values(), values, strict=True):
         members.setdefault(group, []).append(value)

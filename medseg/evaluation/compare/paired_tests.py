@@ -59,7 +59,7 @@ def compare_pairs(measure: str, scores: Mapping[str, Scores]) -> list[PairedTest
         scores: The scores of each row's units; nan or absent where a unit has none.
     """
     pairs = list(combinations(scores, 2))
-    differences = [_differences(scores[first], scores[second]) for first, second in pairs]
+    differences = [_subtract(scores[first], scores[second]) for first, second in pairs]
     chances = [calculate_signed_rank_p(values) for values in differences]
     found = []
     for (first, second), values, p, corrected in zip(
@@ -132,6 +132,6 @@ def list_shared_units(rows: Sequence[Scores]) -> list[str]:
     return [unit for unit in first if all(not math.isnan(row.get(unit, math.nan)) for row in rows)]
 
 
-def _differences(first: Scores, second: Scores) -> Values:
+def _subtract(first: Scores, second: Scores) -> Values:
     # Rounded, for 0.9 - 0.8 and 0.8 - 0.7 are a tie.
     return np.round([first[unit] - second[unit] for unit in list_shared_units([first, second])], 12)

@@ -85,10 +85,10 @@ def read_published(path: str | Path) -> PublishedTable:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
         reader = csv.DictReader([line for line in lines if line.strip() and not line.startswith("#")], strict=True)
         if tuple(reader.fieldnames or ()) != PUBLISHED_COLUMNS:
-            raise _invalid(file, f"its columns are {', '.join(reader.fieldnames or ())}")
-        return PublishedTable(tuple(_published(cells, file) for cells in reader), _remarks(lines))
+            raise _make_invalid_error(file, f"its columns are {', '.join(reader.fieldnames or ())}")
+        return PublishedTable(tuple(_read_number(cells, file) for cells in reader), _read_remarks(lines))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise _invalid(file, str(error)) from error
+        raise _make_invalid_error(file, str(error)) from error
 
 
 def set_beside(numbers: Iterable[Published], rows: Iterable[ComparedRow]) -> tuple[Beside, ...]:
@@ -97,26 +97,26 @@ def set_beside(numbers: Iterable[Published], rows: Iterable[ComparedRow]) -> tup
     found: list[Beside] = []
     for number in numbers:
         fitting = [row for row in rows if _fits(number, row)]
-        found += [_beside(number, row) for row in fitting] or [
+        found += [_compare_number(number, row) for row in fitting] or [
             Beside(number, "", number.class_name, math.nan, math.nan)
         ]
     return tuple(found)
 
 
-def _remarks(lines: Iterable[str]) -> tuple[str, ...]:
+def _read_remarks(lines: Iterable[str]) -> tuple[str, ...]:
     """Comments without their sign; lines that follow each other are one paragraph, which an empty one ends."""
     said = [line.lstrip("#").strip() if line.startswith("#") else "" for line in lines]
     return tuple(" ".join(together) for is_said, together in groupby(said, bool) if is_said)
 
 
-def _published(cells: Mapping[str, str], file: Path) -> Published:
+def _read_number(cells: Mapping[str, str], file: Path) -> Published:
     where = f"row {cells['row']!r}, {cells['metric']!r}"
     if cells["metric"] not in COMPARABLE:
-        raise _invalid(file, f"{where}: the metric is none of {', '.join(COMPARABLE)}")
+        raise _make_invalid_error(file, f"{where}: the metric is none of {', '.join(COMPARABLE)}")
     try:
         return Published(cells["row"].strip(), cells["class"].strip(), cells["metric"], float(cells["value"]))
     except (TypeError, ValueError) as error:
-        raise _invalid(file, f"{where}: {cells['value']!r} is no number") from error
+        raise _make_invalid_error(file, f"{where}: {cells['value']!r} is no number") from error
 
 
 def _fits(number: Published, row: ComparedRow) -> bool:
@@ -124,7 +124,7 @@ def _fits(number: Published, row: ComparedRow) -> bool:
     return name == row.name or set(name.split("_")) <= row.parts
 
 
-def _beside(number: Published, row: ComparedRow) -> Beside:
+def _compare_number(number: Published, row: ComparedRow) -> Beside:
     if number.metric not in COMPARED:
         key = "val_loss" if number.metric == "loss" else number.metric
         return Beside(number, row.name, "", row.training[key][0], math.nan)
@@ -136,7 +136,7 @@ def _beside(number: Published, row: ComparedRow) -> Beside:
     return Beside(number, row.name, number.class_name, math.nan, math.nan)
 
 
-def _invalid(file: Path, problem: str) -> DatasetError:
+def _make_invalid_error(file: Path, problem: str) -> DatasetError:
     return DatasetError(
         "PUBLISHED_INVALID", file, problem, f"write the columns {','.join(PUBLISHED_COLUMNS)}; see benchmarks/published"
     )

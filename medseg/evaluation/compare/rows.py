@@ -96,8 +96,8 @@ def read_run(folder: Path, part: str) -> ScoredRun:
         DatasetError: RUN_UNREADABLE, a file is damaged.
     """
     if not is_scored(folder, part):
-        raise _unscored(folder, part)
-    return _read(folder, folder / f"scores_{part}")
+        raise _make_unscored_error(folder, part)
+    return _read_scored(folder, folder / f"scores_{part}")
 
 
 def config_value(config: Mapping[str, Any], key: str) -> Any:
@@ -108,18 +108,18 @@ def config_value(config: Mapping[str, Any], key: str) -> Any:
     return place
 
 
-def _read(folder: Path, scores: Path) -> ScoredRun:
-    with _reading(folder / RUN_RECORD) as record:
+def _read_scored(folder: Path, scores: Path) -> ScoredRun:
+    with _open_record(folder / RUN_RECORD) as record:
         bundle, form = str(record["bundle"]), record.get("form")
         overrides = {**record.get("overrides", {}), **({"form": form} if form else {})}
-    with _reading(scores / EVALUATION_NAME) as evaluation:
+    with _open_record(scores / EVALUATION_NAME) as evaluation:
         labels = {int(value): str(name) for value, name in evaluation["labels"].items()}
-        by_case, confusions = _by_case(evaluation["cases"]), evaluation["confusion"]["per_case"]
+        by_case, confusions = _group_scores(evaluation["cases"]), evaluation["confusion"]["per_case"]
         tables = {case: np.array(table, dtype=np.int64) for case, table in confusions.items()}
         _check_whole(labels, by_case, tables)
-    with _reading(scores / SCORED_NAME) as scored:
+    with _open_record(scores / SCORED_NAME) as scored:
         groups = {case: str(group) for case, group in scored["groups"].items()}
-        best_epoch, parameters = _float(scored["best_epoch"]), _float(scored["parameters"])
+        best_epoch, parameters = _to_float(scored["best_epoch"]), _to_float(scored["parameters"])
     return ScoredRun(
         folder=folder,
         bundle=bundle,
@@ -130,12 +130,12 @@ def _read(folder: Path, scores: Path) -> ScoredRun:
         scores=by_case,
         confusions=tables,
         groups=groups,
-        training=_training(folder / "logs" / "epochs.csv", best_epoch, parameters),
+        training=_read_training(folder / "logs" / "epochs.csv", best_epoch, parameters),
     )
 
 
 @contextlib.contextmanager
-def _reading(path: Path) -> Iterator[dict[str, Any]]:
+def _open_record(path: Path) -> Iterator[dict[str, Any]]:
     """What a file holds; what its content lacks becomes an error that names the file."""
     content = read_table(path)
     try:
@@ -144,10 +144,10 @@ def _reading(path: Path) -> Iterator[dict[str, Any]]:
         raise make_damage_error(path, first_line(error)) from error
 
 
-def _by_case(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[int, dict[str, float]]]:
+def _group_scores(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[int, dict[str, float]]]:
     scores: dict[str, dict[int, dict[str, float]]] = {}
     for row in rows:
-        numbers = {metric: _float(value) for metric, value in row["scores"].items()}
+        numbers = {metric: _to_float(value) for metric, value in row["scores"].items()}
         scores.setdefault(row["case"], {})[row["value"]] = numbers
     return scores
 
@@ -173,32 +173,32 @@ def _check_whole(
             raise ValueError(f"case {case} has no table of its voxels by class")
 
 
-def _training(log: Path, best_epoch: float, parameters: float) -> Training:
+def _read_training(log: Path, best_epoch: float, parameters: float) -> Training:
     try:
         with log.open(encoding="utf-8", newline="") as file:
             epochs = list(csv.DictReader(file))
         return Training(
-            val_loss=min(_column(epochs, "val_loss"), default=math.nan),
-            epochs=max(_column(epochs, "epoch"), default=math.nan),
+            val_loss=min(_read_column(epochs, "val_loss"), default=math.nan),
+            epochs=max(_read_column(epochs, "epoch"), default=math.nan),
             best_epoch=best_epoch,
-            seconds=math.fsum(_column(epochs, "seconds")),
+            seconds=math.fsum(_read_column(epochs, "seconds")),
             parameters=parameters,
         )
     except _DAMAGES as error:
         raise make_damage_error(log, first_line(error)) from error
 
 
-def _column(epochs: Sequence[Mapping[str, str]], name: str) -> list[float]:
+def _read_column(epochs: Sequence[Mapping[str, str]], name: str) -> list[float]:
     """The numbers of a column of the log, without its empty cells."""
     numbers = [float(epoch[name]) for epoch in epochs if epoch.get(name)]
     return [value for value in numbers if not math.isnan(value)]
 
 
-def _float(value: float | None) -> float:
+def _to_float(value: float | None) -> float:
     return math.nan if value is None else float(value)
 
 
-def _unscored(folder: Path, part: str) -> InputError:
+def _make_unscored_error(folder: Path, part: str) -> InputError:
     """That a run has no scores of a part that count, and what gives them."""
     if not (folder / "models" / "model.pt").is_file():
         return InputError("RUN_UNSCORED", folder, "its training has kept no weights", TRAIN_FIRST)
@@ -305,15 +305,15 @@ def make_row(name: str, runs: Sequence[ScoredRun], keys: Sequence[str], rank: fl
         parts=frozenset([network, loss, *(make_slug(key, value) for key, value in said.items())]),
         folds=len(runs),
         rank=rank,
-        classes=_class_scores(runs),
-        training={key: _over_runs(runs, key) for key in TRAINING},
+        classes=_score_classes(runs),
+        training={key: _summarise_runs(runs, key) for key in TRAINING},
     )
 
 
 def format_setting(run: ScoredRun, key: str) -> str:
     """What a run had for a key of `train.json`, as text; empty where it had nothing."""
     value = run.overrides.get(key, config_value(run.config, key))
-    return "" if value is None else _text(value)
+    return "" if value is None else _format_value(value)
 
 
 def make_slug(key: str, value: Any) -> str:
@@ -322,57 +322,60 @@ def make_slug(key: str, value: Any) -> str:
     >>> make_slug("network_options::filters", 16), make_slug("fractions", [0.5, 0.5])
     ('filters-16', 'fractions-0.5-0.5')
     """
-    kept = "".join(letter if letter.isalnum() or letter in ".+-" else " " for letter in _text(value))
+    kept = "".join(letter if letter.isalnum() or letter in ".+-" else " " for letter in _format_value(value))
     return "-".join([key.rpartition("::")[2], *kept.split()])
 
 
-def _text(value: Any) -> str:
+def _format_value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _over_runs(runs: Sequence[ScoredRun], key: str) -> tuple[float, float]:
+def _summarise_runs(runs: Sequence[ScoredRun], key: str) -> tuple[float, float]:
     values = [float(getattr(run.training, key)) for run in runs]
     return average(values), deviate(values)
 
 
-def _class_scores(runs: Sequence[ScoredRun]) -> tuple[ClassScores, ...]:
+def _score_classes(runs: Sequence[ScoredRun]) -> tuple[ClassScores, ...]:
     """Every class, the foreground mean, and all classes."""
     labels, total = runs[0].labels, np.sum([table for run in runs for table in run.confusions.values()], axis=0)
     by_metric = score(total)
     pooled = [{metric: float(by_metric[metric][index]) for metric in COMPARED} for index in range(len(labels))]
     foreground = [index for index, value in enumerate(labels) if value != 0]
-    cases = [_cases(run) for run in runs]
+    cases = [_list_cases(run) for run in runs]
     classes = [
-        _spread(value, name, [[case[index] for case in run] for run in cases], pooled[index])
+        _measure_spread(value, name, [[case[index] for case in run] for run in cases], pooled[index])
         for index, (value, name) in enumerate(labels.items())
     ]
-    means = [[_mean_of([case[index] for index in foreground]) for case in run] for run in cases]
+    means = [[_average_classes([case[index] for index in foreground]) for case in run] for run in cases]
     whole = [
-        [{**_mean_of(case), "accuracy": _share_right(table)} for case, table in zip(found, tables, strict=True)]
-        for found, tables in ((_cases(run), [run.confusions[case] for case in run.scores]) for run in runs)
+        [
+            {**_average_classes(case), "accuracy": _measure_share_right(table)}
+            for case, table in zip(found, tables, strict=True)
+        ]
+        for found, tables in ((_list_cases(run), [run.confusions[case] for case in run.scores]) for run in runs)
     ]
-    pooled_whole = {**_mean_of(pooled), "accuracy": _share_right(total)}
+    pooled_whole = {**_average_classes(pooled), "accuracy": _measure_share_right(total)}
     return (
         *classes,
-        _spread(None, FOREGROUND, means, _mean_of([pooled[index] for index in foreground])),
-        _spread(None, ALL_CLASSES, whole, pooled_whole),
+        _measure_spread(None, FOREGROUND, means, _average_classes([pooled[index] for index in foreground])),
+        _measure_spread(None, ALL_CLASSES, whole, pooled_whole),
     )
 
 
-def _cases(run: ScoredRun) -> list[list[Mapping[str, float]]]:
+def _list_cases(run: ScoredRun) -> list[list[Mapping[str, float]]]:
     """The metrics of every case and class."""
     return [[case[value] for value in run.labels] for case in run.scores.values()]
 
 
-def _mean_of(classes: Sequence[Mapping[str, float]]) -> dict[str, float]:
+def _average_classes(classes: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {metric: average(found[metric] for found in classes) for metric in COMPARED}
 
 
-def _share_right(confusion: NDArray[np.int64]) -> float:
+def _measure_share_right(confusion: NDArray[np.int64]) -> float:
     return float(np.trace(confusion) / confusion.sum()) if confusion.sum() else math.nan
 
 
-def _spread(
+def _measure_spread(
     value: int | None, name: str, runs: Sequence[Sequence[Mapping[str, float]]], pooled: Mapping[str, float]
 ) -> ClassScores:
     """How the metrics of the runs' cases lie, over all cases and over the runs' means."""

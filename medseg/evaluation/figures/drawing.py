@@ -120,7 +120,7 @@ def lay_out(
 def draw_image(axes: Axes, plane: Plane, window: tuple[float, float]) -> None:
     """The plane's image in grey between the window's ends, or in its colours, with the letters at its edges."""
     extent = (0.0, plane.width_mm, plane.height_mm, 0.0)
-    image = plane.image if plane.image.ndim == 2 else _as_colours(plane.image)
+    image = plane.image if plane.image.ndim == 2 else _scale_colours(plane.image)
     axes.imshow(image, cmap="gray", vmin=window[0], vmax=window[1], extent=extent, aspect="equal")
     axes.set_axis_off()
     for letter, (x, y, horizontal, vertical) in zip(plane.edges, EDGES, strict=False):
@@ -236,7 +236,7 @@ def style_plot(axes: Axes, grid: str = "y") -> None:
     axes.yaxis.label.set_color(INK)
 
 
-def _as_colours(image: NDArray) -> NDArray:
+def _scale_colours(image: NDArray) -> NDArray:
     """Colours from 0 to 1; those of whole numbers are shares of what their type holds."""
     if image.dtype.kind in "ui":
         return image / np.iinfo(image.dtype).max

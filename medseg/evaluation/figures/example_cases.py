@@ -81,9 +81,9 @@ class ExampleFiles:
 
     def holds(self, case: str) -> bool:
         """Whether a case, or the case of a slice, has all its files."""
-        name, _ = self._split(case)
+        name, _ = self._split_slice(case)
         has_masks = name in self.references and all(name in masks for masks in self.masks)
-        return has_masks and self._image(name) is not None
+        return has_masks and self._find_image(name) is not None
 
     def read(self, case: str) -> Example:
         """The case's arrays; of a slice, these alone, one voxel thick.
@@ -91,10 +91,10 @@ class ExampleFiles:
         Raises:
             ImageError: A file cannot be read, or image and masks do not hold the same voxels.
         """
-        name, index = self._split(case)
+        name, index = self._split_slice(case)
         truth, predictions, grid = self.read_masks(name)
-        path = self._image(name) or ""
-        image = _image_on(read(path), grid, path)
+        path = self._find_image(name) or ""
+        image = _align_image(read(path), grid, path)
         if index is not None:
             image = image.take([index], axis=self.slice_axis - 3)
             truth = truth.take([index], axis=self.slice_axis)
@@ -118,13 +118,13 @@ class ExampleFiles:
             truth[reference.array == old] = new
         return truth, predictions, reference.grid
 
-    def _split(self, case: str) -> tuple[str, int | None]:
+    def _split_slice(self, case: str) -> tuple[str, int | None]:
         """The case's name, and the slice's index where a slice is named."""
         match = None if case in self.references else SLICE_NAME.fullmatch(case)
         return (match[1], int(match[2])) if match else (case, None)
 
-    def _image(self, case: str) -> str | None:
-        return _named(self.images, case)
+    def _find_image(self, case: str) -> str | None:
+        return _find_path(self.images, case)
 
 
 def find_examples(
@@ -152,10 +152,10 @@ def find_examples(
     axis = re.search(r"\d", settings.get("slices", ""))
     renamed = re.findall(r"(\d+)=(\d+)", settings.get("renamed", ""))
     return ExampleFiles(
-        images=_by_any_name({case.id: case.images[0] for case in open_images(images)}),
+        images=_add_other_names({case.id: case.images[0] for case in open_images(images)}),
         references={pair.case: pair.reference for pairs in pairings for pair in pairs},
         masks=tuple({pair.case: pair.mask for pair in pairs if pair.mask is not None} for pairs in pairings),
-        values=_binary(labels),
+        values=_limit_values(labels),
         slice_axis=int(axis[0]) if axis else 2,
         renamed={int(old): int(new) for old, new in renamed},
         names={value: (name,) for value, name in labels.items()},
@@ -188,34 +188,34 @@ def find_dataset_examples(
             for folder in map(Path, [folders] if isinstance(folders, str | Path) else folders)
             for path in find_masks(folder)
         }
-        named = {case.id: _named(by_name, case.id) for case in cases}
+        named = {case.id: _find_path(by_name, case.id) for case in cases}
         found.append({case: path for case, path in named.items() if path is not None})
     return ExampleFiles(
         images={case.id: case.images[0] for case in cases},
         references={case.id: case.label for case in cases if case.label is not None},
         masks=tuple(found),
-        values=_binary(labels),
+        values=_limit_values(labels),
         renamed=renamed or {},
         names={value: (name,) for value, name in labels.items()},
     )
 
 
-def _binary(labels: Mapping[int, str]) -> tuple[int, ...] | None:
+def _limit_values(labels: Mapping[int, str]) -> tuple[int, ...] | None:
     return tuple(labels) if set(labels) == {0, 1} else None
 
 
-def _by_any_name(found: Mapping[str, str]) -> dict[str, str]:
+def _add_other_names(found: Mapping[str, str]) -> dict[str, str]:
     """``found`` also by the names without ``_gt`` and the like, and by the files' names where no two share one."""
     ends = Counter(name_file(case) for case in found)
     shorter = {name_file(case): path for case, path in found.items() if ends[name_file(case)] == 1}
     return {**shorter, **{strip_role(case): path for case, path in found.items()}, **found}
 
 
-def _named(paths: Mapping[str, Any], case: str) -> Any:
+def _find_path(paths: Mapping[str, Any], case: str) -> Any:
     return next((paths[name] for name in (case, strip_role(case), name_file(case)) if name in paths), None)
 
 
-def _image_on(image: Volume, grid: Grid, path: str) -> NDArray:
+def _align_image(image: Volume, grid: Grid, path: str) -> NDArray:
     """The image's voxels, with its channels, in the order of ``grid``."""
     if not image.has_channels:
         return align_mask(image, grid, path)
@@ -280,7 +280,7 @@ def spread_cases(files: ExampleFiles, labels: Labels, count: int) -> list[str]:
             truth, predictions, _ = files.read_masks(case)
             dices = [calculate_foreground_dice(prediction, truth, labels) for prediction in predictions]
             means.append((-fmean(0.0 if math.isnan(dice) else dice for dice in dices), case))
-    return _evenly(means, count)
+    return _pick_evenly(means, count)
 
 
 def spread_cases_by_scores(networks: Sequence[Sequence[Row]], files: ExampleFiles, count: int) -> list[str]:
@@ -295,10 +295,10 @@ def spread_cases_by_scores(networks: Sequence[Sequence[Row]], files: ExampleFile
     """
     found = [dict(rank_cases(rows, files)) for rows in networks]
     shared = [case for case in found[0] if all(case in scores for scores in found)]
-    return _evenly([(-fmean(scores[case] for scores in found), case) for case in shared], count)
+    return _pick_evenly([(-fmean(scores[case] for scores in found), case) for case in shared], count)
 
 
-def _evenly(means: Sequence[tuple[float, str]], count: int) -> list[str]:
+def _pick_evenly(means: Sequence[tuple[float, str]], count: int) -> list[str]:
     """``count`` cases at even steps from the lowest number to the highest."""
     ordered = sorted(means)
     ranks = sorted({round(rank) for rank in np.linspace(0, len(ordered) - 1, min(count, len(ordered)))})

@@ -109,7 +109,7 @@ def draw_examples(evaluation: Judged, files: ExampleFiles, count: int = 3, part:
         )
         for kind, dice, example in read_chosen_cases(rank_cases(rows, files), files, count)
     ]
-    return _rows_figure(drawn, evaluation.labels, ["prediction"])
+    return _draw_rows(drawn, evaluation.labels, ["prediction"])
 
 
 def networks_side_by_side(
@@ -159,7 +159,7 @@ def draw_networks(
     for case in cases or spread_cases(files, labels, count):
         with contextlib.suppress(ImageError):
             drawn.append((shorten_label(case, 50), files.read(case)))
-    return _rows_figure(drawn, labels, _told_apart(names), with_dice=True)
+    return _draw_rows(drawn, labels, _tell_apart(names), with_dice=True)
 
 
 def class_columns(
@@ -187,9 +187,9 @@ def class_columns(
     plane = draw_cut(scene, choose_cut(scene))
     masks = [read_truth(plane), plane.prediction]
     classes = find_classes(masks, labels)
-    shown = _largest(classes, masks)
+    shown = _choose_largest(classes, masks)
     headings = ["image", *(shorten_label(classes[value][0], 24) for value in shown), "all classes"]
-    figure, panels = lay_out([_row_inches(plane)] * 2, headings, column_inches=PANEL_INCHES)
+    figure, panels = lay_out([_measure_row(plane)] * 2, headings, column_inches=PANEL_INCHES)
     left_out = f"; {len(shown)} largest of {len(classes)} classes" if len(shown) < len(classes) else ""
     for name, mask, row in zip(("truth", "prediction"), masks, panels, strict=True):
         for axes, kept in zip(row, [{}, *({value: classes[value]} for value in shown), classes], strict=True):
@@ -204,7 +204,7 @@ def class_columns(
     return figure
 
 
-def _told_apart(names: Sequence[str]) -> list[str]:
+def _tell_apart(names: Sequence[str]) -> list[str]:
     """Names that fit above a column; numbered in their order where cut ones would be alike."""
     short = [shorten_label(name, LONGEST_HEADING) for name in names]
     if len(set(short)) == len(short):
@@ -217,7 +217,7 @@ def read_truth(plane: Plane) -> NDArray:
     return np.zeros_like(plane.prediction) if plane.reference is None else plane.reference
 
 
-def _rows_figure(
+def _draw_rows(
     drawn: Sequence[tuple[str, Example]],
     labels: Labels,
     names: Sequence[str],
@@ -231,14 +231,14 @@ def _rows_figure(
             "no case has an image, a mask and a reference that can be drawn",
             "give the folder of the images that were segmented",
         )
-    rows = [_planes(example) for _, example in drawn]
+    rows = [_cut_planes(example) for _, example in drawn]
     classes = find_classes(
         [mask for planes, _ in rows for plane in planes for mask in (plane.reference, plane.prediction)], labels
     )
     headings = ["image", "truth", *names]
     legend = {**classes, OUTLINE: ("white line: truth", "white")}
     columns = count_legend_columns(legend, len(headings) * PANEL_INCHES)
-    heights = [_row_inches(planes[0]) for planes, _ in rows]
+    heights = [_measure_row(planes[0]) for planes, _ in rows]
     figure, panels = lay_out(heights, headings, math.ceil(len(legend) / columns), PANEL_INCHES)
     for (title, example), (planes, window), row in zip(drawn, rows, panels, strict=True):
         _draw_row(row, planes, window, classes)
@@ -254,7 +254,7 @@ def _rows_figure(
     return figure
 
 
-def _planes(example: Example) -> tuple[list[Plane], Window]:
+def _cut_planes(example: Example) -> tuple[list[Plane], Window]:
     """One plane per prediction, all through the same cut, and the window for its image."""
     scenes = [build_scene(example.image, example.truth, each, example.grid) for each in example.predictions]
     # The truth alone chooses, so that no network has the slice that suits it.
@@ -274,7 +274,7 @@ def _draw_row(row: Sequence[Axes], planes: Sequence[Plane], window: Window, clas
         outline(axes, planes[0], read_truth(planes[0]), "white", 0.6)
 
 
-def _largest(classes: Classes, masks: Sequence[NDArray]) -> list[int]:
+def _choose_largest(classes: Classes, masks: Sequence[NDArray]) -> list[int]:
     """The classes with a column: those in the slice, in the labels' order; of many the largest."""
     areas = {value: sum(int((mask == value).sum()) for mask in masks) for value in classes}
     seen = [value for value in classes if areas[value]]
@@ -282,7 +282,7 @@ def _largest(classes: Classes, masks: Sequence[NDArray]) -> list[int]:
     return [value for value in seen if value in kept] or list(classes)[:MOST_CLASSES]
 
 
-def _row_inches(plane: Plane) -> float:
+def _measure_row(plane: Plane) -> float:
     return min(max(PANEL_INCHES * plane.height_mm / plane.width_mm, LEAST_INCHES), MOST_INCHES)
 
 

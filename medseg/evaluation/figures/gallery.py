@@ -81,7 +81,7 @@ def draw_training_figures(run: str | Path) -> dict[str, Figure]:
         InputError: RUN_NOT_FOUND, the folder holds no log.
         DatasetError: A log is damaged.
     """
-    return _epochs(Path(run)) | _batch_losses(Path(run))
+    return _draw_epochs(Path(run)) | _draw_batch_losses(Path(run))
 
 
 def draw_score_figures(scores: Scores) -> dict[str, Figure]:
@@ -113,7 +113,7 @@ def illustrate(
     files = find_examples(images, [masks], references, evaluation.labels, evaluation.settings)
     figures: dict[str, Figure] = {}
     with contextlib.suppress(InputError):
-        figures |= _example_figures(evaluation, files, max(1, most // 3))
+        figures |= _draw_example_figures(evaluation, files, max(1, most // 3))
     for kind, dice, shown in read_chosen_cases(rank_cases(evaluation.rows, files), files, max(1, most // 3))[:most]:
         if sum(n > 1 for n in shown.truth.shape) == 3:
             caption = f"{shown.case} ({kind}, mean foreground Dice {format_number(dice)})"
@@ -141,13 +141,13 @@ def write_figures(run: str | Path, folder: str | Path, data: str | Path | None =
     if not scored and not (run / "logs" / EPOCHS_NAME).is_file():
         raise make_no_run_error(run, "there are neither logs nor scores")
     left_out: dict[str, str] = {}
-    figures = _drawn(partial(_epochs, run), {"epochs": ""}, left_out)
-    figures |= _drawn(partial(_batch_losses, run), {"batch_losses": NO_BATCHES}, left_out)
+    figures = _draw_or_tell(partial(_draw_epochs, run), {"epochs": ""}, left_out)
+    figures |= _draw_or_tell(partial(_draw_batch_losses, run), {"batch_losses": NO_BATCHES}, left_out)
     rows = [row for each in scored for row in each.rows]
-    figures |= _drawn(partial(draw_score_figures, rows), dict.fromkeys(SCORE_FIGURES, NO_SCORES), left_out)
+    figures |= _draw_or_tell(partial(draw_score_figures, rows), dict.fromkeys(SCORE_FIGURES, NO_SCORES), left_out)
     for each in scored:
-        names = {_ended("examples", each.part): "", _ended("classes", each.part): ONE_CLASS}
-        figures |= _drawn(partial(_part_figures, run, each, data), names, left_out)
+        names = {_add_part("examples", each.part): "", _add_part("classes", each.part): ONE_CLASS}
+        figures |= _draw_or_tell(partial(_draw_part, run, each, data), names, left_out)
     left_out |= {} if scored else dict.fromkeys(EXAMPLE_FIGURES, NO_SCORES)
     files = {name: folder / f"{name}.png" for name in figures}
     for name, figure in figures.items():
@@ -184,17 +184,17 @@ def compared_networks(
     return draw_networks(files, list(runs), labels, cases or spread_cases_by_scores(rows, files, count))
 
 
-def _part_figures(run: Path, scored: PartScores, data: str | Path | None) -> dict[str, Figure]:
+def _draw_part(run: Path, scored: PartScores, data: str | Path | None) -> dict[str, Figure]:
     files = find_dataset_examples(data or find_data([run]), [scored.masks], scored.labels, read_renamed(run))
-    figures = _example_figures(scored, files, 3).values()
-    return {_ended(name, scored.part): figure for name, figure in zip(EXAMPLE_FIGURES, figures, strict=False)}
+    figures = _draw_example_figures(scored, files, 3).values()
+    return {_add_part(name, scored.part): figure for name, figure in zip(EXAMPLE_FIGURES, figures, strict=False)}
 
 
-def _ended(name: str, part: str) -> str:
+def _add_part(name: str, part: str) -> str:
     return f"{name}_{part}" if part else name
 
 
-def _example_figures(evaluation: Judged, files: ExampleFiles, count: int) -> dict[str, Figure]:
+def _draw_example_figures(evaluation: Judged, files: ExampleFiles, count: int) -> dict[str, Figure]:
     """Rows of examples, and of several classes the middle case class by class.
 
     Raises:
@@ -214,7 +214,7 @@ def _write_png(figure: Figure, file: IO[bytes]) -> None:
     file.write(to_png(figure))
 
 
-def _drawn(
+def _draw_or_tell(
     draw: Callable[[], dict[str, Figure]], names: Mapping[str, str], left_out: dict[str, str]
 ) -> dict[str, Figure]:
     """What ``draw`` gives; the names that are not among it are left out, for its error or else for the reason given."""
@@ -228,13 +228,13 @@ def _drawn(
     return figures
 
 
-def _epochs(run: Path) -> dict[str, Figure]:
+def _draw_epochs(run: Path) -> dict[str, Figure]:
     logs = run / "logs"
     if not (logs / EPOCHS_NAME).is_file():
         raise make_no_run_error(run, f"there is no logs/{EPOCHS_NAME}")
     return {"epochs": epoch_curves(logs, read_train_config(run).get("select_by"))}
 
 
-def _batch_losses(run: Path) -> dict[str, Figure]:
+def _draw_batch_losses(run: Path) -> dict[str, Figure]:
     logs = run / "logs"
     return {"batch_losses": loss_histograms(logs)} if (logs / BATCHES_NAME).is_file() else {}

@@ -91,18 +91,18 @@ def score_histogram(scores: Scores, metric: str = "iou") -> Figure:
     check_known("METRIC_UNKNOWN", [metric], METRICS)
     rows = [row for row in read_rows(scores) if row.value != 0]
     names = {row.value: row.name for row in rows}
-    colours, parts = pick_class_colours(names), _parts(rows)
+    colours, parts = pick_class_colours(names), _split_parts(rows)
     panels = [
         (
             f"{shorten_label(name)}{f', {part}' if len(parts) > 1 else ''}",
             colours[value],
-            _class_samples(kept, value, metric),
+            _list_class_samples(kept, value, metric),
         )
         for value, name in names.items()
         for part, kept in parts.items()
     ]
     title = f"{_name_metric(metric)} of each case, by class"
-    return _histograms(title, panels, [metric] * len(panels), len(parts) if len(parts) > 1 else PANELS_ACROSS)
+    return _draw_histograms(title, panels, [metric] * len(panels), len(parts) if len(parts) > 1 else PANELS_ACROSS)
 
 
 def sample_curves(scores: Scores, metrics: Sequence[str] = ("accuracy", "dice")) -> Figure:
@@ -122,22 +122,24 @@ def sample_curves(scores: Scores, metrics: Sequence[str] = ("accuracy", "dice"))
     """
     check_known("METRIC_UNKNOWN", metrics, METRICS)
     rows = [row for row in read_rows(scores) if row.value != 0]
-    parts = _parts(rows)
-    figure = make_plot(_width(len(parts)), 3.4, f"Scores case by case{_pooled(rows)}")
-    samples = {part: {metric: _samples(kept, metric) for metric in metrics} for part, kept in parts.items()}
+    parts = _split_parts(rows)
+    figure = make_plot(_choose_width(len(parts)), 3.4, f"Scores case by case{_describe_mean(rows)}")
+    samples = {part: {metric: _list_samples(kept, metric) for metric in metrics} for part, kept in parts.items()}
     values = [each.value for lines in samples.values() for line in lines.values() for each in line]
     low = min([0.0, *(value for value in values if not math.isnan(value))])
     for index, (part, lines) in enumerate(samples.items()):
         axes = figure.add_subplot(1, len(parts), index + 1)
         for number, (metric, line) in enumerate(lines.items()):
             positions = range(1, len(line) + 1)
-            axes.plot(positions, [each.value for each in line], **_line_style(number, metric, len(line)))
+            axes.plot(positions, [each.value for each in line], **_choose_line_style(number, metric, len(line)))
         axes.set_ylim(low - 0.02, 1.02)
         axes.xaxis.set_major_locator(make_whole_ticks())
-        name_axes(axes, _counts(part, next(iter(lines.values()), [])), "case, in the order of the names")
+        name_axes(axes, _describe_counts(part, next(iter(lines.values()), [])), "case, in the order of the names")
         style_plot(axes)
     if figure.axes:
-        add_key(figure, [Line2D([], [], **_line_style(number, metric, 1)) for number, metric in enumerate(metrics)])
+        add_key(
+            figure, [Line2D([], [], **_choose_line_style(number, metric, 1)) for number, metric in enumerate(metrics)]
+        )
     return figure
 
 
@@ -155,14 +157,14 @@ def sample_distributions(scores: Scores, metrics: Sequence[str] = ("accuracy", "
     """
     check_known("METRIC_UNKNOWN", metrics, METRICS)
     rows = [row for row in read_rows(scores) if row.value != 0]
-    parts = _parts(rows)
+    parts = _split_parts(rows)
     panels = [
-        (part, PART_COLOURS.get(part, pick_colour(index)), _samples(kept, metric))
+        (part, PART_COLOURS.get(part, pick_colour(index)), _list_samples(kept, metric))
         for metric in metrics
         for index, (part, kept) in enumerate(parts.items())
     ]
-    title = f"Distribution of the cases' scores{_pooled(rows)}"
-    return _histograms(title, panels, [metric for metric in metrics for _ in parts], max(len(parts), 1))
+    title = f"Distribution of the cases' scores{_describe_mean(rows)}"
+    return _draw_histograms(title, panels, [metric for metric in metrics for _ in parts], max(len(parts), 1))
 
 
 def score_box_plot(scores: Mapping[str, Sequence[float]], metric: str = "Dice") -> Figure:
@@ -197,13 +199,13 @@ def _draw_box(axes: Axes, row: int, values: NDArray, colour: str) -> None:
     axes.scatter(values, row + jitter, s=9, color=INK, alpha=0.6, linewidths=0, zorder=4)
 
 
-def _histograms(
+def _draw_histograms(
     title: str, panels: Sequence[tuple[str, str, list[Sample]]], metrics: Sequence[str], across: int
 ) -> Figure:
     """Panels of (heading, colour, samples), ``across`` in a row; those of one metric share their axes' range."""
     across = min(across, len(panels)) or 1
     lines = math.ceil(len(panels) / across) or 1
-    figure = make_plot(_width(across), 2.3 * lines + 0.6, title)
+    figure = make_plot(_choose_width(across), 2.3 * lines + 0.6, title)
     for index, (heading, colour, samples) in enumerate(panels):
         same = [
             each
@@ -212,21 +214,21 @@ def _histograms(
             for each in other
         ]
         axes = figure.add_subplot(lines, across, index + 1)
-        known, edges = _known(samples), np.linspace(_lowest(_known(same)), 1.0, SCORE_BARS + 1)
+        known, edges = _drop_undefined(samples), np.linspace(_choose_lowest(_drop_undefined(same)), 1.0, SCORE_BARS + 1)
         draw_bars(axes, known, edges, colour)
         told = add_median(_name_metric(metrics[index]), known, ".3f")
-        name_axes(axes, _counts(heading, samples), told, "cases" if index % across == 0 else "")
+        name_axes(axes, _describe_counts(heading, samples), told, "cases" if index % across == 0 else "")
     return figure
 
 
-def _line_style(number: int, metric: str, cases: int) -> dict[str, Any]:
+def _choose_line_style(number: int, metric: str, cases: int) -> dict[str, Any]:
     """Each metric's own colour and marker; of many cases only dots, which the line would else hide."""
     marker, size = (MARKERS[number % len(MARKERS)], 4.0) if cases <= MARKED_CASES else (".", 2.0)
     colour = METRIC_COLOURS[number % len(METRIC_COLOURS)]
     return {"color": colour, "lw": 1.1, "marker": marker, "markersize": size, "label": _name_metric(metric)}
 
 
-def _parts(rows: Sequence[Row]) -> dict[str, list[Row]]:
+def _split_parts(rows: Sequence[Row]) -> dict[str, list[Row]]:
     """The rows of each part: train, validation, test, then any other; one part without a name is all cases."""
     named: dict[str, list[Row]] = {}
     for row in rows:
@@ -236,11 +238,11 @@ def _parts(rows: Sequence[Row]) -> dict[str, list[Row]]:
     return {part or rest: named[part] for part in order}
 
 
-def _class_samples(rows: Sequence[Row], value: int, metric: str) -> list[Sample]:
+def _list_class_samples(rows: Sequence[Row], value: int, metric: str) -> list[Sample]:
     return [Sample(row.case, row.scores[metric], row.status == "missing") for row in rows if row.value == value]
 
 
-def _samples(rows: Sequence[Row], metric: str) -> list[Sample]:
+def _list_samples(rows: Sequence[Row], metric: str) -> list[Sample]:
     """Each case's mean over its foreground classes, in the order of the names."""
     by_case: dict[str, list[Row]] = {}
     for row in rows:
@@ -252,16 +254,16 @@ def _samples(rows: Sequence[Row], metric: str) -> list[Sample]:
     return samples
 
 
-def _known(samples: Sequence[Sample]) -> NDArray[np.float64]:
+def _drop_undefined(samples: Sequence[Sample]) -> NDArray[np.float64]:
     return np.asarray([each.value for each in samples if not math.isnan(each.value)])
 
 
-def _lowest(values: NDArray[np.float64]) -> float:
+def _choose_lowest(values: NDArray[np.float64]) -> float:
     low = float(values.min()) if values.size else 0.0
     return max(edge for edge in LOWEST_SHOWN if edge <= max(low, -1.0))
 
 
-def _counts(heading: str, samples: Sequence[Sample]) -> str:
+def _describe_counts(heading: str, samples: Sequence[Sample]) -> str:
     undefined = sum(math.isnan(each.value) for each in samples)
     missing = sum(each.is_missing for each in samples)
     told = f"n = {len(samples) - undefined}"
@@ -270,12 +272,12 @@ def _counts(heading: str, samples: Sequence[Sample]) -> str:
     return f"{heading} ({told})"
 
 
-def _pooled(rows: Sequence[Row]) -> str:
+def _describe_mean(rows: Sequence[Row]) -> str:
     classes = len({row.value for row in rows})
     return f"; mean over {classes} foreground classes" if classes > 1 else ""
 
 
-def _width(panels: int) -> float:
+def _choose_width(panels: int) -> float:
     return max(4.0 * panels, 6.0)
 
 
