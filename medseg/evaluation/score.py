@@ -23,8 +23,6 @@ from medseg.evaluation.results import Finding
 from medseg.geometry import NEAR_GRID_VOXELS, SAME_GRID_VOXELS, Grid, corner_distance_voxels, reindex
 
 SLICE_AXES = (0, 1, 2)
-
-
 BACKGROUND_NAME = "background"
 IGNORED_NAME = "ignore"
 """Name of the value that marks voxels without a reference (nnU-Net); they count nowhere."""

@@ -348,17 +348,13 @@ def _score_classes(runs: Sequence[ScoredRun]) -> tuple[ClassScores, ...]:
     ]
     means = [[_average_classes([case[index] for index in foreground]) for case in run] for run in cases]
     whole = [
-        [
-            {**_average_classes(case), "accuracy": _measure_share_right(table)}
-            for case, table in zip(found, tables, strict=True)
-        ]
-        for found, tables in ((_list_cases(run), [run.confusions[case] for case in run.scores]) for run in runs)
+        [_average_all(found, run.confusions[case]) for case, found in zip(run.scores, found_cases, strict=True)]
+        for run, found_cases in zip(runs, cases, strict=True)
     ]
-    pooled_whole = {**_average_classes(pooled), "accuracy": _measure_share_right(total)}
     return (
         *classes,
         _measure_spread(None, FOREGROUND, means, _average_classes([pooled[index] for index in foreground])),
-        _measure_spread(None, ALL_CLASSES, whole, pooled_whole),
+        _measure_spread(None, ALL_CLASSES, whole, _average_all(pooled, total)),
     )
 
 
@@ -371,8 +367,10 @@ def _average_classes(classes: Sequence[Mapping[str, float]]) -> dict[str, float]
     return {metric: average(found[metric] for found in classes) for metric in COMPARED}
 
 
-def _measure_share_right(confusion: NDArray[np.int64]) -> float:
-    return float(np.trace(confusion) / confusion.sum()) if confusion.sum() else math.nan
+def _average_all(classes: Sequence[Mapping[str, float]], confusion: NDArray[np.int64]) -> dict[str, float]:
+    """The mean over all classes; accuracy is the share of voxels that were given their class."""
+    share = float(np.trace(confusion) / confusion.sum()) if confusion.sum() else math.nan
+    return {**_average_classes(classes), "accuracy": share}
 
 
 def _measure_spread(
