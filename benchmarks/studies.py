@@ -18,8 +18,8 @@ from pathlib import Path
 
 import medseg
 from medseg.data.splits import read_split
-from medseg.evaluation.comparison.gather import Comparison
-from medseg.evaluation.comparison.row import ClassScores, ComparedRow
+from medseg.evaluation.compare.gather import Comparison
+from medseg.evaluation.compare.rows import ClassScores, ComparedRow
 from medseg.evaluation.figures.curves import network_curves
 from medseg.evaluation.figures.drawing import to_png
 from medseg.evaluation.figures.gallery import compared_networks

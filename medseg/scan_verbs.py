@@ -61,8 +61,8 @@ def _tell_failure(case: str, error: Mapping[str, str]) -> None:
 
 def run_evaluate(command: EvaluateCommand) -> int:
     """Score, print the tables, write the page; returns the exit code."""
-    from medseg.evaluation.figures.logs import read_epochs
-    from medseg.evaluation.report import illustrate, write_report
+    from medseg.evaluation.html_report import illustrate, write_report
+    from medseg.evaluation.runs import read_epochs
 
     if command.run_folder:
         read_epochs(Path(command.run_folder) / "logs" / "epochs.csv")  # refused before the long work, not after it

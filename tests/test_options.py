@@ -11,7 +11,7 @@ import pytest
 
 from medseg import options
 from medseg.errors import UsageError
-from medseg.evaluation.policy import MISSING_POLICY
+from medseg.evaluation.results import MISSING_POLICY
 from medseg.options import (
     CheckOptions,
     EvaluateOptions,

@@ -30,7 +30,7 @@ UNCOMPARED_KEYS = re.compile(r"(^|_)(seconds|date|time|started|finished|created|
 UNCOMPARED_COLUMNS = ("seconds",)
 UNCOMPARED_FILES = re.compile(r"\.(pt|pth|onnx|bin|xml|ts|lock|jinja)$|events\.out|(^|/)\.")
 
-DURATION = re.compile(r"\b\d+(\.\d+)?\s?(s|seconds|ms|min|minutes)\b")
+DURATION = re.compile(r"\b\d+(\.\d+)?\s?(s|seconds|ms|min|minutes)\b|\b\d+:\d\d\b")
 PROGRESS = re.compile(r"^.*\d+%\|.*$\n?", re.MULTILINE)
 UID = re.compile(r"\b[0-2](\.\d+){5,}\b")
 DATE = re.compile(r"\b20\d\d-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?\S*")

@@ -20,7 +20,8 @@ from PIL import Image
 from medseg.data.read import read, read_mask
 from medseg.demonstration.demo import BUNDLE, make_scans
 from medseg.demonstration.phantom import LABELS
-from medseg.evaluation.figures.cases import overlay, to_png
+from medseg.evaluation.figures.drawing import to_png
+from medseg.evaluation.figures.examples import overlay
 from medseg.inference.cohort import predict
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"

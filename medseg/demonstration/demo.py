@@ -10,8 +10,8 @@ from medseg.data.write import write
 from medseg.demonstration.phantom import make_phantom
 from medseg.demonstration.synthetic_ct import write_ct_series
 from medseg.evaluation.evaluate import evaluate
-from medseg.evaluation.report import illustrate, write_report
-from medseg.evaluation.tables import Evaluation
+from medseg.evaluation.html_report import illustrate, write_report
+from medseg.evaluation.results import Evaluation
 from medseg.inference.cohort import Predictions, predict
 
 BUNDLE = "phantom_ct_segmentation"

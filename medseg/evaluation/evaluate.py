@@ -12,16 +12,22 @@ from tqdm import tqdm
 
 from medseg.data.splits import Split, read_split
 from medseg.errors import ImageError, LabelError, UsageError
-from medseg.evaluation.classes import known_names, map_white, names_found, split_ignored, with_background
-from medseg.evaluation.counting import Counted, Counting, aligned
 from medseg.evaluation.metrics import METRICS, score
-from medseg.evaluation.pairs import Pair, Pairing, pair_masks, plain_name
-from medseg.evaluation.records import write_tables
-from medseg.evaluation.summaries import summarise
-from medseg.evaluation.tables import ALL_CASES, EMPTY_TRUTH, Evaluation, Finding, Row, Summary
+from medseg.evaluation.pairing import Pair, Pairing, pair_masks, strip_role
+from medseg.evaluation.results import Evaluation, Finding, write_tables
+from medseg.evaluation.score import (
+    Counted,
+    Counting,
+    add_background,
+    find_names,
+    map_white,
+    number_names,
+    split_ignored,
+)
+from medseg.evaluation.summaries import ALL_CASES, EMPTY_TRUTH, Row, Summary, summarise
 from medseg.options import EvaluateOptions
 
-__all__ = ["EvaluateOptions", "aligned", "evaluate"]
+__all__ = ["EvaluateOptions", "evaluate"]
 
 Progress = Callable[[int, int, str], None]
 
@@ -64,21 +70,21 @@ def evaluate(
     pairing = pair_masks(Path(masks), Path(references))
     settings = {"masks": str(masks), "references": str(references), **options.to_record()}
     settings |= {"layout": pairing.layout} if pairing.layout else {}
-    known = known_names(options.labels, Path(references), Path(masks)) or _names_of(pairing, options)
+    known = find_names(options.labels, Path(references), Path(masks)) or _name_values(pairing, options)
     counting = Counting(known, options.missing, options.slices, options.renamed)
-    evaluation = _judged(pairing, counting, _parts(options.held_out), settings, progress)
+    evaluation = _judge(pairing, counting, _read_parts(options.held_out), settings, progress)
     if output is not None:
         write_tables(evaluation, Path(output))
     return evaluation
 
 
-def _names_of(pairing: Pairing, options: EvaluateOptions) -> dict[int, str] | None:
+def _name_values(pairing: Pairing, options: EvaluateOptions) -> dict[int, str] | None:
     """Name of each value as the references' data set has it, after values are read as others."""
     named = {options.renamed.get(value, value): name for value, name in pairing.labels.items()}
-    return with_background(named) if named else None
+    return add_background(named) if named else None
 
 
-def _judged(
+def _judge(
     pairing: Pairing,
     counting: Counting,
     parts: Mapping[str, str],
@@ -87,19 +93,19 @@ def _judged(
 ) -> Evaluation:
     counted, errors = _count_all(pairing, counting, progress)
     tables = [table for case in counted for table in case.tables.values()]
-    names, ignored = split_ignored(counting.known or names_found(tables))
-    counted = [_read_with(case, names, ignored) for case in counted]
-    rows, confusions, unclear = _case_results(counted, names, _part_of(pairing, parts))
+    names, ignored = split_ignored(counting.known or number_names(tables))
+    counted = [_relabel(case, names, ignored) for case in counted]
+    rows, confusions, unclear = _score_cases(counted, names, _find_parts(pairing, parts))
     return Evaluation(
         labels=names,
         rows=tuple(rows),
-        summaries=tuple(_summaries(rows, confusions, names, "background" in settings)),
+        summaries=tuple(_summarise_parts(rows, confusions, names, "background" in settings)),
         confusions=confusions,
         errors=(*errors, *unclear),
         notes=(
-            *_notes(counted, pairing, counting.missing),
-            *_absent_notes(counted, counting.renamed, settings["references"]),
-            *_held_out_notes(pairing, parts),
+            *_list_notes(counted, pairing, counting.missing),
+            *_note_absent_values(counted, counting.renamed, settings["references"]),
+            *_note_absent_cases(pairing, parts),
         ),
         missing=pairing.missing,
         unmatched=pairing.unmatched,
@@ -114,13 +120,13 @@ def _count_all(
     pairs = [pair for pair in pairing.pairs if pair.mask is not None or counting.missing != "skip"]
     counted: list[Counted] = []
     failed: list[tuple[Pair, ImageError]] = []
-    for pair in _announced(pairs, progress):
+    for pair in _announce(pairs, progress):
         try:
             counted.append(counting.count(pair))
         except ImageError as error:
             failed.append((pair, error))
     are_images = bool(failed) and not counted and all(_is_no_mask(pair, error) for pair, error in failed)
-    return counted, [_finding(pair, error, are_images) for pair, error in failed]
+    return counted, [_make_finding(pair, error, are_images) for pair, error in failed]
 
 
 def _is_no_mask(pair: Pair, error: ImageError) -> bool:
@@ -128,13 +134,13 @@ def _is_no_mask(pair: Pair, error: ImageError) -> bool:
     return error.code in _NOT_OF_MASKS and error.case in (str(pair.reference), "reference")
 
 
-def _finding(pair: Pair, error: ImageError, are_images: bool) -> Finding:
+def _make_finding(pair: Pair, error: ImageError, are_images: bool) -> Finding:
     """A case's error; what to do about it is another thing where every reference is no mask."""
     images = "these look like images, not masks: give the folder of the reference masks, or " if are_images else ""
     return Finding(pair.case, error.code, f"{error.case}: {error.problem}; {images}{error.remedy}")
 
 
-def _announced(pairs: list[Pair], progress: Progress | bool | None) -> Iterator[Pair]:
+def _announce(pairs: list[Pair], progress: Progress | bool | None) -> Iterator[Pair]:
     """``pairs``, the progress told as each is done."""
     if progress is None or isinstance(progress, bool):
         # None lets tqdm show the bar on a terminal only.
@@ -145,7 +151,7 @@ def _announced(pairs: list[Pair], progress: Progress | bool | None) -> Iterator[
         progress(done, len(pairs), pair.case)
 
 
-def _read_with(case: Counted, names: Mapping[int, str], ignored: int | None) -> Counted:
+def _relabel(case: Counted, names: Mapping[int, str], ignored: int | None) -> Counted:
     """``case`` with 255 read as the foreground and without ignored voxels, where the labels ask for it."""
     read = {key: map_white(table.without_reference(ignored), names) for key, table in case.tables.items()}
     told = dict.fromkeys(text for _, texts in read.values() for text in texts)
@@ -153,7 +159,7 @@ def _read_with(case: Counted, names: Mapping[int, str], ignored: int | None) -> 
     return replace(case, tables={key: table for key, (table, _) in read.items()}, notes=(*case.notes, *notes))
 
 
-def _case_results(
+def _score_cases(
     counted: list[Counted], names: Mapping[int, str], part_of: Mapping[str, str]
 ) -> tuple[list[Row], dict[str, NDArray[np.int64]], list[Finding]]:
     """Rows and confusion matrix of each case, and an error for each case with a value that has no name."""
@@ -167,12 +173,12 @@ def _case_results(
             errors.append(Finding(case.case, error.code, f"{error.case}: {error.problem}; {error.remedy}"))
             continue
         for key, confusion in tables.items():
-            confusions[key] = _with_missing_column(confusion, case.is_missing)
-            rows += _case_rows(key, case, confusion, names, part_of.get(case.case, ""))
+            confusions[key] = _add_missing_column(confusion, case.is_missing)
+            rows += _make_rows(key, case, confusion, names, part_of.get(case.case, ""))
     return rows, confusions, errors
 
 
-def _case_rows(key: str, case: Counted, confusion: NDArray[np.int64], names: Mapping[int, str], part: str) -> list[Row]:
+def _make_rows(key: str, case: Counted, confusion: NDArray[np.int64], names: Mapping[int, str], part: str) -> list[Row]:
     scores = score(confusion, case.voxel_volume_ml)
     in_reference = scores["reference_ml"] > 0
     status = ["missing" if case.is_missing else "scored"] * len(names)
@@ -188,7 +194,7 @@ def _case_rows(key: str, case: Counted, confusion: NDArray[np.int64], names: Map
     ]
 
 
-def _with_missing_column(confusion: NDArray[np.int64], is_missing: bool) -> NDArray[np.int64]:
+def _add_missing_column(confusion: NDArray[np.int64], is_missing: bool) -> NDArray[np.int64]:
     """One more column: voxels for which there is no prediction, which then count as found nowhere."""
     none = np.zeros((len(confusion), 1), dtype=np.int64)
     if not is_missing:
@@ -196,7 +202,7 @@ def _with_missing_column(confusion: NDArray[np.int64], is_missing: bool) -> NDAr
     return np.hstack([np.zeros_like(confusion), confusion.sum(axis=1, keepdims=True)])
 
 
-def _summaries(
+def _summarise_parts(
     rows: list[Row], confusions: Mapping[str, NDArray[np.int64]], names: Mapping[int, str], background: bool
 ) -> Iterator[Summary]:
     parts = dict.fromkeys(row.part for row in rows)
@@ -205,7 +211,7 @@ def _summaries(
         yield from summarise([row for row in rows if row.part == part], confusions, names, part or "other", background)
 
 
-def _parts(held_out: Split | Collection[str] | str | Path | None) -> dict[str, str]:
+def _read_parts(held_out: Split | Collection[str] | str | Path | None) -> dict[str, str]:
     """The part of each case that is in one."""
     if held_out is None:
         return {}
@@ -216,17 +222,19 @@ def _parts(held_out: Split | Collection[str] | str | Path | None) -> dict[str, s
     return dict.fromkeys(held_out, "test")
 
 
-def _part_of(pairing: Pairing, parts: Mapping[str, str]) -> dict[str, str]:
+def _find_parts(pairing: Pairing, parts: Mapping[str, str]) -> dict[str, str]:
     """The part of each case that is in one, whichever of its names the split has."""
-    found = {pair.case: next((parts[name] for name in _names(pair) if name in parts), "") for pair in pairing.pairs}
+    found = {
+        pair.case: next((parts[name] for name in _list_names(pair) if name in parts), "") for pair in pairing.pairs
+    }
     return {case: part for case, part in found.items() if part}
 
 
-def _names(pair: Pair) -> tuple[str, ...]:
-    return (pair.case, plain_name(pair.case), pair.mask_name, plain_name(pair.mask_name))
+def _list_names(pair: Pair) -> tuple[str, ...]:
+    return (pair.case, strip_role(pair.case), pair.mask_name, strip_role(pair.mask_name))
 
 
-def _notes(counted: list[Counted], pairing: Pairing, missing: str) -> Iterator[Finding]:
+def _list_notes(counted: list[Counted], pairing: Pairing, missing: str) -> Iterator[Finding]:
     for case in counted:
         yield from case.notes
     for pair in pairing.pairs:
@@ -242,13 +250,13 @@ def _notes(counted: list[Counted], pairing: Pairing, missing: str) -> Iterator[F
         yield Finding(path, "REFERENCE_MISSING", "there is no reference for this mask; not scored")
 
 
-def _absent_notes(counted: list[Counted], renamed: Mapping[int, int], references: str) -> Iterator[Finding]:
+def _note_absent_values(counted: list[Counted], renamed: Mapping[int, int], references: str) -> Iterator[Finding]:
     found = {value for case in counted for value in case.renamed}
     for old in sorted(set(renamed) - found):
         yield Finding(references, "LABEL_ABSENT", f"no reference holds {old}, to be read as {renamed[old]}")
 
 
-def _held_out_notes(pairing: Pairing, parts: Mapping[str, str]) -> Iterator[Finding]:
-    known = {name for pair in pairing.pairs for name in _names(pair)}
+def _note_absent_cases(pairing: Pairing, parts: Mapping[str, str]) -> Iterator[Finding]:
+    known = {name for pair in pairing.pairs for name in _list_names(pair)}
     for name in sorted(name for name, part in parts.items() if part == "test" and name not in known):
         yield Finding(name, "HELD_OUT_MISSING", "this case of the test part has no reference here")

@@ -2,7 +2,8 @@
 
 Everything follows from one table per case: how many voxels of each reference value
 were given each predicted value. A class is then judged against all others, from its
-true and false positives and negatives. ``medseg.evaluation.policy`` says what empty masks give.
+true and false positives and negatives. :data:`METRICS` is the list of all metrics; tables, files, pages and
+figures are made of it. ``medseg.evaluation.results`` says in sentences what empty masks give.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.errors import GridError, LabelError
+from medseg.text import Column, format_number
 
 Mask = NDArray[np.integer]
 Scores = NDArray[np.float64]
@@ -69,23 +71,6 @@ class Tabulation:
         return Tabulation(tuple(reference_values), tuple(prediction_values), voxels)
 
 
-@dataclass(frozen=True)
-class Counts:
-    """Voxels of each class, that class against all others; arrays of shape (classes,).
-
-    Args:
-        true_positive: In both masks.
-        false_positive: In the prediction only.
-        false_negative: In the reference only.
-        true_negative: In neither.
-    """
-
-    true_positive: Scores
-    false_positive: Scores
-    false_negative: Scores
-    true_negative: Scores
-
-
 def tabulate(prediction: Mask, reference: Mask) -> Tabulation:
     """Count the voxels of each pair of values, whatever the values are.
 
@@ -109,11 +94,80 @@ def tabulate(prediction: Mask, reference: Mask) -> Tabulation:
         )
     if not reference.size:
         return Tabulation((), (), np.zeros((0, 0), dtype=np.int64))
-    rows, reference_codes = _coded(reference, "reference")
-    columns, prediction_codes = _coded(prediction, "prediction")
+    rows, reference_codes = _encode(reference, "reference")
+    columns, prediction_codes = _encode(prediction, "prediction")
     table = _count_codes(reference_codes, prediction_codes, (rows.size, columns.size))
     row, column = table.any(axis=1), table.any(axis=0)
     return Tabulation(tuple(rows[row].tolist()), tuple(columns[column].tolist()), table[np.ix_(row, column)])
+
+
+def _encode(mask: Mask, role: str) -> tuple[NDArray[np.int64], Mask]:
+    """Candidate values, and ``mask`` as positions among them (the mask itself where its values start at 0)."""
+    if mask.dtype == bool:
+        mask = mask.view(np.uint8)
+    if mask.dtype.kind not in "iu":
+        raise LabelError("LABEL_NOT_INTEGER", role, f"values are of type {mask.dtype}", "save whole numbers")
+    low, high = int(mask.min()), int(mask.max())
+    if low >= 0 and high < MAX_LABELS:
+        return np.arange(high + 1), mask
+    values, codes = np.unique(mask, return_inverse=True)
+    if values.size > MAX_LABELS:
+        raise LabelError(
+            "LABEL_TOO_MANY",
+            role,
+            f"the mask holds {values.size} different values, from {low} to {high}",
+            "give the mask, not the image",
+        )
+    return values.astype(np.int64), codes.reshape(mask.shape)
+
+
+def _count_codes(reference: Mask, prediction: Mask, shape: tuple[int, int]) -> NDArray[np.int64]:
+    bins = shape[0] * shape[1]
+    total = np.zeros(bins, dtype=np.int64)
+    for rows, columns in _cut_slabs(reference, prediction):
+        index = rows.astype(np.int64)
+        index *= shape[1]
+        index += columns.astype(np.int64)
+        total += np.bincount(index, minlength=bins)
+    return total.reshape(shape)
+
+
+def _cut_slabs(first: Mask, second: Mask) -> Iterator[tuple[Mask, Mask]]:
+    """Both arrays flat and in step, some voxels at a time, in the order in which the first lies in memory."""
+    first, second = np.atleast_1d(first), np.atleast_1d(second)
+    order = np.argsort([-abs(stride) for stride in first.strides], kind="stable")
+    first, second = first.transpose(order), second.transpose(order)
+    step = max(1, VOXELS_AT_ONCE * first.shape[0] // first.size)
+    for start in range(0, first.shape[0], step):
+        yield first[start : start + step].ravel(), second[start : start + step].ravel()
+
+
+def _check_known(found: Sequence[int], values: Sequence[int], case: str) -> None:
+    unknown = sorted(set(found) - set(values))
+    if unknown:
+        raise LabelError(
+            "LABEL_UNKNOWN",
+            case,
+            f"the mask holds {unknown[:10]}, the labels are {sorted(values)}",
+            "correct the mask, or name the value in the labels",
+        )
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Voxels of each class, that class against all others; arrays of shape (classes,).
+
+    Args:
+        true_positive: Voxels in both masks.
+        false_positive: Voxels in the prediction only.
+        false_negative: Voxels in the reference only.
+        true_negative: Voxels in neither mask.
+    """
+
+    true_positive: Scores
+    false_positive: Scores
+    false_negative: Scores
+    true_negative: Scores
 
 
 def confusion_matrix(prediction: Mask, reference: Mask, values: Sequence[int]) -> NDArray[np.int64]:
@@ -152,7 +206,7 @@ def dice(counts: Counts) -> Scores:
     nan where both masks are empty; 0 where one of them is.
     """
     double = 2 * counts.true_positive
-    return _ratio(double, double + counts.false_positive + counts.false_negative)
+    return _divide(double, double + counts.false_positive + counts.false_negative)
 
 
 def iou(counts: Counts) -> Scores:
@@ -160,17 +214,17 @@ def iou(counts: Counts) -> Scores:
 
     nan where both masks are empty; 0 where one of them is.
     """
-    return _ratio(counts.true_positive, counts.true_positive + counts.false_positive + counts.false_negative)
+    return _divide(counts.true_positive, counts.true_positive + counts.false_positive + counts.false_negative)
 
 
 def precision(counts: Counts) -> Scores:
     """Share of the prediction that is right: TP / (TP+FP); nan where the prediction is empty."""
-    return _ratio(counts.true_positive, counts.true_positive + counts.false_positive)
+    return _divide(counts.true_positive, counts.true_positive + counts.false_positive)
 
 
 def recall(counts: Counts) -> Scores:
     """Share of the reference that was found (sensitivity): TP / (TP+FN); nan where the reference is empty."""
-    return _ratio(counts.true_positive, counts.true_positive + counts.false_negative)
+    return _divide(counts.true_positive, counts.true_positive + counts.false_negative)
 
 
 def specificity(counts: Counts) -> Scores:
@@ -178,7 +232,7 @@ def specificity(counts: Counts) -> Scores:
 
     1 where both masks are empty; nan where the reference fills the image.
     """
-    return _ratio(counts.true_negative, counts.true_negative + counts.false_positive)
+    return _divide(counts.true_negative, counts.true_negative + counts.false_positive)
 
 
 def accuracy(counts: Counts) -> Scores:
@@ -187,7 +241,7 @@ def accuracy(counts: Counts) -> Scores:
     1 where both masks are empty; nan only where there are no voxels.
     """
     right = counts.true_positive + counts.true_negative
-    return _ratio(right, right + counts.false_positive + counts.false_negative)
+    return _divide(right, right + counts.false_positive + counts.false_negative)
 
 
 def mcc(counts: Counts) -> Scores:
@@ -198,19 +252,93 @@ def mcc(counts: Counts) -> Scores:
     tp, fp, fn, tn = counts.true_positive, counts.false_positive, counts.false_negative, counts.true_negative
     # Four roots, not the root of the product, which would lose digits beyond 1e308.
     spread = np.sqrt(tp + fp) * np.sqrt(tp + fn) * np.sqrt(tn + fp) * np.sqrt(tn + fn)
-    return _ratio(tp * tn - fp * fn, spread)
+    return _divide(tp * tn - fp * fn, spread)
 
 
-METRICS: dict[str, Callable[[Counts], Scores]] = {
-    "dice": dice,
-    "iou": iou,
-    "precision": precision,
-    "recall": recall,
-    "specificity": specificity,
-    "accuracy": accuracy,
-    "mcc": mcc,
+def _divide(numerator: Scores, denominator: Scores) -> Scores:
+    result = np.full(np.shape(numerator), np.nan)
+    np.divide(numerator, denominator, out=result, where=denominator > 0)
+    return result
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric, as tables, files, pages and figures have it.
+
+    Its pooled value is ``measure`` of the counts of all cases added up. A mean over cases, or over classes,
+    leaves out what is nan.
+
+    Args:
+        measure: Makes one number per class of the counts; its docstring says what empty masks give.
+        title: The name in headings and sentences, such as ``IoU``.
+        formula: What it is, as docs/concepts.md writes it.
+        undefined: Where else it is nan than in a class that neither mask holds, such as ``the prediction is empty``;
+            one sentence below every table names them all in turn.
+        heading: The name above a narrow column, where the title is too long.
+        label: The name in figures, where the title alone would not be understood.
+        decimals: How many digits stand behind the point in tables and on pages.
+        is_higher_better: Whether a higher value is the better one.
+    """
+
+    measure: Callable[[Counts], Scores]
+    title: str
+    formula: str
+    undefined: str = ""
+    heading: str = ""
+    label: str = ""
+    decimals: int = 3
+    is_higher_better: bool = True
+
+    @property
+    def needs_structure(self) -> bool:
+        """Whether it is nan for a class that neither mask holds."""
+        nothing, something = np.zeros(1), np.ones(1)
+        return bool(np.isnan(self.measure(Counts(nothing, nothing, nothing, something)))[0])
+
+    @property
+    def column(self) -> Column:
+        """Its column in a table for a terminal."""
+        title = self.heading or self.title
+        return Column(title, max(self.decimals + 2, len(title)))
+
+    def format(self, value: float) -> str:
+        """A value as tables and pages show it; a dash for nan."""
+        return format_number(value, self.decimals)
+
+
+METRICS: dict[str, Metric] = {
+    "dice": Metric(dice, "Dice", "2 TP / (2 TP + FP + FN)"),
+    "iou": Metric(iou, "IoU", "TP / (TP + FP + FN)"),
+    "precision": Metric(precision, "precision", "TP / (TP + FP)", "the prediction is empty", heading="prec."),
+    "recall": Metric(recall, "recall", "TP / (TP + FN)", "the reference is"),
+    "specificity": Metric(specificity, "specificity", "TN / (TN + FP)", "the reference fills the image"),
+    "accuracy": Metric(accuracy, "accuracy", "(TP + TN) / all", heading="acc."),
+    "mcc": Metric(
+        mcc,
+        "MCC",
+        "correlation of the two masks (Matthews, 1975), from -1 to 1",
+        "either mask is empty or fills the image",
+        label="Matthews correlation",
+    ),
 }
-"""Every metric by the name that it has in the tables."""
+"""Every metric by the name that it has in files; all of them are in cases.csv, summary.csv and evaluation.json."""
+
+DICE = METRICS["dice"]
+"""The metric that leads every table: cases are ranked by it and networks tested on it."""
+
+EVALUATED = ("dice", "iou", "precision", "recall")
+"""The metrics with a column of means in the tables of an evaluation; Dice leads, with its spread."""
+
+POOLED = ("dice", "iou")
+"""The metrics with a column of pooled values there."""
+
+POOLED_COLUMNS = tuple(METRICS[name].column for name in POOLED)
+
+COMPARED = ("dice", "iou", "precision", "recall", "accuracy")
+"""The metrics of a comparison; Dice leads, with its spread."""
+
+VOLUMES = ("prediction_ml", "reference_ml")
+"""What is said of a class beside its metrics: its volume in both masks."""
 
 
 def score(confusion: NDArray[np.int64], voxel_volume_ml: float = 1e-3) -> dict[str, Scores]:
@@ -219,72 +347,13 @@ def score(confusion: NDArray[np.int64], voxel_volume_ml: float = 1e-3) -> dict[s
     Empty masks: as each metric says; an empty mask's volume is 0 ml.
 
     Args:
-        confusion: From ``confusion_matrix``; (classes, classes).
+        confusion: What ``confusion_matrix`` gives; (classes, classes).
         voxel_volume_ml: Volume of one voxel, in millilitres.
 
     Returns:
-        The keys of ``METRICS``, ``prediction_ml`` and ``reference_ml``; arrays of shape (classes,).
+        The keys of ``METRICS`` and ``VOLUMES``; arrays of shape (classes,).
     """
     counts = count(confusion)
-    scores = {name: metric(counts) for name, metric in METRICS.items()}
-    scores["prediction_ml"] = (counts.true_positive + counts.false_positive) * voxel_volume_ml
-    scores["reference_ml"] = (counts.true_positive + counts.false_negative) * voxel_volume_ml
-    return scores
-
-
-def _ratio(numerator: Scores, denominator: Scores) -> Scores:
-    result = np.full(np.shape(numerator), np.nan)
-    np.divide(numerator, denominator, out=result, where=denominator > 0)
-    return result
-
-
-def _coded(mask: Mask, role: str) -> tuple[NDArray[np.int64], Mask]:
-    """Candidate values, and ``mask`` as positions among them (the mask itself where its values start at 0)."""
-    if mask.dtype == bool:
-        mask = mask.view(np.uint8)
-    if mask.dtype.kind not in "iu":
-        raise LabelError("LABEL_NOT_INTEGER", role, f"values are of type {mask.dtype}", "save whole numbers")
-    low, high = int(mask.min()), int(mask.max())
-    if low >= 0 and high < MAX_LABELS:
-        return np.arange(high + 1), mask
-    values, codes = np.unique(mask, return_inverse=True)
-    if values.size > MAX_LABELS:
-        raise LabelError(
-            "LABEL_TOO_MANY",
-            role,
-            f"the mask holds {values.size} different values, from {low} to {high}",
-            "give the mask, not the image",
-        )
-    return values.astype(np.int64), codes.reshape(mask.shape)
-
-
-def _count_codes(reference: Mask, prediction: Mask, shape: tuple[int, int]) -> NDArray[np.int64]:
-    bins = shape[0] * shape[1]
-    total = np.zeros(bins, dtype=np.int64)
-    for rows, columns in _slabs(reference, prediction):
-        index = rows.astype(np.int64)
-        index *= shape[1]
-        index += columns.astype(np.int64)
-        total += np.bincount(index, minlength=bins)
-    return total.reshape(shape)
-
-
-def _slabs(first: Mask, second: Mask) -> Iterator[tuple[Mask, Mask]]:
-    """Both arrays flat and in step, some voxels at a time, in the order in which the first lies in memory."""
-    first, second = np.atleast_1d(first), np.atleast_1d(second)
-    order = np.argsort([-abs(stride) for stride in first.strides], kind="stable")
-    first, second = first.transpose(order), second.transpose(order)
-    step = max(1, VOXELS_AT_ONCE * first.shape[0] // first.size)
-    for start in range(0, first.shape[0], step):
-        yield first[start : start + step].ravel(), second[start : start + step].ravel()
-
-
-def _check_known(found: Sequence[int], values: Sequence[int], case: str) -> None:
-    unknown = sorted(set(found) - set(values))
-    if unknown:
-        raise LabelError(
-            "LABEL_UNKNOWN",
-            case,
-            f"the mask holds {unknown[:10]}, the labels are {sorted(values)}",
-            "correct the mask, or name the value in the labels",
-        )
+    scores = {name: metric.measure(counts) for name, metric in METRICS.items()}
+    found = counts.true_positive + counts.false_positive, counts.true_positive + counts.false_negative
+    return scores | {name: voxels * voxel_volume_ml for name, voxels in zip(VOLUMES, found, strict=True)}

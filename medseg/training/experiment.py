@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from medseg.errors import InputError, MedsegError, UsageError
-from medseg.evaluation.comparison.folders import SCORED_NAME, is_scored, run_folders, usual_part
-from medseg.evaluation.comparison.gather import Comparison, LeftOut, gather
-from medseg.evaluation.comparison.published import NOTHING, read_published
-from medseg.evaluation.comparison.records import write_comparison
+from medseg.evaluation.compare.comparison_files import write_comparison
+from medseg.evaluation.compare.gather import Comparison, LeftOut, gather
+from medseg.evaluation.compare.published import NOTHING, read_published
+from medseg.evaluation.runs import SCORED_NAME, choose_part, is_scored, list_run_folders
 from medseg.options import SPLIT_PARTS, TrainOptions
 from medseg.training.engine import train
 from medseg.training.planning import Experiment, PlannedRun, planned_runs
@@ -82,8 +82,8 @@ def score_missing(places: Sequence[str | Path], data: str | Path, part: str | No
         DatasetError: RUN_UNREADABLE, a file of a run is damaged.
         MedsegError: As ``score_part``.
     """
-    for folder in run_folders(places):
-        own = part or usual_part(folder)
+    for folder in list_run_folders(places):
+        own = part or choose_part(folder)
         if not is_scored(folder, own):
             score_part(folder, data, own)
 

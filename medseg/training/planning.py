@@ -15,8 +15,8 @@ from medseg.bundle.load import find_bundle
 from medseg.data.cases import open_dataset
 from medseg.data.splits import Split, choose_split, folds
 from medseg.errors import DatasetError, UsageError, check_known
-from medseg.evaluation.comparison.folders import is_scored, read_table, runs_below, split_of
-from medseg.evaluation.comparison.row import slug
+from medseg.evaluation.compare.rows import make_slug
+from medseg.evaluation.runs import find_runs_below, is_scored, read_run_split, read_table
 from medseg.losses.named import LOSSES
 from medseg.networks import MONAI_NETWORKS, NETWORKS
 from medseg.options import SPLIT_PARTS, TrainOptions
@@ -141,7 +141,7 @@ def _rows(experiment: Experiment) -> dict[str, TrainOptions]:
         choices.append([(name, "network_name", name) for name in experiment.networks])
     if experiment.losses:
         choices.append([(name, "loss_name", name) for name in experiment.losses])
-    choices += [[(slug(key, value), key, value) for value in values] for key, values in experiment.vary.items()]
+    choices += [[(make_slug(key, value), key, value) for value in values] for key, values in experiment.vary.items()]
     rows: dict[str, TrainOptions] = {}
     for chosen in product(*choices):
         name = "_".join(part for part, _, _ in chosen) or "base"
@@ -173,8 +173,8 @@ def _splits(experiment: Experiment, bundle: Path, config: Config) -> dict[int | 
 def _check_alike(output: Path, splits: Mapping[int | None, Split], part: str) -> None:
     """Refuse an output folder with runs that were scored on other cases: no table could hold them all."""
     wanted = {getattr(split, part) for split in splits.values()}
-    for folder in runs_below(output):
-        if getattr(split_of(folder), part) not in wanted:
+    for folder in find_runs_below(output):
+        if getattr(read_run_split(folder), part) not in wanted:
             raise UsageError(
                 "CASES_DIFFER",
                 folder,
@@ -217,7 +217,7 @@ def _differences(run: PlannedRun, bundle: str) -> Iterator[str]:
     for key in sorted((wanted.keys() | found.keys()) - {"epochs"}):
         if wanted.get(key) != found.get(key):
             yield f"{key} ({_said(found, key)} there, {_said(wanted, key)} asked for)"
-    split = split_of(run.folder)
+    split = read_run_split(run.folder)
     if run.options.split and any(getattr(split, part) != getattr(run.options.split, part) for part in SPLIT_PARTS):
         yield "its split"
 

@@ -21,10 +21,9 @@ from medseg.data.cases import open_dataset
 from medseg.data.labels import convert_labels
 from medseg.data.write import write
 from medseg.errors import BundleError, ImageError, MedsegError, check_known, coded_cause, first_line
-from medseg.evaluation.comparison.folders import SCORED_NAME
 from medseg.evaluation.evaluate import evaluate
-from medseg.evaluation.records import write_tables
-from medseg.evaluation.tables import Evaluation
+from medseg.evaluation.results import Evaluation, write_tables
+from medseg.evaluation.runs import SCORED_NAME
 from medseg.files import hold, write_json, write_text
 from medseg.inference.cohort import CaseRecord, predict
 from medseg.networks import count_parameters

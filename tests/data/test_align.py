@@ -14,7 +14,7 @@ from medseg.data.transforms import AlignToImaged
 from medseg.data.volume import Note, Volume
 from medseg.data.write import write
 from medseg.errors import GridError, LabelError
-from medseg.evaluation.counting import together
+from medseg.evaluation.score import align_together
 from medseg.geometry import Grid, is_same_grid
 
 AFFINE = np.array([[-0.7, 0, 0, 10], [0, -0.7, 0, 20], [0, 0, 2.5, 30], [0, 0, 0, 1.0]])
@@ -188,9 +188,9 @@ def test_the_union_of_parts_and_of_a_part_with_a_whole():
 
 def test_a_part_is_judged_on_the_grid_of_the_reference_and_a_part_of_it_on_the_mask_s():
     mask, whole = part([1, 0, 2], [4, 6, 5]), Volume(LABELS, OBLIQUE)
-    _, (array,) = together(whole, [mask], ["reference", "mask"])
+    _, (array,) = align_together(whole, [mask], ["reference", "mask"])
     assert_array_equal(array, kept([1, 0, 2], [4, 6, 5]))
-    reference, (array,) = together(mask, [whole], ["reference", "mask"])
+    reference, (array,) = align_together(mask, [whole], ["reference", "mask"])
     assert_array_equal(array, LABELS)
     assert_array_equal(reference.array, kept([1, 0, 2], [4, 6, 5]))
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from medseg.data.splits import Split, write_split
 from medseg.evaluation.evaluate import evaluate
-from medseg.evaluation.records import write_tables
+from medseg.evaluation.results import write_tables
 from medseg.options import EvaluateOptions
 from tests.conftest import save_nifti
 
@@ -24,6 +24,11 @@ LOG = (
 def mask(*voxels: int) -> np.ndarray:
     """Ten voxels in a row, the given ones first."""
     return np.array([*voxels, *[0] * (10 - len(voxels))], dtype=np.uint8).reshape(10, 1, 1)
+
+
+TRUE = {"a": mask(1, 1, 2, 2), "b": mask(1, 1, 1, 1, 2, 2)}
+GOOD = {"a": mask(1, 1, 2, 2), "b": mask(1, 1, 1, 0, 2, 2)}
+POOR = {"a": mask(1, 0, 2, 0), "b": mask(1, 1, 0, 0, 2, 0)}
 
 
 def make_run(folder: Path, found: dict, true: dict, *, fold: str = "", part: str = "test", labels=LABELS, **facts):

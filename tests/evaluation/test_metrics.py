@@ -1,25 +1,29 @@
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import array_shapes, arrays
 from monai.metrics import compute_dice, compute_iou
 from sklearn import metrics as sk
 
 from medseg.errors import GridError, LabelError
-from medseg.evaluation.metrics import METRICS, Tabulation, confusion_matrix, count, dice, iou, score, tabulate
-
-VALUES = [0, 1, 2, 3]
-
-
-@st.composite
-def mask_pairs(draw):
-    shape = draw(array_shapes(min_dims=1, max_dims=3, max_side=6))
-    elements = st.integers(0, draw(st.integers(0, 3)))
-    return tuple(draw(arrays(np.uint8, shape, elements=elements)) for _ in range(2))
+from medseg.evaluation.metrics import (
+    COMPARED,
+    EVALUATED,
+    METRICS,
+    POOLED,
+    Tabulation,
+    confusion_matrix,
+    count,
+    dice,
+    iou,
+    score,
+    tabulate,
+)
+from tests.evaluation.mask_pairs import VALUES, mask_pairs
 
 
 def scores_of(prediction, reference, values=VALUES):
@@ -158,6 +162,41 @@ def test_relabelling_both_masks_moves_the_scores_along(masks, order):
         nan_equal(after[name][relabel], before[name])
 
 
+def test_voxels_without_a_prediction_are_misses_and_nothing_else():
+    counts = count(np.array([[4, 0, 0], [0, 0, 6]]))
+    assert counts.false_negative.tolist() == [0, 6]
+    assert counts.false_positive.tolist() == [0, 0]
+    assert counts.true_negative.tolist() == [6, 4]
+
+
+def test_huge_pooled_counts_do_not_overflow():
+    got = score(np.array([[10**12, 10**10], [10**10, 10**12]]))
+    assert got["mcc"][1] == pytest.approx(
+        sk.matthews_corrcoef([0, 0, 1, 1], [0, 1, 1, 0], sample_weight=[100, 1, 100, 1])
+    )
+
+
+def test_the_page_of_concepts_has_a_row_for_every_metric():
+    concepts = Path(__file__).parents[2] / "docs" / "concepts.md"
+    _, _, table = concepts.read_text(encoding="utf-8").partition("| metric | is |\n| --- | --- |\n")
+    rows = [tuple(cell.strip() for cell in line.strip("|").split("|")) for line in table.split("\n\n")[0].splitlines()]
+    assert rows == [(metric.title, metric.formula) for metric in METRICS.values()]
+
+
+@pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
+def test_every_metric_is_explained_and_fits_its_column(metric):
+    assert "nan" in metric.measure.__doc__
+    assert len(metric.column.title) <= metric.column.width >= len(metric.format(-0.5)) - 1
+    assert metric.format(float("nan")) == "–"
+    assert metric.label or metric.title
+
+
+def test_the_tables_show_metrics_that_there_are_and_dice_first():
+    for names in (EVALUATED, COMPARED, POOLED):
+        assert set(names) <= set(METRICS)
+        assert names[0] == "dice"
+
+
 @settings(max_examples=40, deadline=None)
 @given(mask_pairs(), st.sampled_from(["C", "F", "strided"]), st.sampled_from([np.int16, np.uint16, np.int64]))
 def test_storage_order_and_type_do_not_matter(masks, order, dtype):
@@ -187,24 +226,10 @@ def test_booleans_count_as_0_and_1():
     assert tabulate(np.array([True, False]), np.array([1, 1])).voxels.tolist() == [[1, 1]]
 
 
-def test_voxels_without_a_prediction_are_misses_and_nothing_else():
-    counts = count(np.array([[4, 0, 0], [0, 0, 6]]))
-    assert counts.false_negative.tolist() == [0, 6]
-    assert counts.false_positive.tolist() == [0, 0]
-    assert counts.true_negative.tolist() == [6, 4]
-
-
 def test_ignored_reference_voxels_leave_the_table():
     table = tabulate(np.array([0, 1, 2]), np.array([0, 1, 9])).without_reference(9)
     assert (table.reference_values, table.prediction_values) == ((0, 1), (0, 1))
     assert table.voxels.tolist() == [[1, 0], [0, 1]]
-
-
-def test_huge_pooled_counts_do_not_overflow():
-    got = score(np.array([[10**12, 10**10], [10**10, 10**12]]))
-    assert got["mcc"][1] == pytest.approx(
-        sk.matthews_corrcoef([0, 0, 1, 1], [0, 1, 1, 0], sample_weight=[100, 1, 100, 1])
-    )
 
 
 def test_masks_of_different_shape_are_refused():

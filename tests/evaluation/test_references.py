@@ -5,8 +5,7 @@ import pytest
 
 from medseg.data.cases import open_dataset, open_images
 from medseg.errors import DatasetError, InputError
-from medseg.evaluation.pairs import pair_masks
-from medseg.evaluation.references import find_references
+from medseg.evaluation.pairing import find_references, pair_masks
 from tests.end_to_end.miniatures import STUDIES
 
 

@@ -7,7 +7,7 @@ import pytest
 import medseg
 from medseg.data.read import read_mask
 from medseg.errors import BundleError, DatasetError, ImageError, UsageError
-from medseg.evaluation.comparison.folders import is_scored
+from medseg.evaluation.runs import is_scored
 from medseg.networks import build_network, count_parameters
 from medseg.options import TrainOptions
 from medseg.training.scoring import score_part

@@ -20,16 +20,16 @@ from medseg.evaluation.figures.drawing import (
     PART_COLOURS,
     SOFT,
     add_key,
-    counted,
+    add_median,
     draw_bars,
+    make_plot,
+    make_whole_ticks,
     name_axes,
-    plot_figure,
-    shortened,
+    shorten_label,
     style_plot,
-    whole_ticks,
-    with_median,
 )
-from medseg.evaluation.figures.logs import Batch, read_batches, read_epochs
+from medseg.evaluation.runs import Batch, read_batches, read_epochs
+from medseg.text import pluralise
 
 PANELS = {
     "loss": ("loss", "val_loss"),
@@ -51,8 +51,8 @@ LOG_SCALE_FROM = 20.0
 LOSS_ROOM = 1.06
 """An axis of losses from 0 ends this many times the highest: its point is to be seen whole."""
 
-MOST_POINTS = 25
-BINS = 30
+MOST_MARKERS = 25
+LOSS_BARS = 30
 FAR_OUT = 1.5
 """Losses beyond this many times the 99th percentile are counted in the last bar, lest they flatten the others."""
 
@@ -75,13 +75,13 @@ def epoch_curves(log: str | Path | Epochs, select_by: str | None = None) -> Figu
         DatasetError: It is no log.
     """
     rows = read_epochs(log) if isinstance(log, str | Path) else log
-    shown = {name: columns for name, columns in PANELS.items() if any(_measured(rows, key) for key in columns)}
+    shown = {name: columns for name, columns in PANELS.items() if any(_is_measured(rows, key) for key in columns)}
     columns = min(len(shown), 2) or 1
     lines = math.ceil(len(shown) / columns) or 1
-    best, told = _best_epoch(rows, select_by)
-    title = f"Training, {counted(len(rows), 'epoch')}{told}"
-    figure = plot_figure(max(4.5 * columns, 6.0), 2.6 * lines + 0.9, title)
-    drops = _rate_drops(rows)
+    best, told = _find_best_epoch(rows, select_by)
+    title = f"Training, {pluralise(len(rows), 'epoch')}{told}"
+    figure = make_plot(max(4.5 * columns, 6.0), 2.6 * lines + 0.9, title)
+    drops = _find_rate_drops(rows)
     for index, (name, keys) in enumerate(shown.items()):
         axes = figure.add_subplot(lines, columns, index + 1)
         _draw_curves(axes, rows, keys)
@@ -96,13 +96,14 @@ def network_curves(logs: Mapping[str, str | Path | Epochs], column: str = "val_l
 
     Args:
         logs: An epochs.csv, its folder, or its rows, by the network's name.
-        column: Of the log, such as ``val_loss`` or ``val_mean_dice``; trainings that did not measure it have no line.
+        column: A column of the log, such as ``val_loss`` or ``val_mean_dice``; trainings that did not measure it
+            have no line.
 
     Raises:
         InputError: There is no such file.
         DatasetError: It is no log.
     """
-    figure = plot_figure(6.5, 3.8, f"{_spoken(column)[:1].upper()}{_spoken(column)[1:]} of each training")
+    figure = make_plot(6.5, 3.8, f"{_spell_out(column)[:1].upper()}{_spell_out(column)[1:]} of each training")
     axes = figure.add_subplot()
     for index, (name, log) in enumerate(logs.items()):
         rows = read_epochs(log) if isinstance(log, str | Path) else log
@@ -117,13 +118,13 @@ def network_curves(logs: Mapping[str, str | Path | Epochs], column: str = "val_l
                 lw=1.6,
                 marker="o",
                 markevery=[int(best)],
-                label=shortened(name),
+                label=shorten_label(name),
             )
     style_plot(axes)
     name_axes(axes, x="epoch (circle: best)")
-    axes.xaxis.set_major_locator(whole_ticks())
+    axes.xaxis.set_major_locator(make_whole_ticks())
     if axes.lines and "loss" in column:
-        _scale_loss(axes, *_range(axes.lines))
+        _scale_loss(axes, *_measure_range(axes.lines))
     add_key(figure, list(axes.lines), columns=3)
     return figure
 
@@ -144,9 +145,9 @@ def loss_histograms(batches: str | Path | Sequence[Batch]) -> Figure:
     rows = read_batches(batches) if isinstance(batches, str | Path) else batches
     losses = {part: np.asarray([row.loss for row in rows if row.part == part]) for part in ("train", "validation")}
     shown = {part: values for part, values in losses.items() if values.size} or {"train": np.empty(0)}
-    edges, is_cut = _loss_edges(np.concatenate(list(shown.values())))
-    epochs = counted(len({row.epoch for row in rows}), "epoch")
-    figure = plot_figure(max(4.2 * len(shown), 5.0), 3.4, f"Loss of every batch, {epochs} together")
+    edges, is_cut = _choose_loss_edges(np.concatenate(list(shown.values())))
+    epochs = pluralise(len({row.epoch for row in rows}), "epoch")
+    figure = make_plot(max(4.2 * len(shown), 5.0), 3.4, f"Loss of every batch, {epochs} together")
     for index, (part, values) in enumerate(shown.items()):
         axes = figure.add_subplot(1, len(shown), index + 1)
         _draw_losses(axes, part, values, edges)
@@ -160,27 +161,27 @@ def _draw_losses(axes: Axes, part: str, values: NDArray, edges: NDArray) -> None
     known = values[np.isfinite(values)]
     left_out = f", {values.size - known.size} not finite" if known.size < values.size else ""
     draw_bars(axes, known, edges, PART_COLOURS[part])
-    name_axes(axes, f"{part} (n = {values.size}{left_out})", with_median("loss", known, ".3g"))
+    name_axes(axes, f"{part} (n = {values.size}{left_out})", add_median("loss", known, ".3g"))
 
 
-def _loss_edges(values: NDArray) -> tuple[NDArray, bool]:
+def _choose_loss_edges(values: NDArray) -> tuple[NDArray, bool]:
     """Edges of the bars, and whether losses lie beyond the last."""
     known = values[np.isfinite(values)]
     if not known.size:
-        return np.linspace(0.0, 1.0, BINS + 1), False
+        return np.linspace(0.0, 1.0, LOSS_BARS + 1), False
     low, usual, high = min(0.0, float(known.min())), float(np.percentile(known, 99)), float(known.max())
     is_cut = high > FAR_OUT * usual > 0
     top = usual if is_cut else high
-    return np.linspace(low, top if top > low else low + 1.0, BINS + 1), is_cut
+    return np.linspace(low, top if top > low else low + 1.0, LOSS_BARS + 1), is_cut
 
 
-def _measured(rows: Epochs, column: str) -> bool:
+def _is_measured(rows: Epochs, column: str) -> bool:
     return any(math.isfinite(row.get(column, math.nan)) for row in rows)
 
 
-def _best_epoch(rows: Epochs, select_by: str | None) -> tuple[int | None, str]:
+def _find_best_epoch(rows: Epochs, select_by: str | None) -> tuple[int | None, str]:
     """The best epoch, None where nothing tells it, and how to say it in a title."""
-    names = [name for name in (select_by, *SELECTED_BY) if name and _measured(rows, name)]
+    names = [name for name in (select_by, *SELECTED_BY) if name and _is_measured(rows, name)]
     if not names:
         return None, ""
     name = names[0]
@@ -188,17 +189,17 @@ def _best_epoch(rows: Epochs, select_by: str | None) -> tuple[int | None, str]:
     is_loss = "loss" in name
     # The first of equals, as training keeps its weights.
     best = min(known, key=lambda row: row[name] if is_loss else -row[name])
-    told = f"{'lowest' if is_loss else 'highest'} {_spoken(name)}, {best[name]:.4f}"
+    told = f"{'lowest' if is_loss else 'highest'} {_spell_out(name)}, {best[name]:.4f}"
     return int(best["epoch"]), f"; best epoch {int(best['epoch'])} ({told})"
 
 
-def _spoken(column: str) -> str:
+def _spell_out(column: str) -> str:
     """A log's column in words, such as ``validation Dice``."""
     words = {"val": "validation", "train": "training", "mean": "", "dice": "Dice", "iou": "IoU"}
     return " ".join(filter(None, (words.get(word, word) for word in column.split("_"))))
 
 
-def _rate_drops(rows: Epochs) -> list[int]:
+def _find_rate_drops(rows: Epochs) -> list[int]:
     """Epochs that ran with a clearly lower learning rate than the one before; none where it falls all the time."""
     rates = [(int(row["epoch"]), row.get("learning_rate", math.nan)) for row in rows]
     known = [(epoch, rate) for epoch, rate in rates if math.isfinite(rate)]
@@ -213,7 +214,7 @@ def _draw_curves(axes: Axes, rows: Epochs, columns: tuple[str, str]) -> None:
             marked = part == "validation" or len(points) == 1
             epochs, values = zip(*points, strict=True)
             (line,) = axes.plot(epochs, values, color=PART_COLOURS[part], lw=1.6, label=part)
-            line.set(marker="o" if marked else "", markersize=3.5, markevery=math.ceil(len(points) / MOST_POINTS))
+            line.set(marker="o" if marked else "", markersize=3.5, markevery=math.ceil(len(points) / MOST_MARKERS))
 
 
 def _mark_epochs(axes: Axes, best: int | None, drops: Sequence[int]) -> None:
@@ -225,7 +226,7 @@ def _mark_epochs(axes: Axes, best: int | None, drops: Sequence[int]) -> None:
 
 def _scale(axes: Axes, name: str) -> None:
     """Heading and axes of a panel: losses by their range, shares up to 1 where they come near it."""
-    low, high = _range(_curves(axes))
+    low, high = _measure_range(_list_curves(axes))
     style_plot(axes)
     if name == "loss":
         _scale_loss(axes, low, high)
@@ -233,7 +234,7 @@ def _scale(axes: Axes, name: str) -> None:
         axes.set_ylim(max(0.0, low - 0.05 * (1 - low)), 1.0)
     mean = ", mean over the foreground classes" if name in ("Dice", "IoU") else ""
     name_axes(axes, f"{name}{mean}", "epoch")
-    axes.xaxis.set_major_locator(whole_ticks())
+    axes.xaxis.set_major_locator(make_whole_ticks())
 
 
 def _scale_loss(axes: Axes, low: float, high: float) -> None:
@@ -247,18 +248,18 @@ def _scale_loss(axes: Axes, low: float, high: float) -> None:
         axes.set_ylim(0, high * LOSS_ROOM or 1.0)
 
 
-def _range(lines: Iterable[Line2D]) -> tuple[float, float]:
+def _measure_range(lines: Iterable[Line2D]) -> tuple[float, float]:
     """Lowest and highest value of all lines."""
     values = np.concatenate([np.asarray(line.get_ydata(), float) for line in lines])
     return float(values.min()), float(values.max())
 
 
-def _curves(axes: Axes) -> list[Line2D]:
+def _list_curves(axes: Axes) -> list[Line2D]:
     return [line for line in axes.lines if not str(line.get_label()).startswith("_")]
 
 
 def _add_legend(figure: Figure, best: int | None, drops: Sequence[int]) -> None:
-    parts = {str(line.get_label()): line for axes in figure.axes for line in _curves(axes)}
+    parts = {str(line.get_label()): line for axes in figure.axes for line in _list_curves(axes)}
     keys = [
         Line2D([], [], color=PART_COLOURS[part], lw=1.6, marker=line.get_marker(), markersize=3.5, label=part)  # type: ignore[arg-type]
         for part, line in sorted(parts.items())

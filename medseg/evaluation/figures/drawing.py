@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from medseg.evaluation.figures.planes import Plane
 
-COLOURS = ("#56b4e9", "#e69f00", "#cc79a7", "#009e73", "#f0e442", "#d55e00", "#0072b2", "#b3b3b3")
+CLASS_COLOURS = ("#56b4e9", "#e69f00", "#cc79a7", "#009e73", "#f0e442", "#d55e00", "#0072b2", "#b3b3b3")
 """Told apart with any colour vision (Okabe and Ito, 2008), in an order that sets neighbours far apart."""
 
 LINE_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#202428", "#b3b3b3")
@@ -31,7 +31,7 @@ PART_COLOURS = {"train": "#0072b2", "validation": "#d55e00", "test": "#009e73"}
 DARK, LIGHT, INK, SOFT, RULE = "#101418", "#e8eaed", "#202428", "#5b6670", "#d9dde1"
 FILL_OPACITY = 0.4
 LEGEND_ALL = 8
-LONGEST_NAME = 30
+MOST_LETTERS = 30
 
 COLUMN_INCHES, GAP_INCHES, HEADING_INCHES, TITLE_INCHES, LINE_INCHES = 3.2, 0.08, 0.34, 0.26, 0.25
 LEAST_ROW_INCHES, MOST_ROW_INCHES = 0.6, 4.2
@@ -49,7 +49,7 @@ Classes = Mapping[int, tuple[str, str]]
 """Name and colour of each value to draw."""
 
 
-def blank_figure(width_inches: float, height_inches: float, colour: str = "white") -> Figure:
+def make_figure(width_inches: float, height_inches: float, colour: str = "white") -> Figure:
     """An empty figure that no interactive window knows of."""
     figure = Figure(figsize=(width_inches, height_inches), facecolor=colour)
     FigureCanvasAgg(figure)
@@ -63,44 +63,35 @@ def to_png(figure: Figure, dpi: int = 120) -> bytes:
     return stream.getvalue()
 
 
-def class_colours(labels: Labels) -> dict[int, str]:
+def pick_class_colours(labels: Labels) -> dict[int, str]:
     """The colour of each foreground value, the same in every picture of these labels."""
-    return {value: nth_colour(index) for index, value in enumerate(value for value in labels if value != 0)}
+    return {value: pick_colour(index) for index, value in enumerate(value for value in labels if value != 0)}
 
 
-def nth_colour(index: int) -> str:
+def pick_colour(index: int) -> str:
     """Of the index-th class; after the last colour come lighter, then darker ones."""
-    base = np.asarray(to_rgb(COLOURS[index % len(COLOURS)]))
-    towards, share = ((base, 0.0), (np.ones(3), 0.5), (np.zeros(3), 0.4))[index // len(COLOURS) % 3]
+    base = np.asarray(to_rgb(CLASS_COLOURS[index % len(CLASS_COLOURS)]))
+    towards, share = ((base, 0.0), (np.ones(3), 0.5), (np.zeros(3), 0.4))[index // len(CLASS_COLOURS) % 3]
     mixed = np.rint((base * (1 - share) + towards * share) * 255).astype(int)
     return "#{:02x}{:02x}{:02x}".format(*mixed)
 
 
-def classes_in(masks: Iterable[NDArray | None], labels: Labels) -> Classes:
+def find_classes(masks: Iterable[NDArray | None], labels: Labels) -> Classes:
     """Name and colour of each class; of many labels only those that the masks hold."""
     seen = sorted({value for mask in masks if mask is not None for value in np.unique(mask).tolist()})
     named = {**labels, **{value: f"value {value}" for value in seen if value not in labels}}
-    colours = class_colours(named)
+    colours = pick_class_colours(named)
     shown = [value for value in colours if value in seen or len(colours) <= LEGEND_ALL]
-    return {value: (shortened(named[value]), colours[value]) for value in shown}
+    return {value: (shorten_label(named[value]), colours[value]) for value in shown}
 
 
-def shortened(name: str, longest: int = LONGEST_NAME) -> str:
+def shorten_label(name: str, longest: int = MOST_LETTERS) -> str:
     """``name`` as matplotlib writes it out: on one line, at most ``longest`` letters, its end kept."""
     # matplotlib hides names that begin with an underscore, and reads dollar signs as formulas.
     name = "".join(letter if letter.isprintable() else "?" for letter in name.lstrip("_"))
     head = longest * 2 // 3
     name = name if len(name) <= longest else f"{name[:head]}…{name[len(name) - (longest - head - 1) :]}"
     return name.replace("$", r"\$")
-
-
-def counted(number: int, noun: str) -> str:
-    """The number with its noun.
-
-    >>> counted(1, "case"), counted(2, "case")
-    ('1 case', '2 cases')
-    """
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def lay_out(
@@ -113,7 +104,7 @@ def lay_out(
     width = len(headings) * (column_inches + GAP_INCHES) + GAP_INCHES
     below = LINE_INCHES * (legend_lines + 0.6) if legend_lines else GAP_INCHES
     height = HEADING_INCHES + sum(heights_inches) + TITLE_INCHES * len(heights_inches) + below
-    figure = blank_figure(width, height, DARK)
+    figure = make_figure(width, height, DARK)
     lefts = [GAP_INCHES + column * (column_inches + GAP_INCHES) for column in range(len(headings))]
     for left, heading in zip(lefts, headings, strict=True):
         middle = (left + column_inches / 2) / width
@@ -129,7 +120,7 @@ def lay_out(
 def draw_image(axes: Axes, plane: Plane, window: tuple[float, float]) -> None:
     """The plane's image in grey between the window's ends, or in its colours, with the letters at its edges."""
     extent = (0.0, plane.width_mm, plane.height_mm, 0.0)
-    image = plane.image if plane.image.ndim == 2 else _as_colours(plane.image)
+    image = plane.image if plane.image.ndim == 2 else _scale_colours(plane.image)
     axes.imshow(image, cmap="gray", vmin=window[0], vmax=window[1], extent=extent, aspect="equal")
     axes.set_axis_off()
     for letter, (x, y, horizontal, vertical) in zip(plane.edges, EDGES, strict=False):
@@ -164,7 +155,7 @@ def outline(axes: Axes, plane: Plane, mask: NDArray, colour: str, width_points: 
     axes.hlines(down[0] * height_mm, down[1] * width_mm, (down[1] + 1) * width_mm, colour, lw=width_points)
 
 
-def legend_columns(classes: Classes, width_inches: float) -> int:
+def count_legend_columns(classes: Classes, width_inches: float) -> int:
     """As many names beside each other as the width holds."""
     longest = max((len(name) for name, _ in classes.values()), default=1)
     return max(1, min(len(classes), int(width_inches / (0.7 + 0.085 * longest))))
@@ -178,15 +169,15 @@ def add_legend(figure: Figure, classes: Classes, columns: int) -> None:
         figure.legend(handles=patches, loc="lower center", ncols=columns, **style)
 
 
-def plot_figure(width_inches: float, height_inches: float, title: str) -> Figure:
+def make_plot(width_inches: float, height_inches: float, title: str) -> Figure:
     """An empty white figure with a title, whose panels make room for each other's words."""
-    figure = blank_figure(width_inches, height_inches)
+    figure = make_figure(width_inches, height_inches)
     figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.06)
     figure.suptitle(title, fontsize=11, color=INK)
     return figure
 
 
-def whole_ticks() -> MaxNLocator:
+def make_whole_ticks() -> MaxNLocator:
     """Ticks at whole numbers, in steps of 1, 2, 5, 10 …; around a single number, that one."""
     # Asked for two ticks, as by default, it would put broken numbers around a single one.
     return MaxNLocator(nbins=6, integer=True, steps=[1, 2, 5, 10], min_n_ticks=1)
@@ -208,14 +199,14 @@ def draw_bars(axes: Axes, values: NDArray, edges: NDArray, colour: str) -> None:
     if values.size:
         axes.axvline(min(float(np.median(values)), edges[-1]), color=INK, lw=1.2, ls="--")
     axes.set_xlim(edges[0], edges[-1])
-    axes.yaxis.set_major_locator(whole_ticks())
+    axes.yaxis.set_major_locator(make_whole_ticks())
     style_plot(axes)
 
 
-def with_median(name: str, values: NDArray, form: str) -> str:
+def add_median(name: str, values: NDArray, form: str) -> str:
     """The name of what bars show, with the median; the name alone where there are no values.
 
-    >>> with_median("loss", np.asarray([1.0, 2.0]), ".3f")
+    >>> add_median("loss", np.asarray([1.0, 2.0]), ".3f")
     'loss; dashed: median 1.500'
     """
     return f"{name}; dashed: median {float(np.median(values)):{form}}" if values.size else name
@@ -245,7 +236,7 @@ def style_plot(axes: Axes, grid: str = "y") -> None:
     axes.yaxis.label.set_color(INK)
 
 
-def _as_colours(image: NDArray) -> NDArray:
+def _scale_colours(image: NDArray) -> NDArray:
     """Colours from 0 to 1; those of whole numbers are shares of what their type holds."""
     if image.dtype.kind in "ui":
         return image / np.iinfo(image.dtype).max

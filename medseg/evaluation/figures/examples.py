@@ -1,7 +1,9 @@
-"""Cases as pictures: best and worst beside their truth, class by class, network by network.
+"""Cases as pictures: best and worst beside their truth, class by class, network by network, and cuts of a volume.
 
-Of a volume the slice is drawn that shows the most of every class, in the plane in which the
-slices lie. Pictures with three channels are drawn in their colours.
+Of a volume that has one picture the slice is drawn that shows the most of every class, in the plane in which the
+slices lie. Pictures with three channels are drawn in their colours. Planes are drawn as a radiologist reads them:
+the patient's right on the picture's left, front and head at the top; letters at the edges say so. Sizes are true
+in millimetres.
 """
 
 from __future__ import annotations
@@ -17,27 +19,38 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from medseg.errors import ImageError, InputError
-from medseg.evaluation.classes import known_names
-from medseg.evaluation.figures.choice import Judged, foreground_dice, ranked, read_chosen, spread
 from medseg.evaluation.figures.drawing import (
+    COLUMN_INCHES,
+    LEAST_ROW_INCHES,
     LIGHT,
+    MOST_ROW_INCHES,
     PART_COLOURS,
     Classes,
     Labels,
     add_legend,
-    classes_in,
+    count_legend_columns,
     draw_image,
     draw_mask,
+    find_classes,
     lay_out,
-    legend_columns,
     outline,
-    shortened,
+    shorten_label,
     write_on,
 )
-from medseg.evaluation.figures.files import Example, ExampleFiles, find_examples
-from medseg.evaluation.figures.planes import Cut, Plane, build_scene, choose_cut, draw_cut, window_around
-from medseg.evaluation.tables import number
+from medseg.evaluation.figures.example_cases import (
+    Example,
+    ExampleFiles,
+    Judged,
+    calculate_foreground_dice,
+    find_examples,
+    rank_cases,
+    read_chosen_cases,
+    spread_cases,
+)
+from medseg.evaluation.figures.planes import Cut, Plane, build_scene, choose_cut, choose_planes, draw_cut, window_around
+from medseg.evaluation.score import find_names
 from medseg.geometry import Grid
+from medseg.text import format_number
 
 PANEL_INCHES = 2.3
 LEAST_INCHES, MOST_INCHES = 0.6, 3.4
@@ -67,10 +80,10 @@ def example_rows(
     read or lies on another grid.
 
     Args:
-        evaluation: Of ``masks`` and ``references``.
+        evaluation: The evaluation of ``masks`` and ``references``.
         images: Folder of the images, or what else ``medseg.data.cases.open_images`` opens.
-        masks: As given to ``evaluate``.
-        references: As given to ``evaluate``.
+        masks: The masks that ``evaluate`` was given.
+        references: The references that ``evaluate`` was given.
         count: How many of each kind; fewer where there are fewer than three times as many cases.
         part: Only cases of this part, such as ``test``.
 
@@ -90,10 +103,13 @@ def draw_examples(evaluation: Judged, files: ExampleFiles, count: int = 3, part:
     rows = [row for row in evaluation.rows if part in (None, row.part)]
     part_of = {row.case: f" of {row.part}" for row in rows if row.part}
     drawn = [
-        (f"{kind}{part_of.get(example.case, '')}: {shortened(example.case, 50)}, Dice {number(dice)}", example)
-        for kind, dice, example in read_chosen(ranked(rows, files), files, count)
+        (
+            f"{kind}{part_of.get(example.case, '')}: {shorten_label(example.case, 50)}, Dice {format_number(dice)}",
+            example,
+        )
+        for kind, dice, example in read_chosen_cases(rank_cases(rows, files), files, count)
     ]
-    return _rows_figure(drawn, evaluation.labels, ["prediction"])
+    return _draw_rows(drawn, evaluation.labels, ["prediction"])
 
 
 def networks_side_by_side(
@@ -109,7 +125,7 @@ def networks_side_by_side(
     Args:
         images: Folder of the images, or what else ``medseg.data.cases.open_images`` opens.
         masks: Folder of masks of each network, by its name.
-        references: As given to ``evaluate``.
+        references: The references that ``evaluate`` was given.
         labels: Name of each value; otherwise found as ``evaluate`` finds them.
         cases: What to draw; otherwise cases spread evenly from the highest mean Dice to the lowest,
             of those with a mask by every network.
@@ -119,7 +135,7 @@ def networks_side_by_side(
         InputError: No case can be drawn (EXAMPLES_NONE).
     """
     first = Path(next(iter(masks.values())))
-    labels = labels or known_names(None, Path(references), first) or {}
+    labels = labels or find_names(None, Path(references), first) or {}
     files = find_examples(images, masks.values(), references, labels)
     return draw_networks(files, list(masks), labels, cases, count)
 
@@ -130,8 +146,8 @@ def draw_networks(
     """As ``networks_side_by_side``, of files that were found before.
 
     Args:
-        files: With one folder of masks per network.
-        names: Of the networks, in that order.
+        files: The files of the cases, with one folder of masks per network.
+        names: The names of the networks, in that order.
         labels: Name of each value.
         cases: What to draw; otherwise spread evenly over the ranks.
         count: How many, where ``cases`` does not say.
@@ -140,10 +156,10 @@ def draw_networks(
         InputError: No case can be drawn (EXAMPLES_NONE).
     """
     drawn = []
-    for case in cases or spread(files, labels, count):
+    for case in cases or spread_cases(files, labels, count):
         with contextlib.suppress(ImageError):
-            drawn.append((shortened(case, 50), files.read(case)))
-    return _rows_figure(drawn, labels, _told_apart(names), with_dice=True)
+            drawn.append((shorten_label(case, 50), files.read(case)))
+    return _draw_rows(drawn, labels, _tell_apart(names), with_dice=True)
 
 
 def class_columns(
@@ -159,21 +175,21 @@ def class_columns(
 
     Args:
         image: (X, Y[, Z]), or with channels first; three channels in 2D are colours.
-        truth: On the image's grid.
-        prediction: On the image's grid.
+        truth: The true mask, on the image's grid.
+        prediction: The predicted mask, on the image's grid.
         labels: Name of each value.
-        grid: Of the arrays; or its 4 by 4 affine; or the spacing in mm of arrays in RAS order. Otherwise 1 mm.
+        grid: The grid of the arrays; or its 4 by 4 affine; or the spacing in mm of arrays in RAS order. Otherwise 1 mm.
 
     Raises:
         GridError: The arrays' shapes differ.
     """
     scene = build_scene(image, truth, prediction, (1.0,) * truth.ndim if grid is None else grid)
     plane = draw_cut(scene, choose_cut(scene))
-    masks = [truth_of(plane), plane.prediction]
-    classes = classes_in(masks, labels)
-    shown = _largest(classes, masks)
-    headings = ["image", *(shortened(classes[value][0], 24) for value in shown), "all classes"]
-    figure, panels = lay_out([_row_inches(plane)] * 2, headings, column_inches=PANEL_INCHES)
+    masks = [read_truth(plane), plane.prediction]
+    classes = find_classes(masks, labels)
+    shown = _choose_largest(classes, masks)
+    headings = ["image", *(shorten_label(classes[value][0], 24) for value in shown), "all classes"]
+    figure, panels = lay_out([_measure_row(plane)] * 2, headings, column_inches=PANEL_INCHES)
     left_out = f"; {len(shown)} largest of {len(classes)} classes" if len(shown) < len(classes) else ""
     for name, mask, row in zip(("truth", "prediction"), masks, panels, strict=True):
         for axes, kept in zip(row, [{}, *({value: classes[value]} for value in shown), classes], strict=True):
@@ -188,20 +204,20 @@ def class_columns(
     return figure
 
 
-def _told_apart(names: Sequence[str]) -> list[str]:
+def _tell_apart(names: Sequence[str]) -> list[str]:
     """Names that fit above a column; numbered in their order where cut ones would be alike."""
-    short = [shortened(name, LONGEST_HEADING) for name in names]
+    short = [shorten_label(name, LONGEST_HEADING) for name in names]
     if len(set(short)) == len(short):
         return short
-    return [f"{place}: {shortened(name, LONGEST_HEADING - 4)}" for place, name in enumerate(names, start=1)]
+    return [f"{place}: {shorten_label(name, LONGEST_HEADING - 4)}" for place, name in enumerate(names, start=1)]
 
 
-def truth_of(plane: Plane) -> NDArray:
+def read_truth(plane: Plane) -> NDArray:
     """The plane's reference, all background where there is none."""
     return np.zeros_like(plane.prediction) if plane.reference is None else plane.reference
 
 
-def _rows_figure(
+def _draw_rows(
     drawn: Sequence[tuple[str, Example]],
     labels: Labels,
     names: Sequence[str],
@@ -215,26 +231,30 @@ def _rows_figure(
             "no case has an image, a mask and a reference that can be drawn",
             "give the folder of the images that were segmented",
         )
-    rows = [_planes(example) for _, example in drawn]
-    classes = classes_in(
+    rows = [_cut_planes(example) for _, example in drawn]
+    classes = find_classes(
         [mask for planes, _ in rows for plane in planes for mask in (plane.reference, plane.prediction)], labels
     )
     headings = ["image", "truth", *names]
     legend = {**classes, OUTLINE: ("white line: truth", "white")}
-    columns = legend_columns(legend, len(headings) * PANEL_INCHES)
-    heights = [_row_inches(planes[0]) for planes, _ in rows]
+    columns = count_legend_columns(legend, len(headings) * PANEL_INCHES)
+    heights = [_measure_row(planes[0]) for planes, _ in rows]
     figure, panels = lay_out(heights, headings, math.ceil(len(legend) / columns), PANEL_INCHES)
     for (title, example), (planes, window), row in zip(drawn, rows, panels, strict=True):
         _draw_row(row, planes, window, classes)
         told = "; ".join(filter(None, [title, planes[0].title]))
         row[0].set_title(told, loc="left", fontsize=8, color=LIGHT, pad=4)
         for axes, prediction in zip(row[2:], example.predictions if with_dice else (), strict=False):
-            write_on(axes, f"Dice {number(foreground_dice(prediction, example.truth, labels))}", (0.02, 0.02))
+            write_on(
+                axes,
+                f"Dice {format_number(calculate_foreground_dice(prediction, example.truth, labels))}",
+                (0.02, 0.02),
+            )
     add_legend(figure, legend, columns)
     return figure
 
 
-def _planes(example: Example) -> tuple[list[Plane], Window]:
+def _cut_planes(example: Example) -> tuple[list[Plane], Window]:
     """One plane per prediction, all through the same cut, and the window for its image."""
     scenes = [build_scene(example.image, example.truth, each, example.grid) for each in example.predictions]
     # The truth alone chooses, so that no network has the slice that suits it.
@@ -245,16 +265,16 @@ def _planes(example: Example) -> tuple[list[Plane], Window]:
 
 
 def _draw_row(row: Sequence[Axes], planes: Sequence[Plane], window: Window, classes: Classes) -> None:
-    masks = [None, truth_of(planes[0]), *(plane.prediction for plane in planes)]
+    masks = [None, read_truth(planes[0]), *(plane.prediction for plane in planes)]
     for axes, mask in zip(row, masks, strict=True):
         draw_image(axes, planes[0], window)
         if mask is not None:
             draw_mask(axes, planes[0], mask, classes)
     for axes in row[2:]:
-        outline(axes, planes[0], truth_of(planes[0]), "white", 0.6)
+        outline(axes, planes[0], read_truth(planes[0]), "white", 0.6)
 
 
-def _largest(classes: Classes, masks: Sequence[NDArray]) -> list[int]:
+def _choose_largest(classes: Classes, masks: Sequence[NDArray]) -> list[int]:
     """The classes with a column: those in the slice, in the labels' order; of many the largest."""
     areas = {value: sum(int((mask == value).sum()) for mask in masks) for value in classes}
     seen = [value for value in classes if areas[value]]
@@ -262,5 +282,54 @@ def _largest(classes: Classes, masks: Sequence[NDArray]) -> list[int]:
     return [value for value in seen if value in kept] or list(classes)[:MOST_CLASSES]
 
 
-def _row_inches(plane: Plane) -> float:
+def _measure_row(plane: Plane) -> float:
     return min(max(PANEL_INCHES * plane.height_mm / plane.width_mm, LEAST_INCHES), MOST_INCHES)
+
+
+def overlay(
+    image: NDArray,
+    reference: NDArray | None,
+    prediction: NDArray,
+    labels: Labels,
+    grid: Grid | NDArray | Sequence[float],
+    window: tuple[float, float] | None = None,
+) -> Figure:
+    """Three planes through the labelled structures: image, reference and prediction side by side.
+
+    The cuts are those that show the most of every class. On the prediction, the reference's
+    outline is drawn in white. A 2D image is one plane.
+
+    Args:
+        image: (X, Y[, Z]), or with channels first (C, X, Y[, Z]); three channels in 2D are colours.
+        reference: Mask on the image's grid, or None.
+        prediction: Mask on the image's grid; it may be empty.
+        labels: Name of each value; their order chooses the colours.
+        grid: The grid of the arrays; or its 4 by 4 affine; or the spacing in mm of arrays in RAS order.
+        window: Intensities drawn black and white; else from the region around the masks.
+
+    Raises:
+        GridError: The arrays' shapes differ.
+    """
+    scene = build_scene(image, reference, prediction, grid)
+    planes = choose_planes(scene)
+    classes = find_classes([mask for plane in planes for mask in (plane.reference, plane.prediction)], labels)
+    window = window or window_around(scene)
+    headings = ["image", "prediction"]
+    if reference is not None:
+        headings = ["image", "reference", "prediction (white line: reference)"]
+    columns = count_legend_columns(classes, len(headings) * COLUMN_INCHES)
+    # All rows to one scale, as far as the page allows.
+    scale = COLUMN_INCHES / max(plane.width_mm for plane in planes)
+    heights = [min(max(plane.height_mm * scale, LEAST_ROW_INCHES), MOST_ROW_INCHES) for plane in planes]
+    figure, panels = lay_out(heights, headings, math.ceil(len(classes) / columns))
+    for plane, row in zip(planes, panels, strict=True):
+        for axes in row:
+            draw_image(axes, plane, window)
+        if plane.reference is not None:
+            draw_mask(row[1], plane, plane.reference, classes)
+        draw_mask(row[-1], plane, plane.prediction, classes)
+        if plane.reference is not None:
+            outline(row[-1], plane, plane.reference, "white", 0.8)
+        row[0].set_title(plane.title, loc="left", fontsize=8, color=LIGHT, pad=4)
+    add_legend(figure, classes, columns)
+    return figure

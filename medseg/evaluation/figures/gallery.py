@@ -12,17 +12,38 @@ from typing import IO
 from matplotlib.figure import Figure
 
 from medseg.errors import InputError, MedsegError
-from medseg.evaluation.figures.cases import overlay
-from medseg.evaluation.figures.choice import Judged, ranked, read_chosen, spread_by_scores
 from medseg.evaluation.figures.curves import epoch_curves, loss_histograms
 from medseg.evaluation.figures.drawing import to_png
-from medseg.evaluation.figures.examples import class_columns, draw_examples, draw_networks
-from medseg.evaluation.figures.files import ExampleFiles, examples_of_dataset, find_examples
-from medseg.evaluation.figures.logs import BATCHES_NAME, EPOCHS_NAME
-from medseg.evaluation.figures.parts import PartScores, data_of, no_run, read_part, read_parts, renamed_by, train_config
-from medseg.evaluation.figures.scores import Scores, rows_of, sample_curves, sample_distributions, score_histogram
-from medseg.evaluation.tables import number
+from medseg.evaluation.figures.example_cases import (
+    ExampleFiles,
+    Judged,
+    find_dataset_examples,
+    find_examples,
+    rank_cases,
+    read_chosen_cases,
+    spread_cases_by_scores,
+)
+from medseg.evaluation.figures.examples import class_columns, draw_examples, draw_networks, overlay
+from medseg.evaluation.figures.score_plots import (
+    Scores,
+    read_rows,
+    sample_curves,
+    sample_distributions,
+    score_histogram,
+)
+from medseg.evaluation.runs import (
+    BATCHES_NAME,
+    EPOCHS_NAME,
+    PartScores,
+    find_data,
+    make_no_run_error,
+    read_part,
+    read_parts,
+    read_renamed,
+    read_train_config,
+)
 from medseg.files import write_whole
+from medseg.text import format_number
 
 SCORE_FIGURES: dict[str, Callable[[Scores], Figure]] = {
     "iou_histogram": score_histogram,
@@ -50,7 +71,7 @@ class FigureFiles:
     left_out: Mapping[str, str]
 
 
-def training_figures(run: str | Path) -> dict[str, Figure]:
+def draw_training_figures(run: str | Path) -> dict[str, Figure]:
     """How a run was trained: ``epochs``, and ``batch_losses`` where every batch's loss was written down.
 
     Args:
@@ -60,17 +81,17 @@ def training_figures(run: str | Path) -> dict[str, Figure]:
         InputError: RUN_NOT_FOUND, the folder holds no log.
         DatasetError: A log is damaged.
     """
-    return _epochs(Path(run)) | _batch_losses(Path(run))
+    return _draw_epochs(Path(run)) | _draw_batch_losses(Path(run))
 
 
-def score_figures(scores: Scores) -> dict[str, Figure]:
+def draw_score_figures(scores: Scores) -> dict[str, Figure]:
     """How the scores of single cases lie: the keys of ``SCORE_FIGURES``; none without a foreground class.
 
     Raises:
         InputError: There is no such file.
         DatasetError: It is no cases.csv.
     """
-    rows = rows_of(scores)
+    rows = read_rows(scores)
     return {name: draw(rows) for name, draw in SCORE_FIGURES.items()} if any(row.value != 0 for row in rows) else {}
 
 
@@ -83,19 +104,19 @@ def illustrate(
     another grid than its masks, are left out.
 
     Args:
-        evaluation: Of ``masks`` and ``references``.
+        evaluation: The evaluation of ``masks`` and ``references``.
         images: Folder of the images, or what else ``medseg.data.cases.open_images`` opens.
-        masks: As given to ``evaluate``.
-        references: As given to ``evaluate``.
+        masks: The masks that ``evaluate`` was given.
+        references: The references that ``evaluate`` was given.
         most: How many cases; fewer where there are fewer.
     """
     files = find_examples(images, [masks], references, evaluation.labels, evaluation.settings)
     figures: dict[str, Figure] = {}
     with contextlib.suppress(InputError):
-        figures |= _example_figures(evaluation, files, max(1, most // 3))
-    for kind, dice, shown in read_chosen(ranked(evaluation.rows, files), files, max(1, most // 3))[:most]:
+        figures |= _draw_example_figures(evaluation, files, max(1, most // 3))
+    for kind, dice, shown in read_chosen_cases(rank_cases(evaluation.rows, files), files, max(1, most // 3))[:most]:
         if sum(n > 1 for n in shown.truth.shape) == 3:
-            caption = f"{shown.case} ({kind}, mean foreground Dice {number(dice)})"
+            caption = f"{shown.case} ({kind}, mean foreground Dice {format_number(dice)})"
             figures[caption] = overlay(shown.image, shown.truth, shown.predictions[0], evaluation.labels, shown.grid)
     return figures
 
@@ -108,7 +129,7 @@ def write_figures(run: str | Path, folder: str | Path, data: str | Path | None =
     Args:
         run: Folder of a run; scored parts are its folders ``scores`` or ``scores_PART``, each with
             the masks beside it in ``masks`` or ``masks_PART``.
-        folder: Where the files go; made where missing.
+        folder: The folder for the files; made where it is missing.
         data: The data set, where it is no longer where it was in training.
 
     Raises:
@@ -118,15 +139,15 @@ def write_figures(run: str | Path, folder: str | Path, data: str | Path | None =
     run, folder = Path(run), Path(folder)
     scored = read_parts(run)
     if not scored and not (run / "logs" / EPOCHS_NAME).is_file():
-        raise no_run(run, "there are neither logs nor scores")
+        raise make_no_run_error(run, "there are neither logs nor scores")
     left_out: dict[str, str] = {}
-    figures = _drawn(partial(_epochs, run), {"epochs": ""}, left_out)
-    figures |= _drawn(partial(_batch_losses, run), {"batch_losses": NO_BATCHES}, left_out)
+    figures = _draw_or_tell(partial(_draw_epochs, run), {"epochs": ""}, left_out)
+    figures |= _draw_or_tell(partial(_draw_batch_losses, run), {"batch_losses": NO_BATCHES}, left_out)
     rows = [row for each in scored for row in each.rows]
-    figures |= _drawn(partial(score_figures, rows), dict.fromkeys(SCORE_FIGURES, NO_SCORES), left_out)
+    figures |= _draw_or_tell(partial(draw_score_figures, rows), dict.fromkeys(SCORE_FIGURES, NO_SCORES), left_out)
     for each in scored:
-        names = {_ended("examples", each.part): "", _ended("classes", each.part): ONE_CLASS}
-        figures |= _drawn(partial(_part_figures, run, each, data), names, left_out)
+        names = {_add_part("examples", each.part): "", _add_part("classes", each.part): ONE_CLASS}
+        figures |= _draw_or_tell(partial(_draw_part, run, each, data), names, left_out)
     left_out |= {} if scored else dict.fromkeys(EXAMPLE_FIGURES, NO_SCORES)
     files = {name: folder / f"{name}.png" for name in figures}
     for name, figure in figures.items():
@@ -158,22 +179,22 @@ def compared_networks(
     scored = [[read_part(folder, part) for folder in folds] for folds in folders]
     labels, every = scored[0][0].labels, [folder for folds in folders for folder in folds]
     masks = [[each.masks for each in folds] for folds in scored]
-    files = examples_of_dataset(data or data_of(every), masks, labels, renamed_by(every[0]))
+    files = find_dataset_examples(data or find_data(every), masks, labels, read_renamed(every[0]))
     rows = [[row for each in folds for row in each.rows] for folds in scored]
-    return draw_networks(files, list(runs), labels, cases or spread_by_scores(rows, files, count))
+    return draw_networks(files, list(runs), labels, cases or spread_cases_by_scores(rows, files, count))
 
 
-def _part_figures(run: Path, scored: PartScores, data: str | Path | None) -> dict[str, Figure]:
-    files = examples_of_dataset(data or data_of([run]), [scored.masks], scored.labels, renamed_by(run))
-    figures = _example_figures(scored, files, 3).values()
-    return {_ended(name, scored.part): figure for name, figure in zip(EXAMPLE_FIGURES, figures, strict=False)}
+def _draw_part(run: Path, scored: PartScores, data: str | Path | None) -> dict[str, Figure]:
+    files = find_dataset_examples(data or find_data([run]), [scored.masks], scored.labels, read_renamed(run))
+    figures = _draw_example_figures(scored, files, 3).values()
+    return {_add_part(name, scored.part): figure for name, figure in zip(EXAMPLE_FIGURES, figures, strict=False)}
 
 
-def _ended(name: str, part: str) -> str:
+def _add_part(name: str, part: str) -> str:
     return f"{name}_{part}" if part else name
 
 
-def _example_figures(evaluation: Judged, files: ExampleFiles, count: int) -> dict[str, Figure]:
+def _draw_example_figures(evaluation: Judged, files: ExampleFiles, count: int) -> dict[str, Figure]:
     """Rows of examples, and of several classes the middle case class by class.
 
     Raises:
@@ -181,9 +202,9 @@ def _example_figures(evaluation: Judged, files: ExampleFiles, count: int) -> dic
     """
     figures = {"Best, in-between and worst cases": draw_examples(evaluation, files, count)}
     if sum(value != 0 for value in evaluation.labels) > 1:
-        examples = read_chosen(ranked(evaluation.rows, files), files, 1)
+        examples = read_chosen_cases(rank_cases(evaluation.rows, files), files, 1)
         _, dice, shown = examples[len(examples) // 2]
-        caption = f"Class by class: {shown.case} (mean foreground Dice {number(dice)})"
+        caption = f"Class by class: {shown.case} (mean foreground Dice {format_number(dice)})"
         columns = class_columns(shown.image, shown.truth, shown.predictions[0], evaluation.labels, shown.grid)
         figures[caption] = columns
     return figures
@@ -193,7 +214,7 @@ def _write_png(figure: Figure, file: IO[bytes]) -> None:
     file.write(to_png(figure))
 
 
-def _drawn(
+def _draw_or_tell(
     draw: Callable[[], dict[str, Figure]], names: Mapping[str, str], left_out: dict[str, str]
 ) -> dict[str, Figure]:
     """What ``draw`` gives; the names that are not among it are left out, for its error or else for the reason given."""
@@ -207,13 +228,13 @@ def _drawn(
     return figures
 
 
-def _epochs(run: Path) -> dict[str, Figure]:
+def _draw_epochs(run: Path) -> dict[str, Figure]:
     logs = run / "logs"
     if not (logs / EPOCHS_NAME).is_file():
-        raise no_run(run, f"there is no logs/{EPOCHS_NAME}")
-    return {"epochs": epoch_curves(logs, train_config(run).get("select_by"))}
+        raise make_no_run_error(run, f"there is no logs/{EPOCHS_NAME}")
+    return {"epochs": epoch_curves(logs, read_train_config(run).get("select_by"))}
 
 
-def _batch_losses(run: Path) -> dict[str, Figure]:
+def _draw_batch_losses(run: Path) -> dict[str, Figure]:
     logs = run / "logs"
     return {"batch_losses": loss_histograms(logs)} if (logs / BATCHES_NAME).is_file() else {}

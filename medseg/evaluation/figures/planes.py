@@ -30,12 +30,12 @@ class Plane:
     """One cut, ready to draw: rows from top to bottom, columns from left to right.
 
     Args:
-        title: Such as ``axial, slice 12 of 40``; slices are counted from 1 as stored.
+        title: What it shows, such as ``axial, slice 12 of 40``; slices are counted from 1 as stored.
         image: (rows, columns), or (rows, columns, 3) for colours.
         reference: (rows, columns), None where there is none.
         prediction: (rows, columns).
-        height_mm: Of the whole cut.
-        width_mm: Of the whole cut.
+        height_mm: Height of the whole cut.
+        width_mm: Width of the whole cut.
         edges: Letters for left, right, top and bottom; empty where the orientation is not known.
     """
 
@@ -56,7 +56,7 @@ class Scene:
         image: (X, Y, Z), or (X, Y, Z, 3) for colours.
         reference: (X, Y, Z), None where there is none.
         prediction: (X, Y, Z).
-        spacing_mm: Along each axis.
+        spacing_mm: Distance of the voxels along each axis.
         is_flipped: Whether slices run against the stored order, along each axis.
         is_oriented: Whether the axes run to the right, the front and the head; else they are as stored.
     """
@@ -92,19 +92,19 @@ def build_scene(
             are its colours, of any others the first is taken.
         reference: (X, Y[, Z]) or None.
         prediction: (X, Y[, Z]).
-        grid: Of the masks; or its 4 by 4 affine; or the spacing in mm of arrays in RAS order.
+        grid: The grid of the masks; or its 4 by 4 affine; or the spacing in mm of arrays in RAS order.
             A picture (2D with the spacing only, or an affine of ones) has no orientation.
 
     Raises:
         GridError: The shapes differ.
     """
     shape = prediction.shape
-    image = _one_channel(image, len(shape))
+    image = _take_channel(image, len(shape))
     for name, array in (("image", image), ("reference", reference)):
         if array is not None and array.shape[: len(shape)] != shape:
             problem = f"{name} has {array.shape} voxels, prediction {shape}"
             raise GridError("SHAPE_MISMATCH", "overlay", problem, "give arrays of one grid")
-    affine, is_oriented = _affine_of(grid, len(shape))
+    affine, is_oriented = _find_affine(grid, len(shape))
     letters = Grid((*shape, 1)[:3], affine).orientation if is_oriented else "RAS"
     axes = ["RLAPSI".index(letter) // 2 for letter in letters]
     order = tuple(axes.index(world) for world in range(3))
@@ -134,7 +134,7 @@ def choose_planes(scene: Scene) -> list[Plane]:
     Raises:
         GridError: Fewer than two voxels along two of the axes.
     """
-    return [draw_cut(scene, cut) for cut in _cuts(scene)]
+    return [draw_cut(scene, cut) for cut in _choose_cuts(scene)]
 
 
 def choose_cut(scene: Scene) -> Cut:
@@ -145,7 +145,7 @@ def choose_cut(scene: Scene) -> Cut:
     Raises:
         GridError: Fewer than two voxels along two of the axes.
     """
-    cuts = _cuts(scene)
+    cuts = _choose_cuts(scene)
     widest = max(scene.spacing_mm[VIEWS[cut.view][0]] for cut in cuts)
     return next(cut for cut in cuts if scene.spacing_mm[VIEWS[cut.view][0]] * CLEARLY_WIDER >= widest)
 
@@ -153,7 +153,7 @@ def choose_cut(scene: Scene) -> Cut:
 def draw_cut(scene: Scene, cut: Cut) -> Plane:
     """The plane of ``scene`` at ``cut``, which may have been chosen on another scene of the same grid."""
     axis, across, down, edges = VIEWS[cut.view]
-    return _plane(scene, cut.view, cut.index, (axis, across, down), edges)
+    return _make_plane(scene, cut.view, cut.index, (axis, across, down), edges)
 
 
 def window_around(scene: Scene) -> tuple[float, float]:
@@ -175,13 +175,13 @@ def window_around(scene: Scene) -> tuple[float, float]:
     return low, high if high > low else low + 1
 
 
-def _one_channel(image: NDArray, axes: int) -> NDArray:
+def _take_channel(image: NDArray, axes: int) -> NDArray:
     if image.ndim != axes + 1:
         return image
     return np.moveaxis(image, 0, -1) if axes == 2 and image.shape[0] == 3 else image[0]
 
 
-def _affine_of(grid: Grid | NDArray | Sequence[float], axes: int) -> tuple[NDArray[np.float64], bool]:
+def _find_affine(grid: Grid | NDArray | Sequence[float], axes: int) -> tuple[NDArray[np.float64], bool]:
     """The affine, and whether it says how the patient lies."""
     if not isinstance(grid, Grid) and np.ndim(grid) == 1:
         spacing = [float(mm) for mm in grid][:3]
@@ -191,7 +191,7 @@ def _affine_of(grid: Grid | NDArray | Sequence[float], axes: int) -> tuple[NDArr
     return affine, not np.array_equal(affine, np.eye(4))
 
 
-def _class_shares(masks: Sequence[NDArray]) -> list[NDArray[np.float64]]:
+def _measure_shares(masks: Sequence[NDArray]) -> list[NDArray[np.float64]]:
     """For each axis, the sum over masks and classes of a cut's area as a share of the class's largest cut."""
     shares = [np.zeros(n) for n in masks[0].shape]
     for mask, value in [(each, value) for each in masks for value in np.unique(each) if value != 0]:
@@ -202,10 +202,10 @@ def _class_shares(masks: Sequence[NDArray]) -> list[NDArray[np.float64]]:
     return shares
 
 
-def _cuts(scene: Scene) -> list[Cut]:
+def _choose_cuts(scene: Scene) -> list[Cut]:
     """The cut of each view that can be drawn."""
     shape = scene.prediction.shape
-    shares = _class_shares(scene.masks)
+    shares = _measure_shares(scene.masks)
     cuts = []
     for view, (cut, across, down, _) in VIEWS.items():
         if shape[across] >= 2 and shape[down] >= 2:
@@ -216,7 +216,7 @@ def _cuts(scene: Scene) -> list[Cut]:
     return cuts
 
 
-def _plane(scene: Scene, name: str, index: int, axes: tuple[int, int, int], edges: str) -> Plane:
+def _make_plane(scene: Scene, name: str, index: int, axes: tuple[int, int, int], edges: str) -> Plane:
     cut, across, down = axes
     count = scene.prediction.shape[cut]
 

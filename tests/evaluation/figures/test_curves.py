@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medseg.evaluation.figures.curves import epoch_curves, loss_histograms, network_curves
-from medseg.evaluation.figures.logs import Batch
+from medseg.evaluation.runs import Batch
 
 NAN = math.nan
 

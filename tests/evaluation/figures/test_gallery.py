@@ -10,12 +10,12 @@ from medseg.errors import DatasetError, InputError, OutputError
 from medseg.evaluation.evaluate import evaluate
 from medseg.evaluation.figures.gallery import (
     compared_networks,
+    draw_score_figures,
+    draw_training_figures,
     illustrate,
-    score_figures,
-    training_figures,
     write_figures,
 )
-from medseg.evaluation.figures.parts import read_parts
+from medseg.evaluation.runs import read_parts
 from medseg.options import EvaluateOptions
 
 LABELS = {0: "background", 1: "left", 2: "right"}
@@ -81,12 +81,12 @@ def test_everything_that_a_run_holds_is_drawn_in_one_call(run, tmp_path):
 
 
 def test_the_best_epoch_is_the_one_that_training_kept(run):
-    assert "best epoch 1 (lowest validation loss" in training_figures(run)["epochs"].get_suptitle()
+    assert "best epoch 1 (lowest validation loss" in draw_training_figures(run)["epochs"].get_suptitle()
 
 
 def test_a_log_without_batches_is_drawn_without_them(run):
     (run / "logs" / "batches.csv").unlink()
-    assert list(training_figures(run)) == ["epochs"]
+    assert list(draw_training_figures(run)) == ["epochs"]
 
 
 def test_what_cannot_be_drawn_is_named_and_the_rest_is_drawn(run, tmp_path):
@@ -140,7 +140,7 @@ def test_scores_without_a_part_in_their_folders_name_are_read_too(run):
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
-    for draw in (training_figures, lambda folder: write_figures(folder, tmp_path / "figures")):
+    for draw in (draw_training_figures, lambda folder: write_figures(folder, tmp_path / "figures")):
         with pytest.raises(InputError) as caught:
             draw(tmp_path)
         assert caught.value.code == "RUN_NOT_FOUND"
@@ -149,7 +149,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
 def test_a_damaged_record_is_named(run):
     (run / "configs" / "train.json").write_text("{")
     with pytest.raises(DatasetError) as caught:
-        training_figures(run)
+        draw_training_figures(run)
     assert caught.value.code == "RUN_UNREADABLE"
 
 
@@ -183,7 +183,7 @@ def test_the_folds_of_a_run_share_a_column(run):
 
 
 def test_scores_without_a_foreground_have_no_figures():
-    assert score_figures([]) == {}
+    assert draw_score_figures([]) == {}
 
 
 def test_examples_of_several_classes_come_class_by_class_too(run, tmp_path):

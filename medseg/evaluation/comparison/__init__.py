@@ -1,1 +1,0 @@
-"""Rows of runs beside each other: gathered, tested in pairs, written as text and page."""
