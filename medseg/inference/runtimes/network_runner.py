@@ -56,8 +56,7 @@ class NetworkRunner:
         self._backend = Backend("torch", self.network)
         self._backends: dict[tuple[str, Windowing, bool, int], Backend] = {}
         self._split: SplitNetwork | None = None
-        self._whole_split: SplitNetwork | None = None
-        self._is_tried = False
+        self._splits: list[SplitNetwork | None] = []
         if self.device.type == "cpu":
             fit_allocator(is_memory_limited=options.max_ram is not None)
 
@@ -127,11 +126,11 @@ class NetworkRunner:
         return self._split.head(outputs) if self._split else outputs
 
     def _split_for(self, windowing: Windowing) -> SplitNetwork | None:
-        if not self._is_tried:
+        """The network in two, or None; found once, by the first windows."""
+        if not self._splits:
             made = split_head(self._own, (1, *windowing.shape[1:]), self._classes)
-            self._whole_split = made and replace(made, body=optimise(made.body))
-            self._is_tried = True
-        return self._whole_split
+            self._splits.append(made and replace(made, body=optimise(made.body)))
+        return self._splits[0]
 
     @contextmanager
     def precision(self) -> Iterator[None]:
