@@ -15,7 +15,7 @@ from medseg.inference.runtimes.graph import FAILURES, Operation, Program, Value,
 from medseg.inference.runtimes.torch_runtime import make_noise
 
 AGREES = 1e-5
-"""Largest difference from the network's logits, as a share of their largest, at which a folded one is trusted."""
+"""Largest difference from the network's logits, as a share of their largest, at which an optimised one is trusted."""
 
 PROBE_VOXELS = 32
 """Length along each axis of the window of noise on which it is compared, where the network takes so small ones."""
@@ -44,7 +44,7 @@ class OptimisedNetwork(nn.Module):
     """A network whose passes take less memory and time; the network itself stays as it is.
 
     Each shape of windows is traced once, when it first comes. On anything but a CPU, in mixed precision, with
-    gradients, or where the folded pass differs from the network's on noise, the network itself is run; so
+    gradients, or where the optimised pass differs from the network's on noise, the network itself is run; so
     it is where the network is being traced for another runtime.
 
     Args:
@@ -141,7 +141,7 @@ def _is_near(found: Tensor, expected: Tensor) -> bool:
 
 
 def optimise(network: Any) -> Any:
-    """The network as ``Folded`` runs it; what is no module of PyTorch is left as it is."""
+    """The network as ``OptimisedNetwork`` runs it; what is no module of PyTorch is left as it is."""
     return (
         OptimisedNetwork(network)
         if isinstance(network, nn.Module) and not isinstance(network, OptimisedNetwork)

@@ -1,4 +1,4 @@
-"""A folded network gives what the network gives, in less memory."""
+"""An optimised network gives what the network gives, in less memory."""
 
 from __future__ import annotations
 
