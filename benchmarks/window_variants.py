@@ -21,8 +21,7 @@ from medseg.allocator import keep_freed_memory
 from medseg.inference.restoring.restore import Discretisation, LabelRestorer
 from medseg.inference.restoring.way_back import AxisChange
 from medseg.inference.runtimes.backends import Windowing, build_backend
-from medseg.inference.runtimes.deferred_head import split_head
-from medseg.inference.runtimes.graph_optimiser import optimise
+from medseg.inference.runtimes.graph_optimiser import optimise, split_head
 from medseg.inference.sliding_window import SlidingWindow
 
 MATMUL_SIZE = 2048

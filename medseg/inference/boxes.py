@@ -113,20 +113,17 @@ def find_box(image: NDArray[np.floating], window: Sequence[int], air: float | No
     scale = 1 if air is None else BLOCK
     first = image[(slice(None), *[slice(1)] * (image.ndim - 1))]
     differs = image != first if air is None else _average_blocks(image) > air
-    occupied = np.any(differs, axis=0)
-    box = []
-    for axis, (size, least) in enumerate(zip(image.shape[1:], window, strict=True)):
-        others = tuple(other for other in range(len(window)) if other != axis)
-        hit = np.flatnonzero(np.any(occupied, axis=others))
-        if not hit.size:
-            return None
-        start, stop = int(hit[0]) * scale - MARGIN, (int(hit[-1]) + 1) * scale + MARGIN
-        box.append(_widen_to(max(0, start), min(size, stop), min(least, size), size))
-    return tuple(box)
+    occupied = bound_labels(np.any(differs, axis=0))
+    if occupied is None:
+        return None
+    return tuple(
+        _widen_to(max(0, part.start * scale - MARGIN), min(size, part.stop * scale + MARGIN), min(least, size), size)
+        for part, size, least in zip(occupied, image.shape[1:], window, strict=True)
+    )
 
 
-def bound_labels(labels: NDArray[np.integer]) -> Box | None:
-    """The smallest box with every voxel above 0; None where there is none."""
+def bound_labels(labels: NDArray[np.integer | np.bool_]) -> Box | None:
+    """The smallest box with every voxel that is not 0; None where there is none."""
     box = []
     for axis in range(labels.ndim):
         others = tuple(other for other in range(labels.ndim) if other != axis)

@@ -20,14 +20,13 @@ from medseg.inference.admission import check_axes, check_channels
 from medseg.inference.cohort import UNFORESEEN, case_failed
 from medseg.inference.exported.description import is_exported
 from medseg.inference.finding import cases_for
-from medseg.inference.locator import Locator
 from medseg.inference.planning.fitting import allowed_bytes
 from medseg.inference.planning.plan import CasePlan, fitted_plan, fitted_window, plan_case, window_of
 from medseg.inference.planning.shapes import expected_shapes
 from medseg.inference.predict import Predictor
+from medseg.inference.runtimes.network_runner import NetworkRunner
 from medseg.inference.runtimes.tuning import is_worth_tuning, tune
 from medseg.inference.step_timing import time_preparing, time_reading, time_restoring, time_window
-from medseg.inference.windows import Windowing
 from medseg.options import PredictOptions
 
 
@@ -92,24 +91,28 @@ def dry_run(
     opened = open_bundle(bundle, allow)
     cases = cases_for(opened.channels, images, options.series)
     predictor = Predictor(opened, options, allow=allow)
-    for each in (predictor, predictor.locator):
-        if each:
-            each.passes.keeps = False
-    planner = _Planner(predictor, predictor.locator)
+    coarse = _Planner(predictor.locator.passes, tunes=False) if predictor.locator else None
+    planner = _Planner(predictor.passes, coarse)
     outcomes = {case.id: planner.outcome(case) for case in cases}
-    locator = predictor.locator.bundle.name if predictor.locator else None
     threads = options.threads or torch.get_num_threads()
-    return DryRun(outcomes, str(predictor.passes.device), threads, tuple(planner.untimed), locator)
+    locator = coarse.bundle.name if coarse else None
+    return DryRun(outcomes, str(planner.passes.device), threads, tuple(planner.untimed), locator)
 
 
 class _Planner:
-    """Plans cases of one bundle, and times each kind of window once."""
+    """Plans cases of one bundle, and times each kind of window once; nothing is kept in the cache folder.
 
-    def __init__(self, runner: Predictor | Locator, locator: Locator | None = None) -> None:
-        self.bundle, self.options, self.passes = runner.bundle, runner.options, runner.passes
-        self._coarse = _Planner(locator) if locator else None
-        self._tunes = isinstance(runner, Predictor)
-        self._seconds: dict[tuple[str, Windowing, int], float] = {}
+    Args:
+        passes: What runs the bundle's network.
+        coarse: Plans the cases for the bundle's locator; None: there is none.
+        tunes: Whether windows are run as an earlier run found quickest.
+    """
+
+    def __init__(self, passes: NetworkRunner, coarse: _Planner | None = None, *, tunes: bool = True) -> None:
+        self.bundle, self.options, self.passes = passes.bundle, passes.options, passes
+        passes.keeps = False
+        self._coarse, self._tunes = coarse, tunes
+        self._seconds: dict[tuple[str, tuple[int, ...], int], float] = {}
         self.untimed: list[str] = []
 
     def outcome(self, case: Case) -> CasePlan | MedsegError:
@@ -153,7 +156,7 @@ class _Planner:
     def _time_window(self, plan: CasePlan) -> float:
         window = fitted_window(window_of(self.bundle, self.options), plan)
         image = torch.zeros([1] * (1 + len(plan.shapes.network))).expand(plan.shapes.channels, *plan.shapes.network)
-        key = (plan.backend, window.windowing(image.shape), self.passes.threads)
+        key = (plan.backend, window.windowing(image.shape).shape, self.passes.threads)
         if key not in self._seconds:
             self.passes.choose(window, image, splits=plan.is_streamed)
             self._seconds[key] = time_window(self.passes, plan, window)

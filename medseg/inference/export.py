@@ -18,10 +18,9 @@ from medseg.inference.export_check import check_network, check_pipeline, plan_ba
 from medseg.inference.exported.description import NAME, NETWORK_FILES, Description, read_description, write_description
 from medseg.inference.exported.runtimes import check_runtime
 from medseg.inference.restoring.restore import discretisation
-from medseg.inference.runtimes.footprint import measure_footprint
+from medseg.inference.runtimes.conversion import convert_to_onnx, save_openvino_model
 from medseg.inference.runtimes.graph import FAILURES
-from medseg.inference.runtimes.onnx_runtime import convert_to_onnx
-from medseg.inference.runtimes.openvino_runtime import save_openvino_model
+from medseg.inference.runtimes.network_runner import measure_footprint
 from medseg.inference.steps.translate import (
     refuse,
     require,

@@ -1,7 +1,7 @@
 """What a case will take in memory and time, stated before it is run, and held to what it may take.
 
 The parts are counted from shapes alone, but for the pass of a window, which is measured on one
-(``medseg.inference.runtimes.footprint``). Where a case would take more than it may, its plan is changed
+(``medseg.inference.runtimes.network_runner``). Where a case would take more than it may, its plan is changed
 step by step along LADDER until it fits.
 """
 
@@ -26,9 +26,8 @@ from medseg.inference.planning.fitting import allowed_bytes, first_fitting
 from medseg.inference.planning.shapes import Shapes
 from medseg.inference.restoring.restore import discretisation
 from medseg.inference.runtimes.backends import Choice, choose_backend
-from medseg.inference.runtimes.deferred_head import split_head
-from medseg.inference.runtimes.footprint import Footprint, measure_footprint
-from medseg.inference.runtimes.graph_optimiser import optimise
+from medseg.inference.runtimes.graph_optimiser import optimise, split_head
+from medseg.inference.runtimes.network_runner import Footprint, measure_footprint
 from medseg.inference.sliding_window import SlidingWindow
 from medseg.inference.windows import Windows
 from medseg.options import PredictOptions

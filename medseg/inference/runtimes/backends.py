@@ -56,8 +56,8 @@ class Runtime:
 
 RUNTIMES = {
     "compile": Runtime("medseg.inference.runtimes.torch_runtime.build_compiled"),
-    "openvino": Runtime("medseg.inference.runtimes.openvino_runtime.build_openvino", "openvino"),
-    "onnx": Runtime("medseg.inference.runtimes.onnx_runtime.build_onnx", "onnxruntime"),
+    "openvino": Runtime("medseg.inference.runtimes.conversion.build_openvino", "openvino"),
+    "onnx": Runtime("medseg.inference.runtimes.conversion.build_onnx", "onnxruntime"),
     "tensorrt": Runtime("medseg.inference.runtimes.torch_runtime.build_tensorrt", "torch_tensorrt"),
 }
 """By the name that ``--backend`` knows; a further runtime is one more row here."""

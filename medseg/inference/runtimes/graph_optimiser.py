@@ -1,9 +1,15 @@
-"""A network's pass with less to do: norms folded into convolutions, results written over what is not needed again."""
+"""A network's pass with less to do: norms folded, results written over, the last layer run once at the end.
+
+The weighted mean of overlapping windows and a convolution of a single voxel are both linear, so they may change
+places: what the windows give before the last layer is averaged, and the last layer is run once on the mean. Where a
+network tells more classes apart than its last layer takes features, that saves memory and time, and
+changes the logits by rounding alone.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -11,14 +17,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from medseg.inference.runtimes.graph import FAILURES, Operation, Program, Value, trace
+from medseg.inference.runtimes.graph import FAILURES, Operation, Program, Value, copy_around, strip_values, trace
 from medseg.inference.runtimes.torch_runtime import make_noise
+from medseg.inference.windows import Slab
 
 AGREES = 1e-5
-"""Largest difference from the network's logits, as a share of their largest, at which a folded one is trusted."""
+"""Largest difference from the network's logits, as a share of their largest, at which an optimised one is trusted."""
 
 PROBE_VOXELS = 32
 """Length along each axis of the window of noise on which it is compared, where the network takes so small ones."""
+
+HEAD_BYTES = 1 << 26
+"""So much of the logits exists at once."""
 
 _aten = torch.ops.aten
 _IN_PLACE: dict[Any, Any] = {
@@ -44,7 +54,7 @@ class OptimisedNetwork(nn.Module):
     """A network whose passes take less memory and time; the network itself stays as it is.
 
     Each shape of windows is traced once, when it first comes. On anything but a CPU, in mixed precision, with
-    gradients, or where the folded pass differs from the network's on noise, the network itself is run; so
+    gradients, or where the optimised pass differs from the network's on noise, the network itself is run; so
     it is where the network is being traced for another runtime.
 
     Args:
@@ -141,7 +151,7 @@ def _is_near(found: Tensor, expected: Tensor) -> bool:
 
 
 def optimise(network: Any) -> Any:
-    """The network as ``Folded`` runs it; what is no module of PyTorch is left as it is."""
+    """The network as ``OptimisedNetwork`` runs it; what is no module of PyTorch is left as it is."""
     return (
         OptimisedNetwork(network)
         if isinstance(network, nn.Module) and not isinstance(network, OptimisedNetwork)
@@ -295,3 +305,99 @@ def _count_uses(program: Program) -> dict[int, int]:
         for number in operation.taken:
             uses[number] = uses.get(number, 0) + 1
     return uses
+
+
+@dataclass(frozen=True)
+class SplitNetwork:
+    """A network in two.
+
+    Args:
+        body: All but the last layer: windows (N, channels, …) to features (N, F, …).
+        head: The last layer: features to logits (N, C, …), voxel by voxel.
+        features: Number of features between the two, F.
+        classes: Number of classes, C, more than F.
+    """
+
+    body: nn.Module
+    head: nn.Module
+    features: int
+    classes: int
+
+    def finish(self, slab: Slab) -> Iterator[Slab]:
+        """Averaged features of a slab as logits, a few rows at a time."""
+        features, dim = slab.logits, slab.axis + 1
+        row_bytes = self.classes * features[0].numel() // features.shape[dim] * features.element_size()
+        step = max(1, HEAD_BYTES // row_bytes)
+        for start in range(0, features.shape[dim], step):
+            rows = features.narrow(dim, start, min(step, features.shape[dim] - start))
+            yield replace(slab, start=slab.start + start, logits=self._run_head(rows))
+
+    def _run_head(self, features: Tensor) -> Tensor:
+        """(F, …) to (C, …), whatever the number of axes: a 2D network's slices make a volume."""
+        axes = next(each.weight.ndim - 2 for each in self.head.modules() if isinstance(each, nn.Conv2d | nn.Conv3d))
+        line = features.reshape(1, features.shape[0], *[1] * (axes - 1), -1)
+        return self.head(line).reshape(self.classes, *features.shape[1:])
+
+
+def split_head(network: nn.Module, shape: Sequence[int], classes: int) -> SplitNetwork | None:
+    """The network in two, where its last layer works on each voxel alone and has fewer features than classes.
+
+    Args:
+        network: In evaluation mode.
+        shape: Shape of the windows that it takes, (1, channels, …).
+        classes: Number of channels of its logits.
+
+    Returns:
+        None where it cannot be split so, or need not be.
+    """
+    names = [name for name, module in network.named_modules() if name and _widens(module, classes)]
+    for name, features in _find_heads(network, names, shape):
+        body = copy_around(network, lambda tensor: tensor)
+        body.set_submodule(name, nn.Identity())
+        return SplitNetwork(body, network.get_submodule(name), features, classes)
+    return None
+
+
+def _find_heads(network: nn.Module, names: Sequence[str], shape: Sequence[int]) -> list[tuple[str, int]]:
+    """Which of its modules, run once, gives what the network gives, and how many features it takes; outermost first.
+
+    The network is run on shapes alone, which takes neither time nor memory.
+    """
+    seen: dict[str, list[tuple[Tensor, int, int]]] = {name: [] for name in names}
+
+    def keep(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        return lambda module, inputs, output: seen[name].append((output, output._version, inputs[0].shape[1]))
+
+    if not names:
+        return []
+    try:
+        with torch.inference_mode(False), torch.no_grad():  # Versions are counted outside inference mode alone.
+            skeleton = copy_around(network, strip_values)
+            for name in names:
+                skeleton.get_submodule(name).register_forward_hook(keep(name))
+            result = skeleton(torch.empty(shape, device="meta"))
+    except FAILURES:
+        return []  # It computes with values, which shapes alone do not have.
+    # A result that was changed in place afterwards has another version.
+    unchanged = [(name, runs[0]) for name, runs in seen.items() if len(runs) == 1 and runs[0][0] is result]
+    return [(name, features) for name, (_, version, features) in unchanged if version == result._version]
+
+
+def _widens(module: nn.Module, classes: int) -> bool:
+    """Whether it works on each voxel alone and makes ``classes`` of fewer features."""
+    convolutions = [each for each in module.modules() if isinstance(each, nn.Conv2d | nn.Conv3d)]
+    return (
+        bool(convolutions)
+        and convolutions[0].in_channels < convolutions[-1].out_channels == classes
+        and _is_pointwise(module)
+    )
+
+
+def _is_pointwise(module: nn.Module) -> bool:
+    """Whether it is affine in the features of each voxel alone."""
+    if isinstance(module, nn.Conv2d | nn.Conv3d):
+        sizes = {*module.kernel_size, *module.stride}
+        return sizes == {1} and module.groups == 1 and module.padding in ((0,) * module.weight[0, 0].ndim, "valid")
+    if isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
+        return not module.training and module.track_running_stats
+    return type(module).forward is nn.Sequential.forward and all(map(_is_pointwise, module.children()))

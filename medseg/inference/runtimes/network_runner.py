@@ -1,29 +1,39 @@
-"""Runs a network over batches of windows: on its device, in its precision, mirrored, by the runtime that fits them."""
+"""Runs a network over batches of windows: on its device, in its precision, mirrored, by the runtime that fits them.
+
+What one pass takes in memory is found by running one window and watching PyTorch's allocator.
+"""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 
 from medseg.allocator import fit_allocator
 from medseg.bundle.load import Bundle
 from medseg.errors import UsageError
 from medseg.inference.runtimes.backends import Backend, Choice, build_backend, choose_backend
-from medseg.inference.runtimes.deferred_head import SplitNetwork, split_head
-from medseg.inference.runtimes.graph_optimiser import optimise
-from medseg.inference.runtimes.torch_runtime import check_one_tensor, pick_device, use_threads
+from medseg.inference.runtimes.graph_optimiser import OptimisedNetwork, SplitNetwork, optimise, split_head
+from medseg.inference.runtimes.torch_runtime import check_one_tensor, make_noise, pick_device, use_threads
 from medseg.inference.sliding_window import SlidingWindow
 from medseg.inference.windows import Slab, Windowing
 from medseg.options import PredictOptions
+
+KEPT_APART = 1.6
+"""What the process takes for each byte in use: the C library keeps freed blocks of other sizes for later windows."""
+
+_MEMORY_EVENT = "[memory]"
+_LOG_LEVEL, _ERRORS_ALONE = "KINETO_LOG_LEVEL", "9"
 
 
 class NetworkRunner:
@@ -56,8 +66,7 @@ class NetworkRunner:
         self._backend = Backend("torch", self.network)
         self._backends: dict[tuple[str, Windowing, bool, int], Backend] = {}
         self._split: SplitNetwork | None = None
-        self._whole_split: SplitNetwork | None = None
-        self._is_tried = False
+        self._splits: list[SplitNetwork | None] = []
         if self.device.type == "cpu":
             fit_allocator(is_memory_limited=options.max_ram is not None)
 
@@ -111,7 +120,7 @@ class NetworkRunner:
         name = self._choice.backend if self._choice else name
         key = (name, window.windowing(image.shape), self._split is not None, self.threads)
         if key not in self._backends:
-            from medseg.inference.runtimes.model_cache import find_cache_folder
+            from medseg.inference.runtimes.conversion import find_cache_folder
 
             with use_threads(self.threads):
                 self._backends[key] = build_backend(network, *key[:2], find_cache_folder(), keeps=self.keeps)
@@ -127,11 +136,11 @@ class NetworkRunner:
         return self._split.head(outputs) if self._split else outputs
 
     def _split_for(self, windowing: Windowing) -> SplitNetwork | None:
-        if not self._is_tried:
+        """The network in two, or None; found once, by the first windows."""
+        if not self._splits:
             made = split_head(self._own, (1, *windowing.shape[1:]), self._classes)
-            self._whole_split = made and replace(made, body=optimise(made.body))
-            self._is_tried = True
-        return self._whole_split
+            self._splits.append(made and replace(made, body=optimise(made.body)))
+        return self._splits[0]
 
     @contextmanager
     def precision(self) -> Iterator[None]:
@@ -175,3 +184,66 @@ def _list_mirrorings(bundle: Bundle, options: PredictOptions) -> list[tuple[int,
         )
     subsets = chain.from_iterable(combinations(axes, size) for size in range(len(axes) + 1))
     return [tuple(axis + 2 for axis in subset) for subset in subsets]
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What a pass of one window takes.
+
+    Args:
+        channels: Number of channels that it gives.
+        live_bytes: The most that its intermediate results take at once in the machine's memory, the result included.
+        weight_bytes: Size of the parameters and buffers.
+    """
+
+    channels: int
+    live_bytes: int
+    weight_bytes: int
+
+    def window_bytes(self, batch: int) -> int:
+        """By how much the process grows while a batch of windows is run, over and over."""
+        return int(KEPT_APART * batch * self.live_bytes)
+
+
+def measure_footprint(network: nn.Module, window: Sequence[int]) -> Footprint:
+    """Run one window of noise.
+
+    Args:
+        network: In evaluation mode, on its device.
+        window: Shape of one window, (channels, …).
+
+    Raises:
+        ImageError: ``OUTPUT_NOT_ONE_TENSOR``.
+    """
+    tensors = [*network.parameters(), *network.buffers()]
+    device = tensors[0].device if tensors else torch.device("cpu")
+    noise = make_noise((1, *window)).to(device)
+    if isinstance(network, OptimisedNetwork):
+        with torch.inference_mode():
+            network.prepare(noise.shape)  # Its check is no part of a pass.
+    output, live = measure_allocation(lambda: network(noise))
+    return Footprint(int(check_one_tensor(output).shape[1]), live, sum(each.nbytes for each in tensors))
+
+
+def measure_allocation(call: Callable[[], object]) -> tuple[object, int]:
+    """What ``call`` returns, and the most bytes of the machine's memory that PyTorch held for it at once."""
+    with _quiet(), torch.inference_mode(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watch:
+        result = call()
+    events = [each for each in watch.profiler.kineto_results.events() if each.name() == _MEMORY_EVENT]  # type: ignore[union-attr]
+    held = most = 0
+    for event in sorted(events, key=lambda each: each.start_ns()):
+        held += event.nbytes() if event.device_type() == torch.autograd.DeviceType.CPU else 0
+        most = max(most, held)
+    return result, most
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Within this block the profiler does not tell of its start and end on the error stream, unless asked to."""
+    stated = os.environ.get(_LOG_LEVEL)
+    os.environ[_LOG_LEVEL] = _ERRORS_ALONE if stated is None else stated
+    try:
+        yield
+    finally:
+        if stated is None:
+            del os.environ[_LOG_LEVEL]

@@ -26,9 +26,9 @@ from medseg.inference.planning.fitting import allowed_bytes
 from medseg.inference.planning.plan import CasePlan, fitted_window, plan_case, window_of
 from medseg.inference.planning.shapes import Shapes
 from medseg.inference.runtimes.backends import Choice, choose_backend, is_installed
+from medseg.inference.runtimes.conversion import find_cache_folder
 from medseg.inference.runtimes.graph import FAILURES
 from medseg.inference.runtimes.machine import count_usable_cores, identify_cpu
-from medseg.inference.runtimes.model_cache import find_cache_folder
 from medseg.inference.runtimes.network_runner import NetworkRunner
 from medseg.inference.runtimes.torch_runtime import make_noise
 from medseg.inference.windows import Windows

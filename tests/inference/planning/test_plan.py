@@ -23,7 +23,7 @@ from medseg.inference.planning.plan import (
 )
 from medseg.inference.planning.shapes import Shapes, expected_shapes, shapes_of
 from medseg.inference.predict import Predictor
-from medseg.inference.runtimes.footprint import Footprint, measure_allocation, measure_footprint
+from medseg.inference.runtimes.network_runner import Footprint, measure_allocation, measure_footprint
 from medseg.inference.sliding_window import SlidingWindow
 from medseg.inference.windows import Windows
 from medseg.options import PredictOptions

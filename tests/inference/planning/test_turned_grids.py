@@ -16,7 +16,7 @@ from medseg.inference.planning.plan import plan_case
 from medseg.inference.planning.shapes import expected_shapes, shapes_of
 from medseg.inference.predict import Predictor
 from medseg.inference.restoring.way_back import axis_changes
-from medseg.inference.runtimes.footprint import measure_allocation
+from medseg.inference.runtimes.network_runner import measure_allocation
 from medseg.networks import build_network
 from medseg.options import PredictOptions
 from tests.conftest import ball, save_nifti

@@ -1,16 +1,19 @@
 """PyTorch itself is the oracle of every other runtime; those that are not installed are passed over."""
 
 import importlib.util
+import subprocess
+import sys
 
 import pytest
 import torch
 
 from medseg.errors import UsageError
 from medseg.inference.runtimes import backends, torch_runtime
-from medseg.inference.runtimes.backends import Backend, build_backend, choose_backend
+from medseg.inference.runtimes.backends import RUNTIMES, Backend, build_backend, choose_backend
 from medseg.inference.runtimes.torch_runtime import Built
 from medseg.inference.windows import Windowing
 from medseg.networks import build_network
+from medseg.options import BACKENDS
 
 WINDOWING = Windowing(2, 1, (16, 16, 16))
 
@@ -81,3 +84,20 @@ def test_pytorch_is_the_network_itself(network):
 def test_an_unknown_runtime_is_refused(network):
     with pytest.raises(UsageError, match="BACKEND_UNKNOWN"):
         build_backend(network, "abacus", WINDOWING)
+
+
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_every_row_of_the_table_names_a_builder_and_is_offered(name):
+    assert name in BACKENDS
+    assert callable(RUNTIMES[name].load_builder())
+
+
+def test_all_that_is_offered_stands_in_the_table():
+    assert {*BACKENDS} == {"auto", "torch", *RUNTIMES}
+
+
+def test_other_runtimes_are_imported_only_when_they_are_used():
+    names = ("conversion", "tuning", "machine")
+    unwanted = ("openvino", "onnxruntime", *(f"medseg.inference.runtimes.{name}" for name in names))
+    code = f"import sys, medseg.inference.runtimes.network_runner; sys.exit(len({{*sys.modules}} & {{*{unwanted}}}))"
+    assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0

@@ -4,7 +4,7 @@ from monai.inferers import SlidingWindowInferer
 from monai.networks.nets import DynUNet, UNet
 from torch import nn
 
-from medseg.inference.runtimes.deferred_head import split_head
+from medseg.inference.runtimes.graph_optimiser import split_head
 from medseg.inference.sliding_window import SlidingWindow
 from medseg.networks import build_network
 
@@ -54,7 +54,7 @@ def test_slices_of_a_2d_network_are_finished_as_a_volume():
 
 
 def test_rows_are_finished_a_few_at_a_time_and_none_is_left_out(monkeypatch):
-    monkeypatch.setattr("medseg.inference.runtimes.deferred_head.HEAD_BYTES", 3 * 20 * 16 * 16 * 4)
+    monkeypatch.setattr("medseg.inference.runtimes.graph_optimiser.HEAD_BYTES", 3 * 20 * 16 * 16 * 4)
     made = split_head(many_classes("plain"), WINDOW, 20)
     with torch.no_grad():
         (slab,) = SlidingWindow(16).slabs(torch.randn(WINDOW[1:]), made.body)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from medseg.inference.runtimes.footprint import KEPT_APART, Footprint, measure_allocation, measure_footprint
 from medseg.inference.runtimes.graph_optimiser import optimise
+from medseg.inference.runtimes.network_runner import KEPT_APART, Footprint, measure_allocation, measure_footprint
 
 
 def test_the_most_that_is_held_at_once_is_counted_exactly():

@@ -1,4 +1,4 @@
-"""A folded network gives what the network gives, in less memory."""
+"""An optimised network gives what the network gives, in less memory."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from medseg.inference.runtimes.footprint import measure_allocation
 from medseg.inference.runtimes.graph import trace
 from medseg.inference.runtimes.graph_optimiser import OptimisedNetwork, fold_norms, optimise, write_in_place
+from medseg.inference.runtimes.network_runner import measure_allocation
 from medseg.networks import build_network
 
 SHAPE = (2, 1, 8, 8, 8)

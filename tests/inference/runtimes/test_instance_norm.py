@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from medseg.inference.runtimes.instance_norm import QuickInstanceNorm, quicken_norms
+from medseg.inference.runtimes.graph import QuickInstanceNorm, quicken_norms
 
 LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from medseg.inference.runtimes import backends, model_cache
+from medseg.inference.runtimes import backends, conversion
 from medseg.inference.runtimes.backends import build_backend
-from medseg.inference.runtimes.model_cache import CachedModel, find_cache_folder, fingerprint
+from medseg.inference.runtimes.conversion import CachedModel, find_cache_folder, fingerprint
 from medseg.inference.windows import Windowing
 from medseg.networks import build_network
 
@@ -20,7 +20,7 @@ def network():
 
 def test_another_processor_compares_for_itself(network, tmp_path, monkeypatch):
     here = CachedModel.of("name", WINDOWING, tmp_path)
-    monkeypatch.setattr(model_cache, "identify_cpu", lambda: "another")
+    monkeypatch.setattr(conversion, "identify_cpu", lambda: "another")
     assert CachedModel.of("name", WINDOWING, tmp_path) != here
 
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from medseg.inference.runtimes import onnx_runtime
+from medseg.inference.runtimes import conversion
 from medseg.inference.runtimes.backends import build_backend
-from medseg.inference.runtimes.onnx_runtime import build_onnx, convert_to_onnx
+from medseg.inference.runtimes.conversion import build_onnx, convert_to_onnx
 from medseg.inference.windows import Windowing
 from medseg.networks import build_network
 
@@ -20,7 +20,7 @@ def network():
 
 def test_what_onnx_runtime_raises_is_a_fallback(network, monkeypatch):
     pytest.importorskip("onnxruntime")
-    monkeypatch.setattr(onnx_runtime, "convert_to_onnx", lambda *_: b"no model")
+    monkeypatch.setattr(conversion, "convert_to_onnx", lambda *_: b"no model")
     assert build_backend(network, "onnx", WINDOWING).note.code == "BACKEND_FAILED"
 
 

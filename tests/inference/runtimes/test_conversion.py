@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from medseg.inference.runtimes import backends, openvino_runtime
+from medseg.inference.runtimes import backends, conversion
 from medseg.inference.runtimes.backends import build_backend
-from medseg.inference.runtimes.openvino_runtime import build_openvino, save_openvino_model
+from medseg.inference.runtimes.conversion import build_openvino, save_openvino_model
 from medseg.inference.windows import Windowing
 from medseg.networks import build_network
 
@@ -33,7 +33,7 @@ def no_work(monkeypatch):
     """From now on neither converting nor comparing with PyTorch is allowed."""
 
     def forbid():
-        monkeypatch.setattr(openvino_runtime, "convert_to_openvino", lambda *_: pytest.fail("converted again"))
+        monkeypatch.setattr(conversion, "convert_to_openvino", lambda *_: pytest.fail("converted again"))
         monkeypatch.setattr(backends, "measure_difference", lambda *_: pytest.fail("compared again"))
 
     return forbid
@@ -52,7 +52,7 @@ def test_a_compiled_network_that_was_compared_is_kept_and_trusted(network, tmp_p
 def test_other_batches_take_the_kept_conversion_but_are_compared_themselves(network, tmp_path, monkeypatch):
     pytest.importorskip("openvino")
     build_backend(network, "openvino", WINDOWING, tmp_path)
-    monkeypatch.setattr(openvino_runtime, "convert_to_openvino", lambda *_: pytest.fail("converted again"))
+    monkeypatch.setattr(conversion, "convert_to_openvino", lambda *_: pytest.fail("converted again"))
     compared = []
     monkeypatch.setattr(backends, "measure_difference", lambda *given: compared.append(given) or 0.0)
     single = build_backend(network, "openvino", Windowing(1, 1, (16, 16, 16)), tmp_path)
