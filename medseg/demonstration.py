@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from medseg.data.dicom.series import write_ct_series
+from medseg.data.dicom.synthetic_ct import write_ct_series
 from medseg.data.images import write
 from medseg.data.phantom import make_phantom
 from medseg.evaluation.evaluate import evaluate

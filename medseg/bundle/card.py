@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from medseg.bundle.settings import Settings
-from medseg.data.dicom.terminology import plain_terms
+from medseg.data.terminology import plain_terms
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 TEMPLATE = Path(__file__).with_name("card.md.jinja")

@@ -17,9 +17,10 @@ import numpy as np
 
 from medseg.data.archives import read_npz
 from medseg.data.case import PART_ENDING, split_slice
+from medseg.data.dicom.files import holds_images, is_dicom_file
 from medseg.data.dicom.masks import mask_file, read_dicom_mask
 from medseg.data.dicom.segments import Names
-from medseg.data.dicom.series import holds_images, is_dicom_file, read_dicom
+from medseg.data.dicom.series import read_dicom
 from medseg.data.itk_formats import read_metaimage, read_nrrd
 from medseg.data.joining import united
 from medseg.data.labels import expected_labels, whole_labels

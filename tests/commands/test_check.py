@@ -11,7 +11,7 @@ import pydicom
 import pytest
 
 from medseg.cli import main
-from medseg.data.dicom.series import write_ct_series
+from medseg.data.dicom.synthetic_ct import write_ct_series
 from tests.conftest import save_nifti
 
 KEYS = {

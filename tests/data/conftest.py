@@ -7,7 +7,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from medseg.data.dicom.series import write_ct_series
+from medseg.data.dicom.synthetic_ct import write_ct_series
 
 AFFINE = np.array([[-1.5, 0, 0, 10], [0, -2, 0, 20], [0, 0, 3, 30], [0, 0, 0, 1.0]])
 HOUNSFIELD = np.random.default_rng(0).integers(-1024, 2000, (6, 5, 4)).astype(np.int16)

@@ -4,7 +4,7 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, CropForegroundd, EnsureChannelFirstd, LoadImaged, SqueezeDimd
 
-from medseg.data.dicom.series import write_ct_series
+from medseg.data.dicom.synthetic_ct import write_ct_series
 from medseg.data.transforms import AlignToImaged, GreyToOneChanneld, SuppressOutsided
 from medseg.errors import GridError
 

@@ -9,7 +9,7 @@ import nibabel
 import numpy as np
 from PIL import Image
 
-from medseg.data.dicom.series import write_ct_series
+from medseg.data.dicom.synthetic_ct import write_ct_series
 
 AFFINE = np.diag([-1.5, -1.5, 8.0, 1.0])
 

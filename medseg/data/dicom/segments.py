@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
-from medseg.data.dicom.terminology import base_key, code_key
+from medseg.data.terminology import base_key, code_key
 from medseg.data.volume import Note
 from medseg.errors import LabelError
 
 BACKGROUND = 0
 Names = Mapping[int, Sequence[str]]
-"""The names of each label, and its codes as ``medseg.data.dicom.terminology.code_key`` has them."""
+"""The names of each label, and its codes as ``medseg.data.terminology.code_key`` has them."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Segment:
     Args:
         number: By which its voxels or contours are found.
         name: What its author called it.
-        code: Type and modifier as :func:`medseg.data.dicom.terminology.code_key` has them; empty without.
+        code: Type and modifier as :func:`medseg.data.terminology.code_key` has them; empty without.
     """
 
     number: int

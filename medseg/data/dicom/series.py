@@ -14,18 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.data.dicom.contents import chosen, look_into
-from medseg.data.dicom.files import DICOM_ERRORS, DicomFile, holds_images, is_dicom_file
+from medseg.data.dicom.files import DICOM_ERRORS, DicomFile, is_dicom_file
 from medseg.data.dicom.frames import Frame
 from medseg.data.dicom.naming import split_stack
 from medseg.data.dicom.pixel_checks import stored_dtype
 from medseg.data.dicom.pixels import decoded_frames
 from medseg.data.dicom.rules import Examined, errors_in, examine
-from medseg.data.dicom.synthetic_ct import write_ct_series
 from medseg.data.payload import check_memory
 from medseg.data.volume import Note, Volume, value_notes
 from medseg.errors import ImageError
-
-__all__ = ["holds_images", "is_dicom_file", "read_dicom", "write_ct_series"]
 
 INTEGER_TYPES = (np.int16, np.int32, np.int64)
 LARGEST_WHOLE_INTERCEPT = 2**31

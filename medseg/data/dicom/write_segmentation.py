@@ -18,8 +18,8 @@ from medseg.data.dicom.reference import SourceSeries
 from medseg.data.dicom.references import keep_references
 from medseg.data.dicom.segmentation import read_own_planes, read_segmentation
 from medseg.data.dicom.stacking import LPS_TO_RAS
-from medseg.data.dicom.terminology import OWN_SCHEME, Code, Term, own_term
 from medseg.data.labels import label_values
+from medseg.data.terminology import OWN_SCHEME, Code, Term, own_term
 from medseg.data.volume import Note, Volume
 from medseg.errors import GridError, ImageError, OutputError, first_line
 from medseg.files import write_whole

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import medseg
-from medseg.data.dicom.terminology import Term, plain_terms, read_terms
+from medseg.data.terminology import Term, plain_terms, read_terms
 from medseg.errors import BundleError, first_line
 from medseg.files import write_json
 from medseg.inference.exported.steps import BEFORE, LATER, Step, check_steps

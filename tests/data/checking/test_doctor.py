@@ -8,7 +8,7 @@ import pytest
 
 import medseg
 from medseg.data.checking.rules import NOTED, RULES
-from medseg.data.dicom.series import write_ct_series
+from medseg.data.dicom.synthetic_ct import write_ct_series
 from medseg.errors import DatasetError, UsageError
 from tests.data.checking.conftest import CASES, SHAPE, image_of, mask_of
 from tests.data.checking.triggers import (

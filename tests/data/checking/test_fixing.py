@@ -15,7 +15,7 @@ from PIL import Image
 import medseg
 from medseg.data.cases import open_dataset
 from medseg.data.checking.rules import RULES
-from medseg.data.dicom.series import write_ct_series
+from medseg.data.dicom.synthetic_ct import write_ct_series
 from medseg.data.images import read, read_mask
 from medseg.data.rectifying import is_sheared, rectified
 from medseg.data.volume import Volume

@@ -9,7 +9,7 @@ import pytest
 
 import medseg
 from medseg.data.checking.hushing import pydicom_hushed
-from medseg.data.dicom.series import write_ct_series
+from medseg.data.dicom.synthetic_ct import write_ct_series
 from medseg.errors import DatasetError
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from medseg.data.case import Case, Dataset, Labels
 from medseg.data.checking.findings import Finding
 from medseg.data.checking.pairs import check_pairs, require_usable
-from medseg.data.dicom.series import write_ct_series
+from medseg.data.dicom.synthetic_ct import write_ct_series
 from medseg.data.images import write
 from medseg.errors import DatasetError
 

@@ -10,7 +10,8 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, generate_uid
 
-from medseg.data.dicom.series import read_dicom, write_ct_series
+from medseg.data.dicom.series import read_dicom
+from medseg.data.dicom.synthetic_ct import write_ct_series
 from medseg.data.images import find_images
 from medseg.errors import ImageError
 

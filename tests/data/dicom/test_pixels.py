@@ -13,7 +13,8 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit, JPEGLosslessSV1
 
 from medseg.data.dicom.inventory import inventory
-from medseg.data.dicom.series import read_dicom, write_ct_series
+from medseg.data.dicom.series import read_dicom
+from medseg.data.dicom.synthetic_ct import write_ct_series
 from medseg.errors import ImageError, MedsegError
 from tests.dicom_folders import edit, save, set_pixels, slices
 

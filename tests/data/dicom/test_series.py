@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 
-from medseg.data.dicom.series import read_dicom, write_ct_series
+from medseg.data.dicom.series import read_dicom
+from medseg.data.dicom.synthetic_ct import write_ct_series
 from medseg.data.images import read
 from medseg.errors import ImageError
 from medseg.geometry import Grid, reindex

@@ -13,9 +13,9 @@ from medseg.data.dicom import write_segmentation as writing
 from medseg.data.dicom.reference import source_series
 from medseg.data.dicom.segmentation import read_own_planes
 from medseg.data.dicom.synthetic_ct import write_ct_series
-from medseg.data.dicom.terminology import Code, Term
 from medseg.data.dicom.write_segmentation import centroids_mm, write_segmentation
 from medseg.data.images import read, read_mask
+from medseg.data.terminology import Code, Term
 from medseg.data.volume import Volume
 from medseg.errors import GridError, ImageError, OutputError
 from tests.dicom_segs import AUTHOR, blobs, dcmqi_labels, highdicom_labels, meaning
