@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.data.case import SERIES_PART
-from medseg.data.dicom.contents import chosen, look_into
-from medseg.data.dicom.naming import split_stack
-from medseg.data.dicom.pixel_checks import stored_dtype
+from medseg.data.dicom.pixels import stored_dtype
 from medseg.data.dicom.rules import errors_in, examine
+from medseg.data.dicom.series import chosen, look_into, split_stack
 from medseg.data.images import read
 from medseg.data.itk_formats import itk_extent
 from medseg.data.nifti import nifti_extent

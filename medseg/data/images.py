@@ -17,16 +17,17 @@ import numpy as np
 
 from medseg.data.archives import read_npz
 from medseg.data.case import PART_ENDING, split_slice
-from medseg.data.dicom.files import holds_images, is_dicom_file
-from medseg.data.dicom.masks import mask_file, read_dicom_mask
-from medseg.data.dicom.segments import Names
+from medseg.data.dicom.file import holds_images
+from medseg.data.dicom.mask_objects import read_dicom_mask
 from medseg.data.dicom.series import read_dicom
+from medseg.data.dicom.sniff import is_dicom_file, mask_file
 from medseg.data.itk_formats import read_metaimage, read_nrrd
 from medseg.data.joining import united
 from medseg.data.labels import expected_labels, whole_labels
 from medseg.data.nifti import read_nifti, refuse_pair
 from medseg.data.parts import frame_of, slice_of
 from medseg.data.pictures import read_picture, read_picture_labels
+from medseg.data.terminology import Names
 from medseg.data.volume import Note, Volume
 from medseg.data.writing import write
 from medseg.errors import ImageError, LabelError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medseg.data.dicom.masks import find_dicom_masks
+from medseg.data.dicom.sniff import find_dicom_masks
 from medseg.data.images import find_images
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from medseg.data.case import some_of
-from medseg.data.dicom.masks import find_dicom_masks, image_series, referenced_series
+from medseg.data.dicom.mask_objects import image_series, referenced_series
+from medseg.data.dicom.sniff import find_dicom_masks
 from medseg.data.listing import Folder, Found, Pair
 from medseg.data.publishers import folder_names
 from medseg.errors import ImageError

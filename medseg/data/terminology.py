@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 OWN_SCHEME = "99MEDSEG"
@@ -11,6 +11,9 @@ OWN_SCHEME = "99MEDSEG"
 LONGEST_VALUE = 16
 LONGEST_MEANING = 64
 PARTS = ("category", "type", "modifier", "region", "colour")
+
+Names = Mapping[int, Sequence[str]]
+"""The names of each label, and its codes as :func:`code_key` has them."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from medseg.inference.segmentations import check_dicom, source_of, write_dicom_s
 from medseg.inference.targets import below, beside, check_outside, targets_of
 
 if TYPE_CHECKING:
-    from medseg.data.dicom.reference import SourceSeries
+    from medseg.data.dicom.source import SourceSeries
 
 UNFORESEEN = (
     OSError,

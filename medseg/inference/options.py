@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from medseg.bundle.locator import is_margin
 from medseg.data.case import SERIES_NAME
-from medseg.data.dicom.write_segmentation import SEG_TYPES
+from medseg.data.dicom.write_seg import SEG_TYPES
 from medseg.errors import UsageError, check_known
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class PredictOptions:
             it names stack N in a series.
         max_ram: Bytes that one image, or what the network makes of it, may take; None leaves what is free.
         mask_format: One of MASK_FORMATS: the format of the image, or DICOM SEG for DICOM series.
-        seg_type: How a DICOM SEG holds the mask, one of ``medseg.data.dicom.write_segmentation.SEG_TYPES``.
+        seg_type: How a DICOM SEG holds the mask, one of ``medseg.data.dicom.write_seg.SEG_TYPES``.
         crop: Run the box around what is neither air nor padding only, where the network finds nothing in these.
         locator: The bundle that finds where to look, by its folder or name; NO_LOCATOR: none; None leaves the bundle's.
         locator_margin_mm: Kept around what the locator finds; None leaves the bundle's.

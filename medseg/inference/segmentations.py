@@ -8,9 +8,9 @@ from pathlib import Path
 import medseg
 from medseg.data.case import SERIES_PART, split_slice
 from medseg.data.cases import Case
-from medseg.data.dicom.files import is_dicom_file
-from medseg.data.dicom.reference import SourceSeries, source_series
-from medseg.data.dicom.write_segmentation import Author, Meaning, write_segmentation
+from medseg.data.dicom.sniff import is_dicom_file
+from medseg.data.dicom.source import SourceSeries, source_series
+from medseg.data.dicom.write_seg import Author, Meaning, write_segmentation
 from medseg.data.volume import Volume
 from medseg.errors import UsageError
 from medseg.inference.prediction import Model, Prediction
@@ -37,7 +37,7 @@ def source_of(case: Case) -> SourceSeries:
     """The series that a case's mask refers to: that of its first channel.
 
     Raises:
-        ImageError: As ``medseg.data.dicom.reference.source_series``.
+        ImageError: As ``medseg.data.dicom.source.source_series``.
     """
     file, part = split_slice(case.images[0])
     return source_series(Path(file), part.removeprefix(SERIES_PART) or None)
@@ -51,7 +51,7 @@ def write_dicom_seg(prediction: Prediction, source: SourceSeries, target: Path, 
         source: The series that it was made from.
         target: The file.
         model: What made it.
-        kind: One of ``medseg.data.dicom.write_segmentation.SEG_TYPES``.
+        kind: One of ``medseg.data.dicom.write_seg.SEG_TYPES``.
 
     Raises:
         GridError: It does not lie on the series.

@@ -14,9 +14,9 @@ import pytest
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, RLELossless, SegmentationStorage
 from pynetdicom import AE, evt
 
-from medseg.data.dicom.reference import source_series
+from medseg.data.dicom.source import source_series
 from medseg.data.dicom.synthetic_ct import write_ct_series
-from medseg.data.dicom.write_segmentation import write_segmentation
+from medseg.data.dicom.write_seg import write_segmentation
 from medseg.data.images import read_mask
 from medseg.data.volume import Volume
 from tests.dicom_segs import AUTHOR, blobs, meaning

@@ -9,9 +9,9 @@ from pathlib import Path
 from medseg.data.case import Case, split_slice
 from medseg.data.checking.findings import WHOLE, Finding
 from medseg.data.checking.report import SeriesRow
-from medseg.data.dicom.contents import SHORTEST_ENDING
+from medseg.data.dicom.file import ENDING_SHOWN
 from medseg.data.dicom.inventory import FolderInventory, Series, SeriesFinding, inventory
-from medseg.data.dicom.naming import ENDING_SHOWN, split_stack
+from medseg.data.dicom.series import SHORTEST_ENDING, split_stack
 
 JUNK = "DICOM_JUNK_SKIPPED"
 

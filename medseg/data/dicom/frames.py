@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from medseg.data.dicom.files import DICOM_ERRORS
-from medseg.data.dicom.wording import plain
+from medseg.data.dicom.file import DICOM_ERRORS, plain
 from medseg.errors import ImageError
 
 PICTURE_MODALITIES = frozenset({"CR", "DX", "MG", "PX", "IO", "RG", "XA", "RF", "US", "XC", "ES", "GM", "OP", "OT"})

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from medseg.data.dicom.contents import look_into, series_number, series_uid
-from medseg.data.dicom.files import DICOM_ERRORS, DicomFile
-from medseg.data.dicom.rules import INFORMATIVE, Examined, Found, errors_in, examine
-from medseg.data.dicom.wording import plain
+from medseg.data.dicom.file import DICOM_ERRORS, DicomFile, Found, plain
+from medseg.data.dicom.rules import INFORMATIVE, Examined, errors_in, examine
+from medseg.data.dicom.series import look_into, series_number, series_uid
 from medseg.errors import ImageError
 
 Severity = Literal["error", "warning", "info"]

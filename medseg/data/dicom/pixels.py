@@ -1,21 +1,164 @@
-"""The stored pixel values of one DICOM file, decoded frame by frame once they were checked."""
+"""The stored pixel values of one DICOM file, decoded frame by frame.
+
+Before anything is decoded, what the header claims is held against the bytes that are there.
+"""
 
 from __future__ import annotations
 
+import struct
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import FileDataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels import apply_color_lut, get_decoder
+from pydicom.uid import (
+    JPEG2000TransferSyntaxes,
+    JPEGExtended12Bit,
+    JPEGLSTransferSyntaxes,
+    JPEGTransferSyntaxes,
+    RLELossless,
+)
 
-from medseg.data.dicom.files import DICOM_ERRORS, DicomFile, pixel_bytes
-from medseg.data.dicom.pixel_checks import PALETTE, check_pixels, check_stream, claimed_shape, has_decoder
+from medseg.data.dicom.file import DICOM_ERRORS, PIXEL_DATA, DicomFile, PixelPlace, pixel_bytes, plain
+from medseg.data.payload import DEFLATE_LIMIT_RATIO, check_budget
 from medseg.errors import ImageError
+
+END_OF_STREAM = b"\xff\xd9"
+START_OF_JPEG2000 = b"\xff\x4f\xff\x51"
+JPEG_FRAME_MARKERS = frozenset([*range(0xC0, 0xD0), 0xF7]) - {0xC4, 0xC8, 0xCC}
+JPEG_SCAN_MARKER = 0xDA
+JPEG_FAMILY = frozenset([*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, *JPEG2000TransferSyntaxes])
+
+STREAM_HEAD_BYTES, STREAM_TAIL_BYTES = 1 << 16, 64
+"""A compressed stream states its size in the first of these, and that it has ended in the last."""
+
+ITEM = b"\xfe\xff\x00\xe0"
+SEQUENCE_END = b"\xfe\xff\xdd\xe0"
+
+BLANK_FRAME_BYTES = 1 << 24
+"""A compressed frame of up to 16 MiB may hold next to nothing: a blank one takes some 100 bytes."""
+
+RLE_MARGIN = 1.1
+"""Run lengths never make pixels much longer than they are (PS3.5, G.3.1); beyond that they hide others."""
+
+COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+GREYS = ("MONOCHROME1", "MONOCHROME2")
+PALETTE = "PALETTE COLOR"
+
+
+def stored_dtype(header: FileDataset) -> np.dtype:
+    """The type of the pixels that a header claims."""
+    if header.get("PhotometricInterpretation") == PALETTE:
+        return np.dtype(np.uint16 if int(header.RedPaletteColorLookupTableDescriptor[2]) > 8 else np.uint8)
+    return np.dtype(f"{'i' if header.get('PixelRepresentation') == 1 else 'u'}{int(header.BitsAllocated) // 8}")
+
+
+def claimed_bytes(header: FileDataset) -> int:
+    """Bytes that the pixels take once decoded."""
+    frames, rows, columns, samples = claimed_shape(header)
+    return frames * rows * columns * samples * stored_dtype(header).itemsize
+
+
+def check_pixels(file: DicomFile) -> None:
+    """Refuse pixels that cannot be what the header claims, without decoding them.
+
+    Raises:
+        ImageError: ``IMAGE_TRUNCATED``, ``IMAGE_TOO_LARGE``, ``MEMORY_BUDGET``, ``DICOM_PIXELS`` or
+            ``DICOM_NO_DECODER``.
+    """
+    place = file.pixels
+    if place is None:
+        raise ImageError("DICOM_PIXELS", file.path, "PixelData is missing", "export the series again")
+    try:
+        _check_kind(file, place)
+        _check_decoder(file)
+        if file.syntax.is_encapsulated:
+            _check_fragments(file, place)
+        else:
+            _check_length(file, place)
+    except DICOM_ERRORS as error:
+        problem = f"a header value cannot be read ({type(error).__name__}: {error})"
+        raise ImageError("DICOM_UNREADABLE", file.path, problem, "export the series again") from error
+
+
+def claimed_shape(header: FileDataset) -> tuple[int, int, int, int]:
+    """Frames, rows, columns and samples per pixel."""
+    frames = int(header.get("NumberOfFrames") or 1)
+    return frames, int(header.Rows), int(header.Columns), int(header.get("SamplesPerPixel", 1))
+
+
+def trailing_bytes(file: DicomFile) -> int:
+    """Bytes behind plain pixels that are no further element; 0 where there are none, or where they are not known."""
+    place = file.pixels
+    if place is None or place.length is None or place.available is None:
+        return 0
+    rest = place.available - place.length
+    if rest <= 0:
+        return 0
+    with file.path.open("rb") as source:
+        source.seek(place.offset + place.length)
+        start = source.read(8)
+    tag = int.from_bytes(start[:2], "little") << 16 | int.from_bytes(start[2:4], "little")
+    return 0 if len(start) == 8 and tag > PIXEL_DATA else rest
+
+
+def has_decoder(file: DicomFile) -> bool:
+    """Whether pydicom can decode the pixels; Pillow's JPEG ends at 8 bits."""
+    if file.syntax == JPEGExtended12Bit and int(file.header.get("BitsStored", 8)) > 8:
+        return False
+    try:
+        return bool(get_decoder(file.syntax).is_available)
+    except NotImplementedError:
+        return False
+
+
+def check_stream(file: DicomFile, head: bytes, tail: bytes) -> None:
+    """Refuse a compressed frame of another size than the header's, or without its end.
+
+    Args:
+        file: Whose header counts.
+        head: The frame, or as much of it as holds its size.
+        tail: The frame, or its last bytes.
+
+    Raises:
+        ImageError: ``DICOM_PIXELS`` or ``IMAGE_TRUNCATED``.
+    """
+    if file.syntax not in JPEG_FAMILY:
+        return
+    _, rows, columns, _ = claimed_shape(file.header)
+    coded = coded_size(head)
+    if coded is not None and coded != (rows, columns):
+        problem = f"compressed pixels are {coded[1]}×{coded[0]}, the header says {columns}×{rows}"
+        raise ImageError("DICOM_PIXELS", file.path, problem, "export the series again")
+    if not tail.rstrip(b"\0").endswith(END_OF_STREAM):
+        problem = "the compressed pixels have no end"
+        raise ImageError("IMAGE_TRUNCATED", file.path, problem, "export the series again")
+
+
+def coded_size(frame: bytes) -> tuple[int, int] | None:
+    """Rows and columns that a JPEG, JPEG-LS or JPEG 2000 stream states; None for others.
+
+    Decoders allocate what the stream states, so it is compared before decoding.
+    """
+    if frame.startswith(START_OF_JPEG2000):
+        width, height, left, top = struct.unpack(">4I", frame[8:24])
+        return height - top, width - left
+    place = 2
+    while frame.startswith(b"\xff\xd8") and place + 9 <= len(frame) and frame[place] == 0xFF:
+        marker = frame[place + 1]
+        if marker in JPEG_FRAME_MARKERS:
+            rows, columns = struct.unpack(">2H", frame[place + 5 : place + 9])
+            return rows, columns
+        if marker == JPEG_SCAN_MARKER:
+            break
+        place += 2 + int.from_bytes(frame[place + 2 : place + 4], "big")
+    return None
 
 
 def stored_frames(file: DicomFile) -> Iterator[NDArray]:
@@ -50,6 +193,98 @@ def decoded_frames(file: DicomFile) -> Iterator[NDArray]:
     if count != claimed:
         problem = f"{count} frames of pixels, the header says {claimed}"
         raise ImageError("DICOM_PIXELS", file.path, problem, "export the series again")
+
+
+def _check_kind(file: DicomFile, place: PixelPlace) -> None:
+    """Pixels are there, and they are whole bytes of grey values or of colours."""
+    header, remedy = file.header, "export the series again, with 8, 16 or 32 bits per pixel"
+    shape = claimed_shape(header)
+    colours = str(header.get("PhotometricInterpretation", ""))
+    allocated, stored = int(header.BitsAllocated), int(header.get("BitsStored", header.BitsAllocated))
+    high = int(header.get("HighBit", stored - 1))
+    problem = ""
+    if place.tag != PIXEL_DATA:
+        problem = "pixels are stored as floating point numbers"
+    elif min(shape) < 1:
+        problem = f"{shape[0]} frames of {shape[2]}×{shape[1]} pixels with {shape[3]} samples"
+    elif allocated not in (8, 16, 32) or not 1 <= stored <= allocated or not stored - 1 <= high < allocated:
+        problem = f"{allocated} bits per pixel, {stored} in use up to bit {high}"
+    elif header.get("PixelRepresentation", 0) not in (0, 1):
+        problem = f"PixelRepresentation is {plain(header.PixelRepresentation)}"
+    elif shape[3] != (3 if colours in COLOURS else 1) or colours not in (*COLOURS, *GREYS, PALETTE):
+        problem = f"{shape[3]} samples per pixel as {plain(colours)}"
+    if problem:
+        raise ImageError("DICOM_PIXELS", file.path, problem, remedy)
+
+
+def _check_decoder(file: DicomFile) -> None:
+    syntax = file.syntax
+    if not syntax or not syntax.is_transfer_syntax or syntax.is_private:
+        problem = f"transfer syntax {plain(str(syntax))} is not one of the standard's"
+        raise ImageError("DICOM_NO_DECODER", file.path, problem, "export the series again, uncompressed")
+    if has_decoder(file) or (syntax in JPEGTransferSyntaxes and file.header.BitsAllocated <= 16):
+        return
+    remedy = "install a decoder for pydicom (pylibjpeg with its plug-ins), or export uncompressed"
+    raise ImageError("DICOM_NO_DECODER", file.path, f"no decoder for {syntax.name}", remedy)
+
+
+def _check_length(file: DicomFile, place: PixelPlace) -> None:
+    """Plain pixels take as many bytes as the header says, and these bytes are there."""
+    claimed = claimed_bytes(file.header)
+    if file.header.get("PhotometricInterpretation") == "YBR_FULL_422":
+        claimed = claimed // 3 * 2
+    length = claimed if place.length is None else place.length
+    available = length if place.available is None else min(length, place.available)
+    if file.is_deflated:
+        check_budget(claimed, file.path.stat().st_size, True, file.path)
+    check_budget(claimed, available, False, file.path)
+    row = int(file.header.Columns) * stored_dtype(file.header).itemsize
+    if length - claimed >= max(row, 2):
+        problem = f"PixelData holds {length} bytes, the header accounts for {claimed}"
+        raise ImageError("DICOM_PIXELS", file.path, problem, "export the series again")
+
+
+def _check_fragments(file: DicomFile, place: PixelPlace) -> None:
+    """Compressed pixels are whole, one stream or more for each frame, and none too small to hold its frame."""
+    frames = claimed_shape(file.header)[0]
+    with file.path.open("rb") as source:
+        pieces = list(_pieces(source, file, place))[1:]
+        _check_counts(file, frames, [length for _, length in pieces])
+        if len(pieces) == frames or frames == 1:
+            ends = pieces if len(pieces) == frames else [(pieces[0][0], pieces[-1][0] + pieces[-1][1] - pieces[0][0])]
+            for start, length in ends:
+                source.seek(start)
+                head = source.read(min(length, STREAM_HEAD_BYTES))
+                source.seek(max(start, start + length - STREAM_TAIL_BYTES))
+                check_stream(file, head, source.read(min(length, STREAM_TAIL_BYTES)))
+
+
+def _check_counts(file: DicomFile, frames: int, sizes: list[int]) -> None:
+    if len(sizes) < frames:
+        problem = f"{len(sizes)} compressed pieces for {frames} frames"
+        raise ImageError("IMAGE_TRUNCATED", file.path, problem, "export the series again")
+    claimed, stored = claimed_bytes(file.header), sum(sizes)
+    floor = 0 if file.syntax == RLELossless else frames * BLANK_FRAME_BYTES
+    check_budget(claimed, max(stored, -(-min(claimed, floor) // DEFLATE_LIMIT_RATIO)), True, file.path)
+    if file.syntax == RLELossless and stored > RLE_MARGIN * claimed + 1024 * frames:
+        problem = f"run lengths of {stored} bytes for {claimed} bytes of pixels"
+        raise ImageError("DICOM_PIXELS", file.path, problem, "export the series again, uncompressed")
+
+
+def _pieces(source: BinaryIO, file: DicomFile, place: PixelPlace) -> Iterator[tuple[int, int]]:
+    """First byte and length of each item of the compressed pixels, the table of offsets first (PS3.5, A.4)."""
+    end, at = file.path.stat().st_size, place.offset
+    while True:
+        source.seek(at)
+        start = source.read(8)
+        if start[:4] == SEQUENCE_END:
+            return
+        length = int.from_bytes(start[4:], "little")
+        if start[:4] != ITEM or at + 8 + length > end:
+            problem = "the compressed pixels end too early, or are no series of items"
+            raise ImageError("IMAGE_TRUNCATED", file.path, problem, "copy the file again from its source")
+        yield at + 8, length
+        at += 8 + length
 
 
 def _decoded(file: DicomFile) -> Iterator[NDArray]:

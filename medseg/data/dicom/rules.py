@@ -16,20 +16,26 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.multival import MultiValue
 
-from medseg.data.dicom.files import DicomFile
+from medseg.data.dicom.file import DicomFile, Found, names, plain
 from medseg.data.dicom.frames import Frame, frames_of
-from medseg.data.dicom.pixel_checks import check_pixels, trailing_bytes
-from medseg.data.dicom.stacking import differing_trait, ordered_frames, placed_frames
-from medseg.data.dicom.stacks import PICKABLE, picked, stacks_of, with_stacks
-from medseg.data.dicom.wording import names, plain
+from medseg.data.dicom.pixels import check_pixels, trailing_bytes
+from medseg.data.dicom.stacks import (
+    DIRECTION_TOLERANCE,
+    PICKABLE,
+    SPACING_TOLERANCE,
+    differing_trait,
+    ordered_frames,
+    picked,
+    placed_frames,
+    stacks_of,
+    with_stacks,
+)
 from medseg.data.volume import Note
 from medseg.errors import ImageError
 from medseg.geometry import spacing_mm
 
-Found = ImageError | Note
 Item = TypeVar("Item")
 
-DIRECTION_TOLERANCE = 1e-3
 LOCALIZER = "LOCALIZER"
 
 ONE_VALUE = ("Modality", "PhotometricInterpretation", "Units", "RescaleType", "SamplesPerPixel")
@@ -186,7 +192,7 @@ def _differences(frames: Sequence[Frame]) -> Iterator[Found]:
     for frame in frames:
         if frame.size != usual.size:
             problem = f"{frame.size[0]}×{frame.size[1]} voxels, {usual.name} has {usual.size[0]}×{usual.size[1]}"
-        elif not np.allclose(frame.spacing_mm, usual.spacing_mm, rtol=1e-4):
+        elif not np.allclose(frame.spacing_mm, usual.spacing_mm, rtol=SPACING_TOLERANCE):
             problem = f"spacing {frame.spacing_mm} mm, {usual.name} has {usual.spacing_mm} mm"
         elif not np.allclose(_axes(frame), _axes(usual), atol=DIRECTION_TOLERANCE):
             problem = f"orientation differs from that of {usual.name}{differing_trait([frame, usual])}"

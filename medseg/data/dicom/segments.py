@@ -12,13 +12,11 @@ from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
-from medseg.data.terminology import base_key, code_key
+from medseg.data.terminology import Names, base_key, code_key
 from medseg.data.volume import Note
 from medseg.errors import LabelError
 
 BACKGROUND = 0
-Names = Mapping[int, Sequence[str]]
-"""The names of each label, and its codes as ``medseg.data.terminology.code_key`` has them."""
 
 
 @dataclass(frozen=True)

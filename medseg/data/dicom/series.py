@@ -1,31 +1,164 @@
-"""A DICOM image series as one volume in RAS+ millimetres; irregular series are refused.
+"""A folder's DICOM files sorted into image series, and one of these read as a volume in RAS+ mm or refused.
 
-The steps: what the folder holds (``contents``), the series held against the rules
-(``rules``), order and place of its planes (``stacking``), pixels (``pixels``).
-DICOM's LPS world ends here.
+The steps: what the folder holds (``look_into``), one series of it (``chosen``), that series held against the rules
+(``rules``), order and place of its planes (``stacks``), pixels (``pixels``). DICOM's LPS world ends here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.uid import MediaStorageDirectoryStorage
 
-from medseg.data.dicom.contents import chosen, look_into
-from medseg.data.dicom.files import DICOM_ERRORS, DicomFile, is_dicom_file
+from medseg.data.dicom.file import (
+    DICOM_ERRORS,
+    ENDING_SHOWN,
+    HEADER_ERRORS,
+    DicomFile,
+    Found,
+    names,
+    number_of,
+    plain,
+    read_file,
+    uid_of,
+)
 from medseg.data.dicom.frames import Frame
-from medseg.data.dicom.naming import split_stack
-from medseg.data.dicom.pixel_checks import stored_dtype
-from medseg.data.dicom.pixels import decoded_frames
+from medseg.data.dicom.pixels import decoded_frames, stored_dtype
 from medseg.data.dicom.rules import Examined, errors_in, examine
+from medseg.data.dicom.sniff import DIRECTORY_NAME, is_dicom_file
 from medseg.data.payload import check_memory
 from medseg.data.volume import Note, Volume, value_notes
 from medseg.errors import ImageError
 
+MOST_LISTED_SERIES = 12
+
+SHORTEST_ENDING = 6
+"""Shorter endings of a UID are no name: a mistyped number would pick the series that happens to end so."""
+
 INTEGER_TYPES = (np.int16, np.int32, np.int64)
 LARGEST_WHOLE_INTERCEPT = 2**31
+
+HEADER_IDENTITY = (
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "PatientID",
+    "SeriesInstanceUID",
+    "SeriesNumber",
+    "Modality",
+    "NumberOfFrames",
+    "Rows",
+    "Columns",
+)
+"""What files are told apart by; a value that cannot be decoded makes a file unreadable."""
+
+
+@dataclass
+class Contents:
+    """What a folder holds, and what is wrong with it.
+
+    Args:
+        images: The files with acquired images.
+        other: DICOM files without.
+        junk: Files that are no DICOM.
+        found: Errors and notes that concern no single series.
+    """
+
+    images: list[DicomFile] = field(default_factory=list)
+    other: list[DicomFile] = field(default_factory=list)
+    junk: list[Path] = field(default_factory=list)
+    found: list[Found] = field(default_factory=list)
+
+    @property
+    def series(self) -> list[list[DicomFile]]:
+        """The images, one list for each series of each patient."""
+        series: dict[tuple[str, str], list[DicomFile]] = {}
+        for file in self.images:
+            key = (str(file.header.get("PatientID", "")), str(file.header.get("SeriesInstanceUID", "")))
+            series.setdefault(key, []).append(file)
+        return list(series.values())
+
+
+def look_into(folder: Path, *, at_any_depth: bool = False) -> Contents:
+    """Read the header of every file in ``folder``; hidden files are passed over.
+
+    Args:
+        folder: Or a single file.
+        at_any_depth: Search folders below too; otherwise only where ``folder`` itself
+            holds no DICOM file but its table of contents, DICOMDIR.
+    """
+    contents = Contents()
+    for path in _files(folder, at_any_depth):
+        try:
+            _sort(path, contents)
+        except ImageError as error:
+            contents.found.append(error)
+        except HEADER_ERRORS as error:
+            problem = f"it cannot be read ({type(error).__name__}: {error})"
+            contents.found.append(ImageError("DICOM_UNREADABLE", path, problem, "copy the file again"))
+    contents.found += _lost_slices(contents)
+    contents.found += _notes(contents)
+    return contents
+
+
+def chosen(contents: Contents, folder: Path, wanted: str | None = None) -> list[DicomFile]:
+    """The files of the one image series, or of the one that is wanted.
+
+    Args:
+        contents: Of the folder.
+        folder: Named in errors.
+        wanted: The SeriesNumber, or an ending of the SeriesInstanceUID, that one series has; the number goes first.
+            What follows a colon is left to ``rules.examine``.
+
+    Raises:
+        ImageError: ``DICOM_NO_IMAGE``, ``DICOM_SEVERAL_SERIES`` or ``DICOM_SERIES_NOT_FOUND``.
+    """
+    every = contents.series
+    wanted = split_stack(wanted)[0]
+    if not every:
+        remedy = "give the folder that holds the slices of one series"
+        kinds = ", ".join(sorted({file.kind for file in contents.other}))
+        problem = f"its DICOM files hold {kinds}, no acquired image" if kinds else "it holds no DICOM image"
+        raise ImageError("DICOM_NO_IMAGE", folder, problem, remedy)
+    if wanted is None:
+        if len(every) == 1:
+            return every[0]
+        remedy = "name one by its number or the end of its UID: --series SUFFIX, or FOLDER#series=SUFFIX"
+        problem = f"it holds {len(every)} image series: {_listed(every)}"
+        raise ImageError("DICOM_SEVERAL_SERIES", folder, problem, remedy)
+    fitting = [files for files in every if wanted.isdecimal() and series_number(files[0]) == int(wanted)]
+    if not fitting and len(wanted) >= SHORTEST_ENDING:
+        fitting = [files for files in every if series_uid(files[0]).endswith(wanted)]
+    if len(fitting) == 1:
+        return fitting[0]
+    problem = f"{len(fitting)} of its {len(every)} image series fit {wanted!r}: {_listed(fitting or every)}"
+    remedy = f"give a number, or an ending of at least {SHORTEST_ENDING} characters of a UID, that one series has"
+    raise ImageError("DICOM_SERIES_NOT_FOUND", folder, problem, remedy)
+
+
+def split_stack(wanted: str | None) -> tuple[str | None, int | None]:
+    """What names a series, and the number of a stack in it, of ``SERIES``, ``SERIES:STACK`` or ``:STACK``.
+
+    >>> split_stack("3:2"), split_stack("190024.52"), split_stack(":2"), split_stack(None)
+    (('3', 2), ('190024.52', None), (None, 2), (None, None))
+    """
+    match = re.fullmatch(r"([^:]*):([0-9]{1,9})", wanted or "")
+    return (match[1] or None, int(match[2])) if match else (wanted, None)
+
+
+def series_uid(file: DicomFile) -> str:
+    """Its SeriesInstanceUID; see ``naming.uid_of``."""
+    return uid_of(file.header)
+
+
+def series_number(file: DicomFile) -> int | None:
+    """Its SeriesNumber; see ``naming.number_of``."""
+    return number_of(file.header)
 
 
 def read_dicom(path: Path, series: str | None = None) -> Volume:
@@ -50,6 +183,106 @@ def read_dicom(path: Path, series: str | None = None) -> Volume:
     except DICOM_ERRORS as error:
         problem = f"a header value cannot be read ({type(error).__name__}: {error})"
         raise ImageError("DICOM_UNREADABLE", path, problem, "export the series again") from error
+
+
+def _listed(every: Sequence[list[DicomFile]]) -> str:
+    more = f"; and {len(every) - MOST_LISTED_SERIES} more" if len(every) > MOST_LISTED_SERIES else ""
+    return "; ".join(map(_described, every[:MOST_LISTED_SERIES])) + more
+
+
+def _described(files: list[DicomFile]) -> str:
+    header = files[0].header
+    planes = sum(int(file.header.get("NumberOfFrames") or 1) for file in files)
+    number = "none" if series_number(files[0]) is None else series_number(files[0])
+    size = f"{header.get('Columns')}×{header.get('Rows')}"
+    return (
+        f"number {number}, {plain(header.get('Modality') or '')} {size}, {planes} slices, "
+        f"UID …{series_uid(files[0])[-ENDING_SHOWN:]} (such as {files[0].path.name})"
+    )
+
+
+def _sort(path: Path, contents: Contents) -> None:
+    file = read_file(path) if is_dicom_file(path) else None
+    if file is None or not (file.storage_class or file.is_image):
+        contents.junk.append(path)
+        return
+    for keyword in HEADER_IDENTITY:
+        file.header.get(keyword)
+    if file.storage_class == MediaStorageDirectoryStorage:
+        _check_directory(file)
+    elif file.is_image:
+        contents.images.append(file)
+    else:
+        contents.other.append(file)
+
+
+def _files(folder: Path, at_any_depth: bool) -> list[Path]:
+    if folder.is_file():
+        return [folder]
+    below = list(_files_below(folder))
+    here = [path for path in below if path.parent == folder]
+    if not at_any_depth and any(path.name != DIRECTORY_NAME and _is_dicom(path) for path in here):
+        return here
+    return below
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    for parent, folders, file_names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(file_names):
+            path = Path(parent, name)
+            if not name.startswith(".") and path.is_file():
+                yield path
+
+
+def _is_dicom(path: Path) -> bool:
+    try:
+        return is_dicom_file(path)
+    except OSError:
+        return False
+
+
+def _check_directory(file: DicomFile) -> None:
+    for record in file.header.get("DirectoryRecordSequence") or []:
+        value = record.get("ReferencedFileID")
+        parts = [value] if isinstance(value, str) else list(value or [])
+        if any(not re.fullmatch(r"[A-Z0-9_]{1,8}", str(part)) for part in parts):
+            problem = f"DICOMDIR refers to {parts}, which is no file name of eight letters or digits (PS3.10, 8.2)"
+            raise ImageError("DICOM_DIRECTORY", file.path, problem, "delete DICOMDIR after checking where it came from")
+
+
+def _lost_slices(contents: Contents) -> Iterator[ImageError]:
+    """A file that is named or classed like the slices but holds no image is a lost slice."""
+    shapes = {_name_shape(file.path) for file in contents.images}
+    classes = {file.storage_class for file in contents.images}
+    named = [path for path in contents.junk if _name_shape(path) in shapes and re.search(r"\d", path.name)]
+    classed = [file.path for file in contents.other if file.storage_class in classes]
+    for path in named + classed:
+        problem = f"{path.stat().st_size} bytes without an image, though named or classed like the series' slices"
+        remedy = "copy the file again, or remove it if it is no slice"
+        yield ImageError("DICOM_UNREADABLE", path, problem, remedy)
+
+
+def _name_shape(path: Path) -> str:
+    return re.sub(r"\d+", "0", path.name)
+
+
+def _notes(contents: Contents) -> Iterator[Note]:
+    if contents.junk:
+        yield Note("DICOM_JUNK_SKIPPED", f"{names(contents.junk)} are no DICOM files")
+    if contents.other:
+        kinds = sorted({file.kind for file in contents.other})
+        text = f"{names([file.path for file in contents.other])} hold no acquired image ({', '.join(kinds)})"
+        yield Note("DICOM_NON_IMAGE_SKIPPED", text)
+    patients = {str(file.header.get("PatientID", "")) for file in contents.images}
+    if len(patients) > 1:
+        yield Note("DICOM_SEVERAL_PATIENTS", f"the files belong to {len(patients)} patients")
+    # A preamble that an operating system would execute (CVE-2019-11687).
+    odd = [
+        file.path for file in contents.images if (file.header.preamble or b"").startswith((b"\x7fELF", b"MZ", b"#!"))
+    ]
+    if odd:
+        yield Note("DICOM_PREAMBLE", f"{names(odd)} begin like a program")
 
 
 def _read(path: Path, series: str | None) -> Volume:

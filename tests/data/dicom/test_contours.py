@@ -6,8 +6,8 @@ import numpy as np
 import pydicom
 import pytest
 
-from medseg.data.dicom import contours
-from medseg.data.dicom.reference import source_series
+from medseg.data.dicom import rtstruct
+from medseg.data.dicom.source import source_series
 from medseg.data.dicom.synthetic_ct import write_ct_series
 from medseg.data.images import read, read_mask
 from medseg.errors import ImageError, LabelError
@@ -217,8 +217,8 @@ class TestSpoilt:
 
     def test_too_many_points_are_refused_before_they_are_decoded(self, ct, tmp_path, monkeypatch):
         path = drawn(ct, tmp_path / "rt.dcm", {(1, "lung"): [(2, SQUARE), (3, SQUARE)]})
-        monkeypatch.setattr(contours, "MOST_POINTS", 8)
+        monkeypatch.setattr(rtstruct, "MOST_POINTS", 8)
         assert np.count_nonzero(read_mask(path).array) == 2 * 42
-        monkeypatch.setattr(contours, "MOST_POINTS", 7)
-        monkeypatch.setattr(contours, "_points_mm", lambda *parts: pytest.fail("a point was decoded"))
+        monkeypatch.setattr(rtstruct, "MOST_POINTS", 7)
+        monkeypatch.setattr(rtstruct, "_points_mm", lambda *parts: pytest.fail("a point was decoded"))
         assert refusal(path).code == "CONTOUR_INVALID"

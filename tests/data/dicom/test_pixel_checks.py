@@ -2,7 +2,7 @@
 
 import pytest
 
-from medseg.data.dicom.pixel_checks import coded_size
+from medseg.data.dicom.pixels import coded_size
 
 
 @pytest.mark.parametrize(

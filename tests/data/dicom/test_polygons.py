@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.path import Path
 
-from medseg.data.dicom.polygons import filled, nested
+from medseg.data.dicom.rtstruct import filled, nested
 
 SIZE = (9, 7)
 CORNER = st.tuples(st.floats(-2, 10), st.floats(-2, 8))

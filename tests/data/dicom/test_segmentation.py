@@ -6,7 +6,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from medseg.data.dicom.segmentation import read_own_planes, read_segmentation
+from medseg.data.dicom.read_seg import read_own_planes, read_segmentation
 from medseg.data.dicom.synthetic_ct import write_ct_series
 from medseg.data.images import read, read_mask
 from medseg.data.placing import on_grid

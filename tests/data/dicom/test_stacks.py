@@ -8,14 +8,14 @@ import pytest
 from pydicom import Dataset, dcmread
 
 from medseg.data.cases import open_images
-from medseg.data.dicom.files import read_header
+from medseg.data.dicom.file import read_header
 from medseg.data.dicom.frames import frames_of
 from medseg.data.dicom.inventory import inventory
-from medseg.data.dicom.reference import source_series
-from medseg.data.dicom.segmentation import read_segmentation
+from medseg.data.dicom.read_seg import read_segmentation
 from medseg.data.dicom.series import read_dicom
+from medseg.data.dicom.source import source_series
 from medseg.data.dicom.stacks import MOST_STACKS, stacks_of
-from medseg.data.dicom.write_segmentation import write_segmentation
+from medseg.data.dicom.write_seg import write_segmentation
 from medseg.data.images import read, read_mask
 from medseg.data.volume import Volume
 from medseg.errors import ImageError, UsageError

@@ -9,11 +9,11 @@ import pydicom
 import pytest
 from pydicom.sr.codedict import codes
 
-from medseg.data.dicom import write_segmentation as writing
-from medseg.data.dicom.reference import source_series
-from medseg.data.dicom.segmentation import read_own_planes
+from medseg.data.dicom import write_seg as writing
+from medseg.data.dicom.read_seg import read_own_planes
+from medseg.data.dicom.source import source_series
 from medseg.data.dicom.synthetic_ct import write_ct_series
-from medseg.data.dicom.write_segmentation import centroids_mm, write_segmentation
+from medseg.data.dicom.write_seg import centroids_mm, write_segmentation
 from medseg.data.images import read, read_mask
 from medseg.data.terminology import Code, Term
 from medseg.data.volume import Volume

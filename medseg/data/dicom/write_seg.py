@@ -13,11 +13,10 @@ from pydicom.config import disable_value_validation
 from pydicom.dataset import FileDataset
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
-from medseg.data.dicom.files import DICOM_ERRORS, read_file
-from medseg.data.dicom.reference import SourceSeries
-from medseg.data.dicom.references import keep_references
-from medseg.data.dicom.segmentation import read_own_planes, read_segmentation
-from medseg.data.dicom.stacking import LPS_TO_RAS
+from medseg.data.dicom.file import DICOM_ERRORS, read_file
+from medseg.data.dicom.read_seg import read_own_planes, read_segmentation
+from medseg.data.dicom.source import SourceSeries, keep_references
+from medseg.data.dicom.stacks import LPS_TO_RAS
 from medseg.data.labels import label_values
 from medseg.data.terminology import OWN_SCHEME, Code, Term, own_term
 from medseg.data.volume import Note, Volume

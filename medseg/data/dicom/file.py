@@ -1,4 +1,4 @@
-"""One DICOM file: its header, what kind of object it is, and where its pixels lie.
+"""One DICOM file: its header, what kind of object it is, what names its series, and where its pixels lie.
 
 Nothing is inflated or allocated beyond what the header accounts for.
 """
@@ -6,7 +6,8 @@ Nothing is inflated or allocated beyond what the header accounts for.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO
@@ -19,20 +20,18 @@ from pydicom.filereader import read_dataset, read_partial
 from pydicom.tag import BaseTag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
-from medseg.data.dicom.kinds import NOT_IMAGES, kind_of
+from medseg.data.dicom.sniff import DIRECTORY_NAME, META_START, NOT_IMAGES, is_dicom_file, kind_of
 from medseg.data.payload import Inflated, check_budget
-from medseg.data.volume import PARSER_ERRORS
+from medseg.data.volume import PARSER_ERRORS, Note
 from medseg.errors import ImageError
 
-PREAMBLE_BYTES = 128
-MAGIC = b"DICM"
-META_START = PREAMBLE_BYTES + len(MAGIC)
-GROUP_LENGTH_BYTES = 12
-DIRECTORY_NAME = "DICOMDIR"
 BARE_DEFLATE_WINDOW = -15
 
 DEFLATED_HEADER_LIMIT_BYTES = 1 << 23
 """A deflated header longer than this is none: it inflates without end."""
+
+ENDING_SHOWN = 12
+"""Last characters of a UID by which a series can be named."""
 
 PIXEL_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 PIXEL_DATA = 0x7FE00010
@@ -43,6 +42,9 @@ DICOM_ERRORS: tuple[type[Exception], ...] = (InvalidDicomError, BytesLengthExcep
 """What pydicom raises on broken files; header values are decoded, and so fail, on first use."""
 
 HEADER_ERRORS: tuple[type[Exception], ...] = (ImageError, *DICOM_ERRORS)
+
+Found = ImageError | Note
+"""What is found in a file or series: what it is refused for, or what is odd about it."""
 
 
 @dataclass(frozen=True)
@@ -102,12 +104,6 @@ class DicomFile:
     def kind(self) -> str:
         """What a file that holds no acquired image holds, such as SEG or SR."""
         return kind_of(str(self.header.get("SOPClassUID", "") or self.storage_class))
-
-
-def is_dicom_file(path: Path) -> bool:
-    """Whether the file has DICOM's mark after its preamble (PS3.10, 7.1)."""
-    with path.open("rb") as file:
-        return file.read(META_START)[PREAMBLE_BYTES:] == MAGIC
 
 
 def holds_images(files: Iterable[Path]) -> bool:
@@ -193,6 +189,41 @@ def pixel_bytes(file: DicomFile) -> bytes:
             data = source.read(place.length)
             _read_rest(source, file.path)
             return data
+
+
+def plain(value: object) -> str:
+    """A header's value as text that can be shown: numbers and short codes; anything else is left out.
+
+    >>> plain("AXIAL"), plain([0.5, 2]), plain("Doe^John")
+    ('AXIAL', '0.5, 2', '…')
+    """
+    values = [value] if isinstance(value, str | int | float) or value is None else list(value)  # type: ignore[call-overload]
+    texts = ["none" if each in (None, "") else str(each) for each in values]
+    return ", ".join(text if re.fullmatch(r"[A-Z0-9_.+\-e ]{1,16}|none", text) else "…" for text in texts)
+
+
+def names(paths: Sequence[Path]) -> str:
+    """Some file names, and how many more there are."""
+    listed = ", ".join(path.name for path in paths[:5])
+    return listed if len(paths) <= 5 else f"{listed} and {len(paths) - 5} more"
+
+
+def uid_of(header: Dataset) -> str:
+    """The SeriesInstanceUID; empty where there is none, or none that is made of digits and dots."""
+    uid = str(header.get("SeriesInstanceUID", ""))
+    return uid if re.fullmatch(r"[0-9.]{1,64}", uid) else ""
+
+
+def number_of(header: Dataset) -> int | None:
+    """The SeriesNumber, where there is one."""
+    text = str(header.get("SeriesNumber", ""))
+    return int(text) if re.fullmatch(r"-?[0-9]{1,12}", text) else None
+
+
+def short_name(header: Dataset) -> str:
+    """What names a series among others: its number, else the end of its UID; empty where it has neither."""
+    number = number_of(header)
+    return str(number) if number is not None and number >= 0 else uid_of(header)[-ENDING_SHOWN:]
 
 
 def _read_rest(source: IO[bytes], path: Path) -> None:

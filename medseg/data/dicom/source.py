@@ -1,7 +1,7 @@
-"""The image series that a segmentation was drawn on: found beside it, and where its slices lie.
+"""The image series that a mask was drawn on: what the mask says of it, where it is found, and where its slices lie.
 
-What is searched is bounded: the folder of the segmentation, two levels below it, and the
-folders beside it with one level below them.
+What is searched is bounded: the folder of the mask, two levels below it, and the folders beside it with one
+level below them.
 """
 
 from __future__ import annotations
@@ -13,22 +13,80 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 
-from medseg.data.dicom.contents import chosen, look_into
-from medseg.data.dicom.files import HEADER_ERRORS, DicomFile, is_dicom_file, read_file
+from medseg.data.dicom.file import HEADER_ERRORS, DicomFile, read_file
 from medseg.data.dicom.frames import Frame
-from medseg.data.dicom.naming import split_stack
-from medseg.data.dicom.references import Image, images_in
 from medseg.data.dicom.rules import examine
-from medseg.data.dicom.stacking import LPS_TO_RAS
-from medseg.data.dicom.stacks import PICKABLE, stacks_of
+from medseg.data.dicom.series import chosen, look_into, split_stack
+from medseg.data.dicom.sniff import is_dicom_file
+from medseg.data.dicom.stacks import LPS_TO_RAS, PICKABLE, stacks_of
 from medseg.errors import ImageError
 from medseg.geometry import Grid
+
+Image = tuple[str, int]
+"""SOPInstanceUID and number of the frame in it, from 1; 0 for all that it holds."""
 
 PROBED_FILES = 8
 """So many files of a folder tell which series it holds; only where none does, all are read."""
 
 MOST_SEARCHED_FILES = 20_000
+
+
+def series_of_segmentation(header: Dataset) -> tuple[str, ...]:
+    """SeriesInstanceUIDs of the series that a DICOM SEG was drawn on."""
+    items = header.get("ReferencedSeriesSequence") or []
+    return tuple(dict.fromkeys(str(item.SeriesInstanceUID) for item in items if item.get("SeriesInstanceUID")))
+
+
+def series_of_contours(header: Dataset) -> tuple[str, ...]:
+    """SeriesInstanceUIDs of the series that an RTSTRUCT was drawn on."""
+    found = [
+        str(series.SeriesInstanceUID)
+        for reference in header.get("ReferencedFrameOfReferenceSequence") or []
+        for study in reference.get("RTReferencedStudySequence") or []
+        for series in study.get("RTReferencedSeriesSequence") or []
+        if series.get("SeriesInstanceUID")
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+def images_of_segmentation(header: Dataset) -> frozenset[Image]:
+    """The images that a DICOM SEG names as a whole or frame by frame."""
+    series = header.get("ReferencedSeriesSequence") or []
+    items = [item for each in series for item in each.get("ReferencedInstanceSequence") or []]
+    items += [item for derived in _derivations(header) for item in derived.get("SourceImageSequence") or []]
+    return frozenset(image for item in items for image in _images(item))
+
+
+def images_of_contours(header: Dataset) -> frozenset[Image]:
+    """The images on which the contours of an RTSTRUCT say that they lie."""
+    return frozenset(
+        image
+        for structure in header.get("ROIContourSequence") or []
+        for contour in structure.get("ContourSequence") or []
+        for item in contour.get("ContourImageSequence") or []
+        for image in _images(item)
+    )
+
+
+def images_in(frames: Sequence[Frame]) -> frozenset[Image]:
+    """What may be named of some frames: each of them, and their files as a whole."""
+    instances = ((str(frame.groups[-1].get("SOPInstanceUID", "")), frame.index + 1) for frame in frames)
+    return frozenset(image for uid, number in instances for image in ((uid, 0), (uid, number)))
+
+
+def keep_references(header: Dataset, frames: Sequence[Frame]) -> None:
+    """Leave out of a DICOM SEG's sources the frames of their files that it was not made from.
+
+    highdicom names every frame of a multi-frame source that lies at a mask's position, of all stacks.
+    """
+    held = images_in(frames)
+    for derived in _derivations(header):
+        items = derived.get("SourceImageSequence") or []
+        kept = [item for item in items if held.issuperset(_images(item))]
+        if len(kept) < len(items):
+            derived.SourceImageSequence = kept
 
 
 @dataclass(frozen=True)
@@ -121,6 +179,30 @@ def find_series(
     return None
 
 
+def check_frame_of_reference(uid: str, series: SourceSeries, case: Path) -> None:
+    """Refuse positions that are measured in another coordinate system than those of the series.
+
+    Raises:
+        ImageError: ``FRAME_OF_REFERENCE_DIFFERS``.
+    """
+    if uid and series.frame_of_reference and uid != series.frame_of_reference:
+        problem = f"its positions are of frame of reference {uid}, those of its series of {series.frame_of_reference}"
+        raise ImageError("FRAME_OF_REFERENCE_DIFFERS", case, problem, "export it with the series that it was drawn on")
+
+
+def _derivations(header: Dataset) -> Iterator[Dataset]:
+    for keyword in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
+        for group in header.get(keyword) or []:
+            yield from group.get("DerivationImageSequence") or []
+
+
+def _images(item: Dataset) -> list[Image]:
+    uid, numbers = str(item.get("ReferencedSOPInstanceUID", "")), item.get("ReferencedFrameNumber")
+    if numbers is None or numbers == "":
+        return [(uid, 0)]
+    return [(uid, int(number)) for number in ([numbers] if isinstance(numbers, str | int) else numbers)]
+
+
 def _stack_with(named: Callable[[], frozenset[Image]], files: Sequence[DicomFile], folder: Path) -> SourceSeries:
     """The series as a whole, or the only stack in it that has all the images named."""
     try:
@@ -132,17 +214,6 @@ def _stack_with(named: Callable[[], frozenset[Image]], files: Sequence[DicomFile
         if len(fitting) != 1:
             raise
         return series_of(files, folder, fitting[0])
-
-
-def check_frame_of_reference(uid: str, series: SourceSeries, case: Path) -> None:
-    """Refuse positions that are measured in another coordinate system than those of the series.
-
-    Raises:
-        ImageError: ``FRAME_OF_REFERENCE_DIFFERS``.
-    """
-    if uid and series.frame_of_reference and uid != series.frame_of_reference:
-        problem = f"its positions are of frame of reference {uid}, those of its series of {series.frame_of_reference}"
-        raise ImageError("FRAME_OF_REFERENCE_DIFFERS", case, problem, "export it with the series that it was drawn on")
 
 
 def _folders(own: Path) -> Iterator[Path]:
