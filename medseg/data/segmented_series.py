@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from medseg.data.case import some_of
-from medseg.data.dicom.mask_objects import image_series, referenced_series
 from medseg.data.dicom.sniff import find_dicom_masks
 from medseg.data.listing import Folder, Found, Pair
 from medseg.data.publishers import folder_names
@@ -41,6 +40,8 @@ def recognise_segmented_series(folder: Folder) -> Found | None:
 
 def _wanted(masks: Iterable[Path], root: Path) -> tuple[dict[Path, tuple[str, ...]], list[str]]:
     """The series that each mask was drawn on, and in words the masks that cannot be read."""
+    from medseg.data.dicom.mask_objects import referenced_series  # pydicom is loaded where there is such a mask.
+
     wanted: dict[Path, tuple[str, ...]] = {}
     wrong = []
     for mask in masks:
@@ -53,6 +54,8 @@ def _wanted(masks: Iterable[Path], root: Path) -> tuple[dict[Path, tuple[str, ..
 
 def _places(series: Iterable[Path], wanted: set[str]) -> dict[str, Place]:
     """Where each of the series that are wanted lies."""
+    from medseg.data.dicom.mask_objects import image_series
+
     places: dict[str, Place] = {}
     for path in series:
         uids = image_series(path)

@@ -1,19 +1,14 @@
 """The inventory of a folder: every series with its grid, what else lies there, and what is wrong."""
 
 import os
-import shutil
-
-import pytest
-from pydicom import dcmread
 
 from medseg.data.dicom.inventory import FolderInventory, inventory
 from medseg.data.dicom.series import read_dicom
-from medseg.data.images import read
-from medseg.errors import ImageError
 from tests.dicom_folders import (
     RTSTRUCT_CLASS,
     SR_CLASS,
     TRUTH,
+    add_series,
     directory,
     edit,
     edited,
@@ -25,11 +20,6 @@ from tests.dicom_folders import (
     twice,
     uid,
 )
-
-
-def add_series(folder, name, number, **values):
-    own = {"SeriesInstanceUID": uid(name), "SeriesNumber": number, **values}
-    save_all([edit(data, SOPInstanceUID=uid(f"{name} {n}"), **own) for n, data in enumerate(slices())], folder)
 
 
 def codes(findings):
@@ -129,53 +119,6 @@ def test_two_patients_are_told(tmp_path):
     save_all(slices(), tmp_path)
     add_series(tmp_path / "b", "other", 4, PatientID="P2")
     assert "DICOM_SEVERAL_PATIENTS" in codes(inventory(tmp_path).findings)
-
-
-class TestChoosing:
-    @pytest.fixture
-    def mixed(self, tmp_path):
-        """A CT of number 3 and an MR of number 12 in one folder."""
-        save_all(slices(), tmp_path / "x")
-        add_series(tmp_path / "y", "other", 12, Modality="MR", RescaleIntercept=0)
-        for path in (tmp_path / "y").iterdir():
-            shutil.move(path, tmp_path / "x" / f"o{path.name}")
-        return tmp_path / "x"
-
-    def test_the_series_are_listed_with_what_picks_one(self, mixed):
-        with pytest.raises(ImageError) as caught:
-            read_dicom(mixed)
-        assert caught.value.code == "DICOM_SEVERAL_SERIES"
-        for piece in ("number 3", "number 12", "CT 36×34", "MR 36×34", "6 slices", uid("series")[-12:]):
-            assert piece in caught.value.problem
-        assert "--series" in caught.value.remedy
-
-    @pytest.mark.parametrize("wanted", ["12", uid("other")[-6:], uid("other")])
-    def test_a_number_or_an_ending_of_the_uid_picks_a_series(self, mixed, wanted):
-        assert read_dicom(mixed, wanted).array.max() == TRUTH.max() + 1024
-        assert read(f"{mixed}#series={wanted}").array.max() == TRUTH.max() + 1024
-
-    @pytest.mark.parametrize("wanted", ["4", "99999999", "."])
-    def test_what_fits_no_series_or_several_is_refused(self, mixed, wanted):
-        with pytest.raises(ImageError) as caught:
-            read(f"{mixed}#series={wanted}")
-        assert caught.value.code == "DICOM_SERIES_NOT_FOUND"
-
-    def test_a_number_that_two_series_have_is_refused(self, mixed):
-        for path in mixed.iterdir():
-            save(edit(dcmread(path), SeriesNumber=3), path)
-        with pytest.raises(ImageError) as caught:
-            read_dicom(mixed, "3")
-        assert caught.value.code == "DICOM_SERIES_NOT_FOUND"
-
-    def test_one_series_may_be_named_too(self, tmp_path):
-        save_all(slices(), tmp_path)
-        assert read(f"{tmp_path}#series=3").array.shape == TRUTH.shape
-
-    def test_only_dicom_has_series(self, tmp_path):
-        (tmp_path / "a.nii.gz").write_bytes(b"")
-        with pytest.raises(ImageError) as caught:
-            read(f"{tmp_path / 'a.nii.gz'}#series=3")
-        assert caught.value.code == "DICOM_SERIES_NOT_FOUND"
 
 
 def test_a_directory_is_neither_junk_nor_an_object(tmp_path):

@@ -13,6 +13,7 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit, JPEGLosslessSV1
 
 from medseg.data.dicom.inventory import inventory
+from medseg.data.dicom.pixels import coded_size
 from medseg.data.dicom.series import read_dicom
 from medseg.data.dicom.synthetic_ct import write_ct_series
 from medseg.errors import ImageError, MedsegError
@@ -154,3 +155,19 @@ def test_a_large_intercept_is_added_exactly(tmp_path):
     array = read_dicom(path).array
     assert array.dtype == np.int16
     np.testing.assert_array_equal(array, stored.T.astype(int) - 40_000)
+
+
+@pytest.mark.parametrize(
+    ("stream", "expected"),
+    [
+        (bytes.fromhex("ffd8 ffc4 0004 0000 ffc3 000b 10 0018 0014 01"), (24, 20)),
+        (bytes.fromhex("ffd8 fff7 000b 10 0018 0014 01"), (24, 20)),
+        (bytes.fromhex("ff4f ff51 0029 0000 00000014 00000018 00000000 00000000"), (24, 20)),
+        (bytes.fromhex("ffd8 ffda 000b 10 0018 0014 01"), None),
+        (b"\x01\0\0\0" * 20, None),
+        (b"", None),
+    ],
+    ids=["lossless", "ls", "2000", "no size", "rle", "empty"],
+)
+def test_the_size_that_a_compressed_stream_states_is_found(stream, expected):
+    assert coded_size(stream) == expected

@@ -1,0 +1,76 @@
+"""What makes the files of a series one volume, rule by rule."""
+
+import shutil
+
+import numpy as np
+import pydicom
+import pytest
+
+from medseg.data.dicom.series import read_dicom
+from medseg.data.dicom.synthetic_ct import write_ct_series
+from medseg.errors import ImageError
+
+
+def codes(volume):
+    return [note.code for note in volume.notes]
+
+
+def refusal(path):
+    with pytest.raises(ImageError) as caught:
+        read_dicom(path)
+    assert caught.value.remedy
+    return caught.value
+
+
+def test_a_copy_of_a_slice_is_left_out_and_noted(series):
+    shutil.copy(series.path(2), series.folder / "copy.dcm")
+    volume = read_dicom(series.folder)
+    np.testing.assert_array_equal(volume.array, series.array)
+    assert codes(volume) == ["DICOM_DUPLICATE_FILE"]
+
+
+class TestIrregular:
+    def test_a_missing_slice_is_refused_between_its_neighbours(self, series):
+        series.path(3).unlink()
+        error = refusal(series.folder)
+        assert error.code == "DICOM_MISSING_SLICE"
+        assert "slice0002.dcm to slice0004.dcm" in error.problem
+
+    def test_one_of_many_slices_missing_is_called_so(self, series):
+        write_ct_series(np.repeat(series.array, 3, axis=2), series.affine, series.folder, seed_uid="tests")
+        series.path(6).unlink()
+        error = refusal(series.folder)
+        assert error.code == "DICOM_MISSING_SLICE"
+        assert "6 mm from slice0005.dcm to slice0007.dcm, 3 mm elsewhere" in error.problem
+
+    @pytest.mark.parametrize(
+        ("values", "code"),
+        [
+            ({"ImagePositionPatient": [-10, -20, 36]}, "DICOM_DUPLICATE_SLICE"),
+            ({"ImagePositionPatient": [-10, -20, 33.4]}, "DICOM_IRREGULAR_SLICES"),
+            ({"ImagePositionPatient": [-9, -20, 33]}, "DICOM_IRREGULAR_SLICES"),
+            ({"ImageOrientationPatient": [1, 0, 0, 0, 0, -1]}, "DICOM_MIXED_GEOMETRY"),
+            ({"PixelSpacing": [2, 1.6]}, "DICOM_MIXED_GEOMETRY"),
+            ({"SeriesInstanceUID": "1.2.3"}, "DICOM_SEVERAL_SERIES"),
+            ({"PatientID": "someone else"}, "DICOM_SEVERAL_SERIES"),
+            ({"ImagePositionPatient": None}, "DICOM_GEOMETRY"),
+            ({"ImageOrientationPatient": None}, "DICOM_GEOMETRY"),
+            ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "DICOM_GEOMETRY"),
+            ({"ImageOrientationPatient": [2, 0, 0, 0, 2, 0]}, "DICOM_GEOMETRY"),
+            ({"PixelSpacing": None}, "DICOM_GEOMETRY"),
+            ({"PixelSpacing": [0, 0]}, "DICOM_GEOMETRY"),
+            ({"PixelSpacing": [-2, 1.5]}, "DICOM_GEOMETRY"),
+            ({"Rows": 4}, "DICOM_MIXED_GEOMETRY"),
+            ({"PixelData": b"\0" * 10}, "IMAGE_TRUNCATED"),
+            ({"PixelData": None}, "DICOM_PIXELS"),
+            ({"BitsAllocated": 12}, "DICOM_PIXELS"),
+            ({"ModalityLUTSequence": []}, "DICOM_RESCALE"),
+            ({"SOPInstanceUID": "first"}, "DICOM_DUPLICATE_SLICE"),
+            ({"NumberOfFrames": 100_000_000}, "DICOM_GEOMETRY"),
+        ],
+    )
+    def test_one_wrong_slice_refuses_the_series(self, series, values, code):
+        if values.get("SOPInstanceUID") == "first":
+            values = {"SOPInstanceUID": pydicom.dcmread(series.path(1)).SOPInstanceUID}
+        series.edit(2, **values)
+        assert refusal(series.folder).code == code
