@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO
 
-import pydicom
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
@@ -20,6 +20,7 @@ from pydicom.filereader import read_dataset, read_partial
 from pydicom.tag import BaseTag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
+from medseg.data.case import some_of
 from medseg.data.dicom.sniff import DIRECTORY_NAME, META_START, NOT_IMAGES, is_dicom_file, kind_of
 from medseg.data.payload import Inflated, check_budget
 from medseg.data.volume import PARSER_ERRORS, Note
@@ -106,6 +107,27 @@ class DicomFile:
         return kind_of(str(self.header.get("SOPClassUID", "") or self.storage_class))
 
 
+@contextmanager
+def refuse_unreadable(
+    case: Path, what: str = "a header value cannot be read", remedy: str = "export the series again"
+) -> Iterator[None]:
+    """Turn what pydicom raises on a broken file into an error with a code.
+
+    Args:
+        case: The file or folder, named in the error.
+        what: The problem in words, to which pydicom's own are added.
+        remedy: What the user can do about it.
+
+    Raises:
+        ImageError: ``DICOM_UNREADABLE``.
+    """
+    try:
+        yield
+    except DICOM_ERRORS as error:
+        problem = f"{what} ({type(error).__name__}: {error})"
+        raise ImageError("DICOM_UNREADABLE", case, problem, remedy) from error
+
+
 def holds_images(files: Iterable[Path]) -> bool:
     """Whether any of ``files`` is a DICOM image, or a DICOM file too damaged to tell."""
     for path in files:
@@ -123,47 +145,16 @@ def read_file(path: Path) -> DicomFile:
     Raises:
         ImageError: ``DICOM_UNREADABLE``, ``IMAGE_TRUNCATED`` or ``IMAGE_TOO_LARGE``.
     """
-    try:
-        with path.open("rb") as file:
-            meta = _meta(file, path)
-            if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-                return _read_deflated(file, path, meta)
-            file.seek(0)
-            header = read_partial(file, stop_when=_StopAtPixels(path))
-            place = _pixel_place(file, path.stat().st_size, header)
-            if place is None:
-                _check_whole(header, file, path)
-            return DicomFile(path, header, place)
-    except DICOM_ERRORS as error:
-        problem = f"the DICOM file is damaged ({type(error).__name__}: {error})"
-        raise ImageError("DICOM_UNREADABLE", path, problem, "export the series again") from error
-
-
-def read_header(path: Path) -> FileDataset:
-    """The data set of a DICOM file without its pixels.
-
-    Raises:
-        ImageError: As ``read_file``.
-    """
-    return read_file(path).header
-
-
-def read_data_set(path: Path) -> FileDataset:
-    """The whole data set of a DICOM file.
-
-    Raises:
-        ImageError: ``DICOM_UNREADABLE``, ``IMAGE_TRUNCATED`` or ``IMAGE_TOO_LARGE``.
-    """
-    file = read_file(path)
-    try:
-        if file.is_deflated and file.pixels is not None:
-            data = pixel_bytes(file)
-            file.header.add_new(BaseTag(file.pixels.tag), file.pixels.vr, data)
-            return file.header
-        return pydicom.dcmread(path)
-    except DICOM_ERRORS as error:
-        problem = f"the DICOM file is damaged ({type(error).__name__}: {error})"
-        raise ImageError("DICOM_UNREADABLE", path, problem, "export the series again") from error
+    with refuse_unreadable(path, "the DICOM file is damaged"), path.open("rb") as file:
+        meta = _meta(file, path)
+        if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+            return _read_deflated(file, path, meta)
+        file.seek(0)
+        header = read_partial(file, stop_when=_StopAtPixels(path))
+        place = _pixel_place(file, path.stat().st_size, header)
+        if place is None:
+            _check_whole(header, file, path)
+        return DicomFile(path, header, place)
 
 
 def pixel_bytes(file: DicomFile) -> bytes:
@@ -204,8 +195,7 @@ def plain(value: object) -> str:
 
 def names(paths: Sequence[Path]) -> str:
     """Some file names, and how many more there are."""
-    listed = ", ".join(path.name for path in paths[:5])
-    return listed if len(paths) <= 5 else f"{listed} and {len(paths) - 5} more"
+    return some_of([path.name for path in paths], most=5)
 
 
 def uid_of(header: Dataset) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from medseg.data.dicom.file import DICOM_ERRORS, plain
+from medseg.data.dicom.file import plain, refuse_unreadable
 from medseg.errors import ImageError
 
 PICTURE_MODALITIES = frozenset({"CR", "DX", "MG", "PX", "IO", "RG", "XA", "RF", "US", "XC", "ES", "GM", "OP", "OT"})
@@ -107,7 +107,7 @@ def frames_of(path: Path, header: Dataset) -> list[Frame]:
     Raises:
         ImageError: Geometry or rescaling is missing or no number.
     """
-    try:
+    with refuse_unreadable(path):
         count = int(header.get("NumberOfFrames") or 1)
         groups = list(header.get("PerFrameFunctionalGroupsSequence") or [])
         if not groups and count == 1:
@@ -117,9 +117,6 @@ def frames_of(path: Path, header: Dataset) -> list[Frame]:
             raise ImageError("DICOM_GEOMETRY", path, problem, "export the series as one file per slice")
         shared = list(header.get("SharedFunctionalGroupsSequence") or [])
         return [_frame(path, index, header, [group, *shared]) for index, group in enumerate(groups)]
-    except DICOM_ERRORS as error:
-        problem = f"a header value cannot be read ({type(error).__name__}: {error})"
-        raise ImageError("DICOM_UNREADABLE", path, problem, "export the series again") from error
 
 
 def _frame(path: Path, index: int, header: Dataset, groups: list[Dataset]) -> Frame:

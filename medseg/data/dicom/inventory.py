@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from medseg.data.dicom.file import DICOM_ERRORS, DicomFile, Found, plain
+from medseg.data.dicom.file import DicomFile, Found, number_of, plain, refuse_unreadable, uid_of
 from medseg.data.dicom.rules import INFORMATIVE, Examined, errors_in, examine
-from medseg.data.dicom.series import look_into, series_number, series_uid
+from medseg.data.dicom.series import look_into
 from medseg.errors import ImageError
 
 Severity = Literal["error", "warning", "info"]
@@ -115,15 +115,14 @@ def _series(files: Sequence[DicomFile], root: Path) -> Series:
     header = files[0].header
     where = Path(os.path.commonpath([file.path.parent for file in files]))
     try:
-        examined = examine(files, where)
-    except DICOM_ERRORS as error:
-        problem = f"a header value cannot be read ({type(error).__name__}: {error})"
-        refused = ImageError("DICOM_UNREADABLE", where, problem, "export the series again")
-        examined = Examined(tuple(files), (), None, (refused,))
+        with refuse_unreadable(where):
+            examined = examine(files, where)
+    except ImageError as error:
+        examined = Examined(tuple(files), (), None, (error,))
     return Series(
-        series_uid(files[0]),
+        uid_of(header),
         plain(header.get("Modality") or ""),
-        series_number(files[0]),
+        number_of(header),
         tuple(file.path for file in files),
         None if errors_in(examined.found) else examined.shape,
         None if errors_in(examined.found) else examined.spacing_mm,

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydicom.filereader import read_file_meta_info, read_partial
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from medseg.data.dicom.file import DICOM_ERRORS, HEADER_ERRORS, read_file
+from medseg.data.dicom.file import HEADER_ERRORS, read_file, refuse_unreadable
 from medseg.data.dicom.read_seg import read_segmentation
 from medseg.data.dicom.rtstruct import read_structure_set
 from medseg.data.dicom.sniff import (
@@ -21,7 +21,6 @@ from medseg.data.dicom.sniff import (
 from medseg.data.dicom.source import series_of_contours, series_of_segmentation
 from medseg.data.terminology import Names
 from medseg.data.volume import Volume
-from medseg.errors import ImageError
 
 SERIES_INSTANCE_UID = 0x0020000E
 MASK_READERS = {
@@ -53,11 +52,8 @@ def referenced_series(path: Path) -> tuple[str, ...]:
     """
     header = read_file(path).header
     is_contours = storage_class(path) == STRUCTURE_SET_CLASS
-    try:
+    with refuse_unreadable(path, remedy="export it again"):
         return series_of_contours(header) if is_contours else series_of_segmentation(header)
-    except DICOM_ERRORS as error:
-        problem = f"a header value cannot be read ({type(error).__name__}: {error})"
-        raise ImageError("DICOM_UNREADABLE", path, problem, "export it again") from error
 
 
 def image_series(folder: Path) -> set[str]:

@@ -25,7 +25,15 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from medseg.data.dicom.file import DICOM_ERRORS, PIXEL_DATA, DicomFile, PixelPlace, pixel_bytes, plain
+from medseg.data.dicom.file import (
+    DICOM_ERRORS,
+    PIXEL_DATA,
+    DicomFile,
+    PixelPlace,
+    pixel_bytes,
+    plain,
+    refuse_unreadable,
+)
 from medseg.data.payload import DEFLATE_LIMIT_RATIO, check_budget
 from medseg.errors import ImageError
 
@@ -75,16 +83,13 @@ def check_pixels(file: DicomFile) -> None:
     place = file.pixels
     if place is None:
         raise ImageError("DICOM_PIXELS", file.path, "PixelData is missing", "export the series again")
-    try:
+    with refuse_unreadable(file.path):
         _check_kind(file, place)
         _check_decoder(file)
         if file.syntax.is_encapsulated:
             _check_fragments(file, place)
         else:
             _check_length(file, place)
-    except DICOM_ERRORS as error:
-        problem = f"a header value cannot be read ({type(error).__name__}: {error})"
-        raise ImageError("DICOM_UNREADABLE", file.path, problem, "export the series again") from error
 
 
 def claimed_shape(header: FileDataset) -> tuple[int, int, int, int]:

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.data.dicom.file import DICOM_ERRORS, DicomFile, pixel_bytes, read_file
+from medseg.data.dicom.file import DicomFile, pixel_bytes, read_file, refuse_unreadable
 from medseg.data.dicom.frames import Frame, frames_of
 from medseg.data.dicom.pixels import stored_frames
-from medseg.data.dicom.segments import BACKGROUND, Segment, coded_key, labels_of
+from medseg.data.dicom.segments import BACKGROUND, Segment, coded_key, labels_of, make_planes
 from medseg.data.dicom.sniff import LABELMAP_CLASS
 from medseg.data.dicom.source import (
     SourceSeries,
@@ -27,8 +27,8 @@ from medseg.data.dicom.source import (
     images_of_segmentation,
     series_of_segmentation,
 )
-from medseg.data.dicom.stacks import DIRECTION_TOLERANCE, LPS_TO_RAS, SPACING_TOLERANCE, STEP_TOLERANCE
-from medseg.data.payload import check_budget, check_memory
+from medseg.data.dicom.stacks import DIRECTION_TOLERANCE, LPS_TO_RAS, SPACING_TOLERANCE, STEP_TOLERANCE, build_affine
+from medseg.data.payload import check_budget
 from medseg.data.placing import spread
 from medseg.data.terminology import Names
 from medseg.data.volume import Note, Volume, check_affine
@@ -84,13 +84,10 @@ def read_segmentation(path: Path, names: Names | None = None, series: SourceSeri
         LabelError: ``LABEL_OVERLAP`` or ``SEGMENTS_AMBIGUOUS``.
         GridError: ``GRID_MISMATCH``: it does not lie on the voxels of its series.
     """
-    try:
+    with refuse_unreadable(path, remedy="export the segmentation again"):
         stored = stored_segmentation(path)
         source = series or find_series(stored.series_uids, path, partial(images_of_segmentation, stored.file.header))
         return _volume(stored, names, source)
-    except DICOM_ERRORS as error:
-        problem = f"a header value cannot be read ({type(error).__name__}: {error})"
-        raise ImageError("DICOM_UNREADABLE", path, problem, "export the segmentation again") from error
 
 
 def read_own_planes(path: Path) -> Volume:
@@ -200,10 +197,7 @@ def _segments(file: DicomFile, kind: str) -> tuple[Segment, ...]:
 
 def _painted(stored: StoredSegmentation, lattice: Lattice, labels: dict[int, int]) -> tuple[NDArray, tuple[Note, ...]]:
     """Labels (X, Y, Z) on the lattice."""
-    kind = np.uint8 if max(labels.values(), default=0) < 256 else np.uint16
-    columns, rows = stored.frames[0].size
-    check_memory(lattice.count * rows * columns * np.dtype(kind).itemsize, stored.path)
-    planes = np.zeros((lattice.count, rows, columns), dtype=kind)
+    planes = make_planes((*stored.frames[0].size, lattice.count), labels.values(), stored.path)
     if stored.kind == "LABELMAP":
         _paint_labels(stored, lattice, labels, planes)
         return planes.transpose(2, 1, 0), ()
@@ -362,7 +356,7 @@ def _on_slices(frames: Sequence[Frame], series: SourceSeries, path: Path) -> Lat
     smallest_mm = min(*frames[0].spacing_mm, step_mm)
     astray = float(np.linalg.norm(shifts - shift, axis=1).max()) / smallest_mm
     _check_straight(astray, path)
-    affine = _affine(frames[0], series.step_mm, (LPS_TO_RAS @ series.grid.affine)[:3, 3] + shift)
+    affine = build_affine(frames[0], series.step_mm, (LPS_TO_RAS @ series.grid.affine)[:3, 3] + shift)
     return Lattice(places, len(slices), affine, max(astray, float(off[worst]) / smallest_mm))
 
 
@@ -385,7 +379,9 @@ def _own(frames: Sequence[Frame], path: Path) -> tuple[Lattice, tuple[Note, ...]
     smallest_mm = min(*frames[0].spacing_mm, step_mm)
     astray = float(np.linalg.norm(positions - origin - places[:, None] * step, axis=1).max()) / smallest_mm
     _check_straight(astray, path)
-    lattice = Lattice(tuple(int(place) for place in places), int(places.max()) + 1, _affine(frames[0], step, origin))
+    lattice = Lattice(
+        tuple(int(place) for place in places), int(places.max()) + 1, build_affine(frames[0], step, origin)
+    )
     return lattice, notes
 
 
@@ -406,11 +402,3 @@ def _check_straight(astray_voxels: float, path: Path) -> None:
     if astray_voxels > NEAR_GRID_VOXELS:
         problem = f"a frame lies {astray_voxels:.3g} voxels off the line through the others"
         raise ImageError("DICOM_IRREGULAR_SLICES", path, problem, "export the segmentation again")
-
-
-def _affine(frame: Frame, step: NDArray[np.float64], origin: NDArray[np.float64]) -> NDArray[np.float64]:
-    lps = np.eye(4)
-    lps[:3, 0] = frame.along_row * frame.spacing_mm[0]
-    lps[:3, 1] = frame.along_column * frame.spacing_mm[1]
-    lps[:3, 2], lps[:3, 3] = step, origin
-    return LPS_TO_RAS @ lps

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
-from medseg.data.dicom.file import DICOM_ERRORS, UNDEFINED_LENGTH, DicomFile, read_file
-from medseg.data.dicom.segments import BACKGROUND, Segment, coded_key, labels_of
+from medseg.data.dicom.file import UNDEFINED_LENGTH, DicomFile, read_file, refuse_unreadable
+from medseg.data.dicom.segments import BACKGROUND, Segment, coded_key, labels_of, make_planes
 from medseg.data.dicom.source import (
     SourceSeries,
     check_frame_of_reference,
@@ -27,7 +27,6 @@ from medseg.data.dicom.source import (
     images_of_contours,
     series_of_contours,
 )
-from medseg.data.payload import check_memory
 from medseg.data.terminology import Names
 from medseg.data.volume import Note, Volume
 from medseg.errors import ImageError, LabelError
@@ -56,16 +55,13 @@ def read_structure_set(path: Path, names: Names | None = None) -> Volume:
             file.
         LabelError: ``LABEL_OVERLAP`` or ``SEGMENTS_AMBIGUOUS``.
     """
-    try:
+    with refuse_unreadable(path, "a value cannot be read", "export the structure set again"):
         file = read_file(path)
         _check_whole(file)
         series = _source(file)
         numbers, named = labels_of(_structures(file), names, path)
         array, notes = _painted(file, series, numbers)
         return Volume(array, series.grid.affine, notes=(*named, *notes))
-    except DICOM_ERRORS as error:
-        problem = f"a value cannot be read ({type(error).__name__}: {error})"
-        raise ImageError("DICOM_UNREADABLE", path, problem, "export the structure set again") from error
 
 
 def filled(polygons: Iterable[NDArray[np.float64]], columns: int, rows: int) -> NDArray[np.bool_]:
@@ -183,10 +179,8 @@ def _painted(file: DicomFile, series: SourceSeries, labels: dict[int, int]) -> t
     names = {segment.number: segment for segment in _structures(file)}
     if any(not 0 < label < 2**16 for label in labels.values()):
         raise _invalid(file, f"structures numbered {sorted(labels)[:12]} cannot be labels")
-    columns, rows, slices = series.grid.shape
-    kind = np.uint8 if max(labels.values(), default=0) < 256 else np.uint16
-    check_memory(columns * rows * slices * np.dtype(kind).itemsize, file.path)
-    planes = np.zeros((slices, rows, columns), dtype=kind)
+    columns, rows, _ = series.grid.shape
+    planes = make_planes(series.grid.shape, labels.values(), file.path)
     notes: list[Note] = []
     for item in _contoured(file, labels):
         number = int(item.ReferencedROINumber)

@@ -21,13 +21,11 @@ from medseg.data.dicom.frames import Frame, frames_of
 from medseg.data.dicom.pixels import check_pixels, trailing_bytes
 from medseg.data.dicom.stacks import (
     DIRECTION_TOLERANCE,
-    PICKABLE,
     SPACING_TOLERANCE,
     differing_trait,
     ordered_frames,
     picked,
     placed_frames,
-    stacks_of,
     with_stacks,
 )
 from medseg.data.volume import Note
@@ -105,18 +103,10 @@ def examine(files: Sequence[DicomFile], case: Path, stack: int | None = None) ->
         return _examined(kept, frames, found, case)
     if stack is None:
         examined = _examined(kept, frames, found, case)
-        return replace(examined, found=_with_stacks(examined.found, frames))
+        return replace(examined, found=with_stacks(examined.found, frames))
     wanted = picked(frames, stack, case)
     paths = {frame.path for frame in wanted}
     return _examined([file for file in kept if file.path in paths], list(wanted), found, case)
-
-
-def _with_stacks(found: Sequence[Found], frames: Sequence[Frame]) -> tuple[Found, ...]:
-    """What was found; errors that one of several stacks alone may not have tell of these."""
-    if not any(error.code in PICKABLE for error in errors_in(found)):
-        return tuple(found)
-    stacks = stacks_of(frames)
-    return tuple(with_stacks(each, stacks) if isinstance(each, ImageError) else each for each in found)
 
 
 def _examined(kept: list[DicomFile], frames: list[Frame], found: list[Found], case: Path) -> Examined:

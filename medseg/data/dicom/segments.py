@@ -6,12 +6,18 @@ whose code. Where not one segment is recognised, its number is its label.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from medseg.data.case import some_of
+from medseg.data.payload import check_memory
 from medseg.data.terminology import Names, base_key, code_key
 from medseg.data.volume import Note
 from medseg.errors import LabelError
@@ -80,6 +86,22 @@ def labels_of(
     return known, (*left_out, *_merged_notes(found))
 
 
+def make_planes(shape: tuple[int, ...], labels: Collection[int], case: Path) -> NDArray:
+    """Background to paint labels on, (plane, row, column), of the smallest type that holds them.
+
+    Args:
+        shape: Columns, rows and planes.
+        labels: What will be painted.
+        case: Named in the error.
+
+    Raises:
+        ImageError: ``MEMORY_BUDGET``.
+    """
+    dtype = np.dtype(np.uint8 if max(labels, default=0) < 256 else np.uint16)
+    check_memory(math.prod(shape) * dtype.itemsize, case)
+    return np.zeros(shape[::-1], dtype=dtype)
+
+
 def _by_number(segments: Sequence[Segment]) -> dict[int, int]:
     return {segment.number: segment.number for segment in segments}
 
@@ -117,5 +139,4 @@ def _merged_notes(found: Mapping[Segment, int | None]) -> tuple[Note, ...]:
 
 
 def _listed(segments: Sequence[Segment]) -> str:
-    named = ", ".join(str(segment) for segment in segments[:8])
-    return named + (f" and {len(segments) - 8} more" if len(segments) > 8 else "")
+    return some_of([str(segment) for segment in segments], most=8)

@@ -6,7 +6,6 @@ The steps: what the folder holds (``look_into``), one series of it (``chosen``),
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,6 @@ from numpy.typing import NDArray
 from pydicom.uid import MediaStorageDirectoryStorage
 
 from medseg.data.dicom.file import (
-    DICOM_ERRORS,
     ENDING_SHOWN,
     HEADER_ERRORS,
     DicomFile,
@@ -26,12 +24,13 @@ from medseg.data.dicom.file import (
     number_of,
     plain,
     read_file,
+    refuse_unreadable,
     uid_of,
 )
 from medseg.data.dicom.frames import Frame
 from medseg.data.dicom.pixels import decoded_frames, stored_dtype
 from medseg.data.dicom.rules import Examined, errors_in, examine
-from medseg.data.dicom.sniff import DIRECTORY_NAME, is_dicom_file
+from medseg.data.dicom.sniff import DIRECTORY_NAME, is_dicom_file, walk_visible
 from medseg.data.payload import check_memory
 from medseg.data.volume import Note, Volume, value_notes
 from medseg.errors import ImageError
@@ -131,9 +130,9 @@ def chosen(contents: Contents, folder: Path, wanted: str | None = None) -> list[
         remedy = "name one by its number or the end of its UID: --series SUFFIX, or FOLDER#series=SUFFIX"
         problem = f"it holds {len(every)} image series: {_listed(every)}"
         raise ImageError("DICOM_SEVERAL_SERIES", folder, problem, remedy)
-    fitting = [files for files in every if wanted.isdecimal() and series_number(files[0]) == int(wanted)]
+    fitting = [files for files in every if wanted.isdecimal() and number_of(files[0].header) == int(wanted)]
     if not fitting and len(wanted) >= SHORTEST_ENDING:
-        fitting = [files for files in every if series_uid(files[0]).endswith(wanted)]
+        fitting = [files for files in every if uid_of(files[0].header).endswith(wanted)]
     if len(fitting) == 1:
         return fitting[0]
     problem = f"{len(fitting)} of its {len(every)} image series fit {wanted!r}: {_listed(fitting or every)}"
@@ -149,16 +148,6 @@ def split_stack(wanted: str | None) -> tuple[str | None, int | None]:
     """
     match = re.fullmatch(r"([^:]*):([0-9]{1,9})", wanted or "")
     return (match[1] or None, int(match[2])) if match else (wanted, None)
-
-
-def series_uid(file: DicomFile) -> str:
-    """Its SeriesInstanceUID; see ``naming.uid_of``."""
-    return uid_of(file.header)
-
-
-def series_number(file: DicomFile) -> int | None:
-    """Its SeriesNumber; see ``naming.number_of``."""
-    return number_of(file.header)
 
 
 def read_dicom(path: Path, series: str | None = None) -> Volume:
@@ -178,11 +167,8 @@ def read_dicom(path: Path, series: str | None = None) -> Volume:
         ImageError: Several series, missing or doubled slices, mixed or missing
             geometry, damaged files, more than the memory budget.
     """
-    try:
+    with refuse_unreadable(path):
         return _read(path, series)
-    except DICOM_ERRORS as error:
-        problem = f"a header value cannot be read ({type(error).__name__}: {error})"
-        raise ImageError("DICOM_UNREADABLE", path, problem, "export the series again") from error
 
 
 def _listed(every: Sequence[list[DicomFile]]) -> str:
@@ -193,11 +179,11 @@ def _listed(every: Sequence[list[DicomFile]]) -> str:
 def _described(files: list[DicomFile]) -> str:
     header = files[0].header
     planes = sum(int(file.header.get("NumberOfFrames") or 1) for file in files)
-    number = "none" if series_number(files[0]) is None else series_number(files[0])
+    number = "none" if number_of(files[0].header) is None else number_of(files[0].header)
     size = f"{header.get('Columns')}×{header.get('Rows')}"
     return (
         f"number {number}, {plain(header.get('Modality') or '')} {size}, {planes} slices, "
-        f"UID …{series_uid(files[0])[-ENDING_SHOWN:]} (such as {files[0].path.name})"
+        f"UID …{uid_of(files[0].header)[-ENDING_SHOWN:]} (such as {files[0].path.name})"
     )
 
 
@@ -219,20 +205,11 @@ def _sort(path: Path, contents: Contents) -> None:
 def _files(folder: Path, at_any_depth: bool) -> list[Path]:
     if folder.is_file():
         return [folder]
-    below = list(_files_below(folder))
+    below = [path for path in walk_visible(folder) if path.is_file()]
     here = [path for path in below if path.parent == folder]
     if not at_any_depth and any(path.name != DIRECTORY_NAME and _is_dicom(path) for path in here):
         return here
     return below
-
-
-def _files_below(folder: Path) -> Iterator[Path]:
-    for parent, folders, file_names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(file_names):
-            path = Path(parent, name)
-            if not name.startswith(".") and path.is_file():
-                yield path
 
 
 def _is_dicom(path: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from medseg.data.volume import PARSER_ERRORS
@@ -61,11 +62,14 @@ def is_dicom_file(path: Path) -> bool:
 
 def find_dicom_masks(folder: Path) -> list[Path]:
     """Every DICOM SEG and RTSTRUCT below ``folder``, sorted; hidden files and folders are passed over."""
-    found = []
+    return sorted(path for path in walk_visible(folder) if holds_mask(path))
+
+
+def walk_visible(folder: Path) -> Iterator[Path]:
+    """Every entry below ``folder`` that is no folder, by name within each; hidden files and folders are passed over."""
     for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(parent, name) for name in names if not name.startswith(".") and holds_mask(Path(parent, name))]
-    return sorted(found)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(parent, name) for name in sorted(names) if not name.startswith("."))
 
 
 def holds_mask(path: Path) -> bool:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.data.dicom.file import short_name
+from medseg.data.dicom.file import Found, short_name
 from medseg.data.dicom.frames import TRAITS, Frame
 from medseg.data.volume import Note, check_affine
 from medseg.errors import ImageError
@@ -95,13 +95,23 @@ def placed_frames(frames: Sequence[Frame], case: Path) -> tuple[NDArray[np.float
         step = first.normal * (first.thickness_mm or 1.0)
         if first.thickness_mm is None:
             notes.append(Note("DICOM_NO_THICKNESS", "a single slice of unknown thickness; 1 mm is assumed"))
-    lps = np.eye(4)
-    lps[:3, 0] = first.along_row * first.spacing_mm[0]
-    lps[:3, 1] = first.along_column * first.spacing_mm[1]
-    lps[:3, 2] = step
-    lps[:3, 3] = _position(first)
-    affine = LPS_TO_RAS @ lps
+    affine = build_affine(first, step, _position(first))
     return affine, [*notes, *check_affine(affine, (*first.size, len(frames)), case)]
+
+
+def build_affine(frame: Frame, step: NDArray[np.float64], origin: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Voxel index (column, row, plane) to RAS+ mm, of planes like ``frame``.
+
+    Args:
+        frame: Gives direction and spacing of columns and rows.
+        step: From one plane's first voxel to the next one's, LPS, mm.
+        origin: Centre of the first plane's first voxel, LPS, mm.
+    """
+    lps = np.eye(4)
+    lps[:3, 0] = frame.along_row * frame.spacing_mm[0]
+    lps[:3, 1] = frame.along_column * frame.spacing_mm[1]
+    lps[:3, 2], lps[:3, 3] = step, origin
+    return LPS_TO_RAS @ lps
 
 
 def differing_trait(frames: Sequence[Frame]) -> str:
@@ -159,14 +169,22 @@ def picked(frames: Sequence[Frame], number: int, case: Path) -> tuple[Frame, ...
     raise ImageError("DICOM_SERIES_NOT_FOUND", case, problem, f"give a number from 1 to {len(stacks)} after the colon")
 
 
-def with_stacks(error: ImageError, stacks: Sequence[Stack]) -> ImageError:
-    """The error of a series that holds several stacks, with their numbers and the flag that picks one."""
-    if error.code not in PICKABLE or len(stacks) < 2:
-        return error
+def with_stacks(found: Sequence[Found], frames: Sequence[Frame]) -> tuple[Found, ...]:
+    """What was found, errors that one of several stacks alone may not have with these, and the flag that picks one."""
+    may_pick = any(isinstance(each, ImageError) and each.code in PICKABLE for each in found)
+    stacks = stacks_of(frames) if may_pick else []
+    if len(stacks) < 2:
+        return tuple(found)
     name = short_name(stacks[0].frames[0].groups[-1])
     flag = f"--series {name}:N, or FOLDER#series={name}:N"
-    problem = f"{error.problem}; it holds {len(stacks)} stacks: {listed(stacks)}"
-    return ImageError(error.code, error.case, problem, f"pick stack N with {flag}; or {error.remedy}")
+
+    def extend(each: Found) -> Found:
+        if not isinstance(each, ImageError) or each.code not in PICKABLE:
+            return each
+        problem = f"{each.problem}; it holds {len(stacks)} stacks: {listed(stacks)}"
+        return ImageError(each.code, each.case, problem, f"pick stack N with {flag}; or {each.remedy}")
+
+    return tuple(map(extend, found))
 
 
 def listed(stacks: Sequence[Stack]) -> str:

@@ -8,7 +8,7 @@ import pytest
 from pydicom import Dataset, dcmread
 
 from medseg.data.cases import open_images
-from medseg.data.dicom.file import read_header
+from medseg.data.dicom.file import read_file
 from medseg.data.dicom.frames import frames_of
 from medseg.data.dicom.inventory import inventory
 from medseg.data.dicom.read_seg import read_segmentation
@@ -42,7 +42,7 @@ def two_echoes(folder, first=4.6, second=9.2):
 
 
 def frames_in(folder):
-    return [frame for path in sorted(folder.iterdir()) for frame in frames_of(path, read_header(path))]
+    return [frame for path in sorted(folder.iterdir()) for frame in frames_of(path, read_file(path).header)]
 
 
 def refusal(path, wanted=None):
@@ -184,7 +184,7 @@ class TestMasks:
         numbers = {frame.path: set() for frame in source.frames}
         for frame in source.frames:
             numbers[frame.path].add(frame.index + 1)
-        instances = {str(read_header(path).SOPInstanceUID): every for path, every in numbers.items()}
+        instances = {str(read_file(path).header.SOPInstanceUID): every for path, every in numbers.items()}
         (series,) = made.ReferencedSeriesSequence
         assert {item.ReferencedSOPInstanceUID for item in series.ReferencedInstanceSequence} == set(instances)
         found = 0
@@ -216,7 +216,7 @@ class TestMasks:
         with pytest.raises(ImageError, match="DICOM_SEVERAL_PHASES"):
             read_mask(path)
         data = dcmread(path)
-        named = edit(Dataset(), ReferencedSOPInstanceUID=read_header(source.frames[2].path).SOPInstanceUID)
+        named = edit(Dataset(), ReferencedSOPInstanceUID=read_file(source.frames[2].path).header.SOPInstanceUID)
         data.ROIContourSequence[0].ContourSequence[0].ContourImageSequence = [named]
         data.save_as(path)
         assert np.count_nonzero(read_mask(path).array) == 42
