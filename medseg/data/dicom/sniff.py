@@ -105,10 +105,10 @@ def storage_class(path: Path) -> str:
 
 def _read_storage_class(path: Path) -> str:
     # Loaded here, for most folders hold no DICOM at all, and pydicom takes its time.
-    from pydicom.errors import InvalidDicomError
+    from pydicom.errors import BytesLengthException, InvalidDicomError
     from pydicom.filereader import read_file_meta_info
 
     try:
         return str(read_file_meta_info(path).get("MediaStorageSOPClassUID", ""))
-    except InvalidDicomError:
+    except (BytesLengthException, InvalidDicomError):
         return ""

@@ -43,8 +43,14 @@ def test_a_file_is_dicom_by_the_mark_behind_its_preamble(tmp_path, content, expe
 
 
 def test_a_storage_class_is_told_and_a_file_without_one_has_none(tmp_path, series):
+    whole = series.path(1).read_bytes()
     assert storage_class(series.path(1)) == CTImageStorage
-    for name, content in {"text": b"text", "mark": MARKED, "cut": series.path(1).read_bytes()[:140]}.items():
+    for name, content in {
+        "text": b"text",
+        "mark": MARKED,
+        "cut": whole[:140],
+        "odd length": whole[:138] + b"\x05\x00" + whole[140:],
+    }.items():
         (tmp_path / name).write_bytes(content)
         assert storage_class(tmp_path / name) == ""
     assert storage_class(tmp_path) == storage_class(tmp_path / "nothing") == ""
