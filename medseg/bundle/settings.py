@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from medseg.data.terminology import Term, read_terms, recognised_by
+from medseg.data.terminology import Term, read_terms, list_known_names
 from medseg.errors import UsageError, check_known
 
 INTENSITIES = ("z-score", "window", "unit")
@@ -155,7 +155,7 @@ class Settings:
     @property
     def mask_names(self) -> dict[int, list[str]]:
         """For each class one value that a mask has it as, and by what segments of DICOM objects are recognised."""
-        known = recognised_by(self.labels, self.terms)
+        known = list_known_names(self.labels, self.terms)
         if not self.label_values:
             return known
         first = {label: value for value, label in sorted(self.label_values.items(), reverse=True)}

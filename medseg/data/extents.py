@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.data.case import SERIES_PART
-from medseg.data.dicom.pixels import stored_dtype
-from medseg.data.dicom.rules import errors_in, examine
-from medseg.data.dicom.series import chosen, look_into, split_stack
+from medseg.data.dicom.pixels import find_stored_dtype
+from medseg.data.dicom.rules import list_errors, examine
+from medseg.data.dicom.series import choose_series, look_into, split_stack
 from medseg.data.images import read
 from medseg.data.itk_formats import itk_extent
 from medseg.data.nifti import nifti_extent
@@ -92,9 +92,9 @@ def _told_apart(sizes: Sequence[int], path: str) -> tuple[tuple[int, ...], int]:
 
 def _dicom_extent(folder: Path, series: str | None) -> Extent:
     contents = look_into(folder)
-    examined = examine(chosen(contents, folder, series), folder, split_stack(series)[1])
-    for error in errors_in((*contents.found, *examined.found)):
+    examined = examine(choose_series(contents, folder, series), folder, split_stack(series)[1])
+    for error in list_errors((*contents.found, *examined.found)):
         raise error
     affine = np.diag([*examined.spacing_mm, 1.0, 1.0]) if examined.affine is None else examined.affine
     header = examined.files[0].header
-    return Extent(examined.shape, affine, int(header.get("SamplesPerPixel", 1)), stored_dtype(header).itemsize)
+    return Extent(examined.shape, affine, int(header.get("SamplesPerPixel", 1)), find_stored_dtype(header).itemsize)

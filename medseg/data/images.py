@@ -20,7 +20,7 @@ from medseg.data.case import PART_ENDING, split_slice
 from medseg.data.dicom.file import holds_images
 from medseg.data.dicom.mask_objects import read_dicom_mask
 from medseg.data.dicom.series import read_dicom
-from medseg.data.dicom.sniff import is_dicom_file, mask_file
+from medseg.data.dicom.sniff import is_dicom_file, find_mask_file
 from medseg.data.itk_formats import read_metaimage, read_nrrd
 from medseg.data.joining import united
 from medseg.data.labels import expected_labels, whole_labels
@@ -144,7 +144,7 @@ def read_stored_mask(path: str | Path, names: Names | None = None) -> tuple[Volu
     """
     file, part = _split(path)
     reader = _reader(file)
-    drawn = mask_file(file) if reader is READERS[-1] and not part else None
+    drawn = find_mask_file(file) if reader is READERS[-1] and not part else None
     if drawn is not None:
         return _read(drawn, "", partial(read_dicom_mask, names=names)), False
     is_picture = reader.name == "picture"

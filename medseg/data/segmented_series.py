@@ -40,13 +40,13 @@ def recognise_segmented_series(folder: Folder) -> Found | None:
 
 def _wanted(masks: Iterable[Path], root: Path) -> tuple[dict[Path, tuple[str, ...]], list[str]]:
     """The series that each mask was drawn on, and in words the masks that cannot be read."""
-    from medseg.data.dicom.mask_objects import referenced_series  # pydicom is loaded where there is such a mask.
+    from medseg.data.dicom.mask_objects import read_referenced_series
 
     wanted: dict[Path, tuple[str, ...]] = {}
     wrong = []
     for mask in masks:
         try:
-            wanted[mask] = referenced_series(mask)
+            wanted[mask] = read_referenced_series(mask)
         except ImageError as error:
             wrong.append(f"{mask.relative_to(root).as_posix()} is damaged ({error.code})")
     return wanted, wrong
@@ -54,11 +54,11 @@ def _wanted(masks: Iterable[Path], root: Path) -> tuple[dict[Path, tuple[str, ..
 
 def _places(series: Iterable[Path], wanted: set[str]) -> dict[str, Place]:
     """Where each of the series that are wanted lies."""
-    from medseg.data.dicom.mask_objects import image_series
+    from medseg.data.dicom.mask_objects import list_image_series
 
     places: dict[str, Place] = {}
     for path in series:
-        uids = image_series(path)
+        uids = list_image_series(path)
         for uid in uids & wanted:
             places.setdefault(uid, (path, uid if len(uids) > 1 else ""))
     return places

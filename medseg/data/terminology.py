@@ -52,10 +52,10 @@ class Term:
     @property
     def key(self) -> str:
         """One text for type and modifier, by which segments of other programs are recognised."""
-        return code_key(self.kind.scheme, self.kind.value, self.modifier.value if self.modifier else "")
+        return make_key(self.kind.scheme, self.kind.value, self.modifier.value if self.modifier else "")
 
 
-def code_key(scheme: str, value: str, modifier: str = "") -> str:
+def make_key(scheme: str, value: str, modifier: str = "") -> str:
     """Scheme, code and the modifier's code in one text.
 
     >>> code_key("SCT", "39607008", "7771000")
@@ -64,7 +64,7 @@ def code_key(scheme: str, value: str, modifier: str = "") -> str:
     return " ".join(part for part in (scheme, value, modifier) if part)
 
 
-def base_key(key: str) -> str:
+def drop_modifier(key: str) -> str:
     """A key without its modifier.
 
     >>> base_key("SCT 39607008 7771000")
@@ -73,7 +73,7 @@ def base_key(key: str) -> str:
     return " ".join(key.split()[:2])
 
 
-def recognised_by(labels: Mapping[int, str], terms: Mapping[int, Term]) -> dict[int, list[str]]:
+def list_known_names(labels: Mapping[int, str], terms: Mapping[int, Term]) -> dict[int, list[str]]:
     """By which names and codes a segment is recognised as each label.
 
     A code without a modifier stands for a label that alone has it: both the left and the right
@@ -83,16 +83,16 @@ def recognised_by(labels: Mapping[int, str], terms: Mapping[int, Term]) -> dict[
     >>> recognised_by({0: "background", 1: "lungs"}, {1: lung})
     {0: ['background'], 1: ['lungs', 'SCT 39607008']}
     """
-    bases = [base_key(term.key) for term in terms.values()]
+    bases = [drop_modifier(term.key) for term in terms.values()]
     known: dict[int, list[str]] = {}
     for label, name in labels.items():
         keys = [terms[label].key] if label in terms else []
-        keys += [base for base in map(base_key, keys) if bases.count(base) == 1 and base not in keys]
+        keys += [base for base in map(drop_modifier, keys) if bases.count(base) == 1 and base not in keys]
         known[label] = [name, *keys]
     return known
 
 
-def plain_terms(terms: Mapping[int, Term]) -> dict[str, dict[str, list[str] | list[int]]]:
+def dump_terms(terms: Mapping[int, Term]) -> dict[str, dict[str, list[str] | list[int]]]:
     """Terms as plain values, as ``read_terms`` takes them."""
     plain: dict[str, dict[str, list[str] | list[int]]] = {}
     for label, term in terms.items():
@@ -103,7 +103,7 @@ def plain_terms(terms: Mapping[int, Term]) -> dict[str, dict[str, list[str] | li
     return plain
 
 
-def own_term(value: int, name: str) -> Term:
+def make_own_term(value: int, name: str) -> Term:
     """A term for a label that no bundle has coded: its name under a private code."""
     kind = Code(f"LABEL{value}"[:LONGEST_VALUE], OWN_SCHEME, name[:LONGEST_MEANING])
     return Term(Code("STRUCTURE", OWN_SCHEME, "Segmented structure"), kind)

@@ -7,7 +7,7 @@ from pydicom.sr.codedict import codes
 
 from medseg.bundle.load import find_bundle
 from medseg.bundle.settings import read_settings
-from medseg.data.terminology import Code, Term, own_term, plain_terms, read_terms
+from medseg.data.terminology import Code, Term, make_own_term, dump_terms, read_terms
 from tests.conftest import ROOT
 
 SOURCES = sorted((ROOT / "tools" / "bundle_src").glob("*.yaml"))
@@ -18,7 +18,7 @@ LEFT, RIGHT = Code("7771000", "SCT", "Left"), Code("24028007", "SCT", "Right")
 
 def test_terms_are_the_same_after_a_round_through_plain_values():
     terms = {1: Term(ANATOMY, LUNG, LEFT, Code("816094009", "SCT", "Thorax"), (1, 2, 3)), 2: Term(ANATOMY, LUNG)}
-    assert read_terms(plain_terms(terms)) == terms
+    assert read_terms(dump_terms(terms)) == terms
     assert read_terms({}) == {}
 
 
@@ -58,7 +58,7 @@ def test_every_label_of_a_bundle_has_a_code_that_the_standard_s_dictionary_knows
 
 
 def test_a_name_without_a_code_gets_a_private_one():
-    term = own_term(12, "n" * 80)
+    term = make_own_term(12, "n" * 80)
     assert term.kind.scheme == "99MEDSEG"
     assert len(term.kind.value) <= 16
     assert len(term.kind.meaning) == 64

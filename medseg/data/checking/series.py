@@ -10,7 +10,7 @@ from medseg.data.case import Case, split_slice
 from medseg.data.checking.findings import WHOLE, Finding
 from medseg.data.checking.report import SeriesRow
 from medseg.data.dicom.file import ENDING_SHOWN
-from medseg.data.dicom.inventory import FolderInventory, Series, SeriesFinding, inventory
+from medseg.data.dicom.inventory import FolderInventory, Series, SeriesFinding, take_inventory
 from medseg.data.dicom.series import SHORTEST_ENDING, split_stack
 
 JUNK = "DICOM_JUNK_SKIPPED"
@@ -31,7 +31,7 @@ def series_below(
     folder_of = {path: case.id for case in cases for path in map(_folder, case.images) if path is not None}
     if not folder_of:
         return (), ()
-    content = inventory(root)
+    content = take_inventory(root)
     is_pure = all(_folder(path) is not None for case in cases for path in case.images)
     name, stack = split_stack(wanted)
     chosen = list(_chosen(content, folder_of, name))

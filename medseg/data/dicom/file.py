@@ -21,7 +21,7 @@ from pydicom.tag import BaseTag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
 from medseg.data.case import some_of
-from medseg.data.dicom.sniff import DIRECTORY_NAME, META_START, NOT_IMAGES, is_dicom_file, kind_of
+from medseg.data.dicom.sniff import DIRECTORY_NAME, META_START, NOT_IMAGES, is_dicom_file, name_kind
 from medseg.data.payload import Inflated, check_budget
 from medseg.data.volume import PARSER_ERRORS, Note
 from medseg.errors import ImageError
@@ -104,7 +104,7 @@ class DicomFile:
     @property
     def kind(self) -> str:
         """What a file that holds no acquired image holds, such as SEG or SR."""
-        return kind_of(str(self.header.get("SOPClassUID", "") or self.storage_class))
+        return name_kind(str(self.header.get("SOPClassUID", "") or self.storage_class))
 
 
 @contextmanager
@@ -157,7 +157,7 @@ def read_file(path: Path) -> DicomFile:
         return DicomFile(path, header, place)
 
 
-def pixel_bytes(file: DicomFile) -> bytes:
+def read_pixel_bytes(file: DicomFile) -> bytes:
     """The value of PixelData as it is stored; empty where there is none.
 
     Raises:
@@ -182,7 +182,7 @@ def pixel_bytes(file: DicomFile) -> bytes:
             return data
 
 
-def plain(value: object) -> str:
+def show_value(value: object) -> str:
     """A header's value as text that can be shown: numbers and short codes; anything else is left out.
 
     >>> plain("AXIAL"), plain([0.5, 2]), plain("Doe^John")
@@ -193,27 +193,27 @@ def plain(value: object) -> str:
     return ", ".join(text if re.fullmatch(r"[A-Z0-9_.+\-e ]{1,16}|none", text) else "…" for text in texts)
 
 
-def names(paths: Sequence[Path]) -> str:
+def list_names(paths: Sequence[Path]) -> str:
     """Some file names, and how many more there are."""
     return some_of([path.name for path in paths], most=5)
 
 
-def uid_of(header: Dataset) -> str:
+def read_series_uid(header: Dataset) -> str:
     """The SeriesInstanceUID; empty where there is none, or none that is made of digits and dots."""
     uid = str(header.get("SeriesInstanceUID", ""))
     return uid if re.fullmatch(r"[0-9.]{1,64}", uid) else ""
 
 
-def number_of(header: Dataset) -> int | None:
+def read_series_number(header: Dataset) -> int | None:
     """The SeriesNumber, where there is one."""
     text = str(header.get("SeriesNumber", ""))
     return int(text) if re.fullmatch(r"-?[0-9]{1,12}", text) else None
 
 
-def short_name(header: Dataset) -> str:
+def name_series(header: Dataset) -> str:
     """What names a series among others: its number, else the end of its UID; empty where it has neither."""
-    number = number_of(header)
-    return str(number) if number is not None and number >= 0 else uid_of(header)[-ENDING_SHOWN:]
+    number = read_series_number(header)
+    return str(number) if number is not None and number >= 0 else read_series_uid(header)[-ENDING_SHOWN:]
 
 
 def _read_rest(source: IO[bytes], path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from medseg.data.dicom.file import plain, refuse_unreadable
+from medseg.data.dicom.file import show_value, refuse_unreadable
 from medseg.errors import ImageError
 
 PICTURE_MODALITIES = frozenset({"CR", "DX", "MG", "PX", "IO", "RG", "XA", "RF", "US", "XC", "ES", "GM", "OP", "OT"})
@@ -87,7 +87,7 @@ class Frame:
     def trait(self, name: str) -> str:
         """One of ``TRAITS`` as text that can be shown; empty where the frame does not have it."""
         value = _found(list(self.groups), *TRAITS[name])
-        return "" if value is None else plain(value)
+        return "" if value is None else show_value(value)
 
     @property
     def stated_step_mm(self) -> float | None:
@@ -101,7 +101,7 @@ class Frame:
         return np.cross(self.along_row, self.along_column)
 
 
-def frames_of(path: Path, header: Dataset) -> list[Frame]:
+def list_frames(path: Path, header: Dataset) -> list[Frame]:
     """Every image plane of a file.
 
     Raises:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from medseg.data.dicom.file import DicomFile, Found, number_of, plain, refuse_unreadable, uid_of
-from medseg.data.dicom.rules import INFORMATIVE, Examined, errors_in, examine
+from medseg.data.dicom.file import DicomFile, Found, read_series_number, show_value, refuse_unreadable, read_series_uid
+from medseg.data.dicom.rules import INFORMATIVE, ExaminedSeries, list_errors, examine
 from medseg.data.dicom.series import look_into
 from medseg.errors import ImageError
 
@@ -97,7 +97,7 @@ class FolderInventory:
     findings: tuple[SeriesFinding, ...] = ()
 
 
-def inventory(folder: str | Path) -> FolderInventory:
+def take_inventory(folder: str | Path) -> FolderInventory:
     """The series of a folder, at any depth, with what is wrong with each.
 
     Headers are read, pixels are not decoded. Never raises for what a file holds: that becomes a finding.
@@ -118,14 +118,14 @@ def _series(files: Sequence[DicomFile], root: Path) -> Series:
         with refuse_unreadable(where):
             examined = examine(files, where)
     except ImageError as error:
-        examined = Examined(tuple(files), (), None, (error,))
+        examined = ExaminedSeries(tuple(files), (), None, (error,))
     return Series(
-        uid_of(header),
-        plain(header.get("Modality") or ""),
-        number_of(header),
+        read_series_uid(header),
+        show_value(header.get("Modality") or ""),
+        read_series_number(header),
         tuple(file.path for file in files),
-        None if errors_in(examined.found) else examined.shape,
-        None if errors_in(examined.found) else examined.spacing_mm,
+        None if list_errors(examined.found) else examined.shape,
+        None if list_errors(examined.found) else examined.spacing_mm,
         _findings(examined.found, root, where),
     )
 

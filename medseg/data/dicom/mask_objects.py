@@ -10,15 +10,8 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from medseg.data.dicom.file import HEADER_ERRORS, read_file, refuse_unreadable
 from medseg.data.dicom.read_seg import read_segmentation
 from medseg.data.dicom.rtstruct import read_structure_set
-from medseg.data.dicom.sniff import (
-    LABELMAP_CLASS,
-    NOT_IMAGES,
-    SEGMENTATION_CLASS,
-    STRUCTURE_SET_CLASS,
-    kind_of,
-    storage_class,
-)
-from medseg.data.dicom.source import series_of_contours, series_of_segmentation
+from medseg.data.dicom.sniff import LABELMAP_CLASS, NOT_IMAGES, SEGMENTATION_CLASS, STRUCTURE_SET_CLASS, name_kind, storage_class
+from medseg.data.dicom.source import read_contour_series, read_segmentation_series
 from medseg.data.terminology import Names
 from medseg.data.volume import Volume
 
@@ -36,7 +29,7 @@ def read_dicom_mask(path: Path, names: Names | None = None) -> Volume:
 
     Args:
         path: The file.
-        names: See :func:`medseg.data.dicom.segments.labels_of`.
+        names: See :func:`medseg.data.dicom.segments.match_labels`.
 
     Raises:
         ImageError: As the reader of its kind.
@@ -44,7 +37,7 @@ def read_dicom_mask(path: Path, names: Names | None = None) -> Volume:
     return MASK_READERS[storage_class(path)](path, names)
 
 
-def referenced_series(path: Path) -> tuple[str, ...]:
+def read_referenced_series(path: Path) -> tuple[str, ...]:
     """SeriesInstanceUIDs of the series that a DICOM SEG or RTSTRUCT was drawn on.
 
     Raises:
@@ -53,10 +46,10 @@ def referenced_series(path: Path) -> tuple[str, ...]:
     header = read_file(path).header
     is_contours = storage_class(path) == STRUCTURE_SET_CLASS
     with refuse_unreadable(path, remedy="export it again"):
-        return series_of_contours(header) if is_contours else series_of_segmentation(header)
+        return read_contour_series(header) if is_contours else read_segmentation_series(header)
 
 
-def image_series(folder: Path) -> set[str]:
+def list_image_series(folder: Path) -> set[str]:
     """SeriesInstanceUIDs of the DICOM images that lie in ``folder`` itself; unreadable files are passed over."""
     found = {_series_uid(path) for path in folder.iterdir() if not path.name.startswith(".")}
     return found - {""}
@@ -65,7 +58,7 @@ def image_series(folder: Path) -> set[str]:
 def _series_uid(path: Path) -> str:
     """The series of a DICOM file that may be an image, by the beginning of its header; empty of any other."""
     stored = storage_class(path)
-    if not stored or stored in NOT_IMAGES or kind_of(stored) != "other":
+    if not stored or stored in NOT_IMAGES or name_kind(stored) != "other":
         return ""
     try:
         with path.open("rb") as file:

@@ -25,15 +25,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from medseg.data.dicom.file import (
-    DICOM_ERRORS,
-    PIXEL_DATA,
-    DicomFile,
-    PixelPlace,
-    pixel_bytes,
-    plain,
-    refuse_unreadable,
-)
+from medseg.data.dicom.file import DICOM_ERRORS, PIXEL_DATA, DicomFile, PixelPlace, read_pixel_bytes, show_value, refuse_unreadable
 from medseg.data.payload import DEFLATE_LIMIT_RATIO, check_budget
 from medseg.errors import ImageError
 
@@ -60,17 +52,17 @@ GREYS = ("MONOCHROME1", "MONOCHROME2")
 PALETTE = "PALETTE COLOR"
 
 
-def stored_dtype(header: FileDataset) -> np.dtype:
+def find_stored_dtype(header: FileDataset) -> np.dtype:
     """The type of the pixels that a header claims."""
     if header.get("PhotometricInterpretation") == PALETTE:
         return np.dtype(np.uint16 if int(header.RedPaletteColorLookupTableDescriptor[2]) > 8 else np.uint8)
     return np.dtype(f"{'i' if header.get('PixelRepresentation') == 1 else 'u'}{int(header.BitsAllocated) // 8}")
 
 
-def claimed_bytes(header: FileDataset) -> int:
+def count_claimed_bytes(header: FileDataset) -> int:
     """Bytes that the pixels take once decoded."""
-    frames, rows, columns, samples = claimed_shape(header)
-    return frames * rows * columns * samples * stored_dtype(header).itemsize
+    frames, rows, columns, samples = read_claimed_shape(header)
+    return frames * rows * columns * samples * find_stored_dtype(header).itemsize
 
 
 def check_pixels(file: DicomFile) -> None:
@@ -92,13 +84,13 @@ def check_pixels(file: DicomFile) -> None:
             _check_length(file, place)
 
 
-def claimed_shape(header: FileDataset) -> tuple[int, int, int, int]:
+def read_claimed_shape(header: FileDataset) -> tuple[int, int, int, int]:
     """Frames, rows, columns and samples per pixel."""
     frames = int(header.get("NumberOfFrames") or 1)
     return frames, int(header.Rows), int(header.Columns), int(header.get("SamplesPerPixel", 1))
 
 
-def trailing_bytes(file: DicomFile) -> int:
+def count_trailing_bytes(file: DicomFile) -> int:
     """Bytes behind plain pixels that are no further element; 0 where there are none, or where they are not known."""
     place = file.pixels
     if place is None or place.length is None or place.available is None:
@@ -136,8 +128,8 @@ def check_stream(file: DicomFile, head: bytes, tail: bytes) -> None:
     """
     if file.syntax not in JPEG_FAMILY:
         return
-    _, rows, columns, _ = claimed_shape(file.header)
-    coded = coded_size(head)
+    _, rows, columns, _ = read_claimed_shape(file.header)
+    coded = read_coded_size(head)
     if coded is not None and coded != (rows, columns):
         problem = f"compressed pixels are {coded[1]}×{coded[0]}, the header says {columns}×{rows}"
         raise ImageError("DICOM_PIXELS", file.path, problem, "export the series again")
@@ -146,7 +138,7 @@ def check_stream(file: DicomFile, head: bytes, tail: bytes) -> None:
         raise ImageError("IMAGE_TRUNCATED", file.path, problem, "export the series again")
 
 
-def coded_size(frame: bytes) -> tuple[int, int] | None:
+def read_coded_size(frame: bytes) -> tuple[int, int] | None:
     """Rows and columns that a JPEG, JPEG-LS or JPEG 2000 stream states; None for others.
 
     Decoders allocate what the stream states, so it is compared before decoding.
@@ -166,7 +158,7 @@ def coded_size(frame: bytes) -> tuple[int, int] | None:
     return None
 
 
-def stored_frames(file: DicomFile) -> Iterator[NDArray]:
+def read_frames(file: DicomFile) -> Iterator[NDArray]:
     """The frames of a file as stored, before rescaling, one by one: (row, column[, colour]).
 
     Raises:
@@ -174,16 +166,16 @@ def stored_frames(file: DicomFile) -> Iterator[NDArray]:
             ``DICOM_NO_DECODER``.
     """
     check_pixels(file)
-    yield from decoded_frames(file)
+    yield from decode_frames(file)
 
 
-def decoded_frames(file: DicomFile) -> Iterator[NDArray]:
+def decode_frames(file: DicomFile) -> Iterator[NDArray]:
     """As ``stored_frames``, of a file whose pixels ``check_pixels`` has seen.
 
     Raises:
         ImageError: As ``stored_frames``.
     """
-    claimed, rows, columns, samples = claimed_shape(file.header)
+    claimed, rows, columns, samples = read_claimed_shape(file.header)
     wanted, count = (rows, columns, samples)[: 3 if samples > 1 else 2], 0
     try:
         for count, frame in enumerate(_decoded(file), 1):
@@ -203,7 +195,7 @@ def decoded_frames(file: DicomFile) -> Iterator[NDArray]:
 def _check_kind(file: DicomFile, place: PixelPlace) -> None:
     """Pixels are there, and they are whole bytes of grey values or of colours."""
     header, remedy = file.header, "export the series again, with 8, 16 or 32 bits per pixel"
-    shape = claimed_shape(header)
+    shape = read_claimed_shape(header)
     colours = str(header.get("PhotometricInterpretation", ""))
     allocated, stored = int(header.BitsAllocated), int(header.get("BitsStored", header.BitsAllocated))
     high = int(header.get("HighBit", stored - 1))
@@ -235,7 +227,7 @@ def _check_decoder(file: DicomFile) -> None:
 
 def _check_length(file: DicomFile, place: PixelPlace) -> None:
     """Plain pixels take as many bytes as the header says, and these bytes are there."""
-    claimed = claimed_bytes(file.header)
+    claimed = count_claimed_bytes(file.header)
     if file.header.get("PhotometricInterpretation") == "YBR_FULL_422":
         claimed = claimed // 3 * 2
     length = claimed if place.length is None else place.length
@@ -243,7 +235,7 @@ def _check_length(file: DicomFile, place: PixelPlace) -> None:
     if file.is_deflated:
         check_budget(claimed, file.path.stat().st_size, True, file.path)
     check_budget(claimed, available, False, file.path)
-    row = int(file.header.Columns) * stored_dtype(file.header).itemsize
+    row = int(file.header.Columns) * find_stored_dtype(file.header).itemsize
     if length - claimed >= max(row, 2):
         problem = f"PixelData holds {length} bytes, the header accounts for {claimed}"
         raise ImageError("DICOM_PIXELS", file.path, problem, "export the series again")
@@ -251,7 +243,7 @@ def _check_length(file: DicomFile, place: PixelPlace) -> None:
 
 def _check_fragments(file: DicomFile, place: PixelPlace) -> None:
     """Compressed pixels are whole, one stream or more for each frame, and none too small to hold its frame."""
-    frames = claimed_shape(file.header)[0]
+    frames = read_claimed_shape(file.header)[0]
     with file.path.open("rb") as source:
         pieces = list(_pieces(source, file, place))[1:]
         _check_counts(file, frames, [length for _, length in pieces])
@@ -268,7 +260,7 @@ def _check_counts(file: DicomFile, frames: int, sizes: list[int]) -> None:
     if len(sizes) < frames:
         problem = f"{len(sizes)} compressed pieces for {frames} frames"
         raise ImageError("IMAGE_TRUNCATED", file.path, problem, "export the series again")
-    claimed, stored = claimed_bytes(file.header), sum(sizes)
+    claimed, stored = count_claimed_bytes(file.header), sum(sizes)
     floor = 0 if file.syntax == RLELossless else frames * BLANK_FRAME_BYTES
     check_budget(claimed, max(stored, -(-min(claimed, floor) // DEFLATE_LIMIT_RATIO)), True, file.path)
     if file.syntax == RLELossless and stored > RLE_MARGIN * claimed + 1024 * frames:
@@ -296,8 +288,8 @@ def _decoded(file: DicomFile) -> Iterator[NDArray]:
     if not file.syntax.is_encapsulated:
         yield from _plain_frames(file)
         return
-    data = pixel_bytes(file)
-    frames = claimed_shape(file.header)[0]
+    data = read_pixel_bytes(file)
+    frames = read_claimed_shape(file.header)[0]
     for frame in generate_frames(data, number_of_frames=frames):
         check_stream(file, frame, frame)
     if not has_decoder(file):
@@ -314,13 +306,13 @@ def _plain_frames(file: DicomFile) -> Iterator[NDArray]:
     stored, high = options["bits_stored"], int(header.get("HighBit", options["bits_stored"] - 1))
     options["bits_stored"] = high + 1
     vr = file.pixels.vr if file.pixels else "OW"
-    for array, _ in get_decoder(file.syntax).iter_array(pixel_bytes(file), pixel_vr=vr, **options):
+    for array, _ in get_decoder(file.syntax).iter_array(read_pixel_bytes(file), pixel_vr=vr, **options):
         yield array >> (high + 1 - stored) if high + 1 > stored else array
 
 
 def _options(header: FileDataset) -> dict[str, Any]:
     """What pydicom's decoders want to know."""
-    frames, rows, columns, samples = claimed_shape(header)
+    frames, rows, columns, samples = read_claimed_shape(header)
     return {
         "rows": rows,
         "columns": columns,
@@ -351,7 +343,7 @@ def _decoded_by_gdcm(file: DicomFile, data: bytes) -> NDArray:
         except RuntimeError as error:
             remedy = "install a decoder for pydicom (pylibjpeg), or export uncompressed"
             raise ImageError("DICOM_NO_DECODER", file.path, f"no decoder for {file.syntax.name}", remedy) from error
-    frames, rows, columns, samples = claimed_shape(file.header)
+    frames, rows, columns, samples = read_claimed_shape(file.header)
     return array.reshape(frames, rows, columns, *([samples] if samples > 1 else []))
 
 

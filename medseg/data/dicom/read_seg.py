@@ -15,18 +15,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.data.dicom.file import DicomFile, pixel_bytes, read_file, refuse_unreadable
-from medseg.data.dicom.frames import Frame, frames_of
-from medseg.data.dicom.pixels import stored_frames
-from medseg.data.dicom.segments import BACKGROUND, Segment, coded_key, labels_of, make_planes
+from medseg.data.dicom.file import DicomFile, read_pixel_bytes, read_file, refuse_unreadable
+from medseg.data.dicom.frames import Frame, list_frames
+from medseg.data.dicom.pixels import read_frames
+from medseg.data.dicom.segments import BACKGROUND, Segment, read_code_key, match_labels, make_planes
 from medseg.data.dicom.sniff import LABELMAP_CLASS
-from medseg.data.dicom.source import (
-    SourceSeries,
-    check_frame_of_reference,
-    find_series,
-    images_of_segmentation,
-    series_of_segmentation,
-)
+from medseg.data.dicom.source import SourceSeries, check_frame_of_reference, find_series, read_segmentation_images, read_segmentation_series
 from medseg.data.dicom.stacks import DIRECTION_TOLERANCE, LPS_TO_RAS, SPACING_TOLERANCE, STEP_TOLERANCE, build_affine
 from medseg.data.payload import check_budget
 from medseg.data.placing import spread
@@ -76,7 +70,7 @@ def read_segmentation(path: Path, names: Names | None = None, series: SourceSeri
 
     Args:
         path: The file.
-        names: See :func:`medseg.data.dicom.segments.labels_of`.
+        names: See :func:`medseg.data.dicom.segments.match_labels`.
         series: The series that it was drawn on, where it is known already.
 
     Raises:
@@ -85,8 +79,8 @@ def read_segmentation(path: Path, names: Names | None = None, series: SourceSeri
         GridError: ``GRID_MISMATCH``: it does not lie on the voxels of its series.
     """
     with refuse_unreadable(path, remedy="export the segmentation again"):
-        stored = stored_segmentation(path)
-        source = series or find_series(stored.series_uids, path, partial(images_of_segmentation, stored.file.header))
+        stored = _read_stored(path)
+        source = series or find_series(stored.series_uids, path, partial(read_segmentation_images, stored.file.header))
         return _volume(stored, names, source)
 
 
@@ -96,10 +90,10 @@ def read_own_planes(path: Path) -> Volume:
     Raises:
         ImageError: As :func:`read_segmentation`.
     """
-    return _volume(stored_segmentation(path), None, None)
+    return _volume(_read_stored(path), None, None)
 
 
-def stored_segmentation(path: Path) -> StoredSegmentation:
+def _read_stored(path: Path) -> StoredSegmentation:
     """The header of a DICOM SEG, checked.
 
     Raises:
@@ -112,10 +106,10 @@ def stored_segmentation(path: Path) -> StoredSegmentation:
         kind = "LABELMAP"
     if kind not in TYPES:
         raise _invalid(path, f"SegmentationType is {kind!r}, none of {', '.join(TYPES)}")
-    frames = frames_of(path, header)
+    frames = list_frames(path, header)
     if not frames:
         raise _invalid(path, "it has no frame")
-    return StoredSegmentation(file, kind, tuple(frames), _segments(file, kind), series_of_segmentation(header))
+    return StoredSegmentation(file, kind, tuple(frames), _segments(file, kind), read_segmentation_series(header))
 
 
 @dataclass(frozen=True)
@@ -135,7 +129,7 @@ class Lattice:
     astray_voxels: float = 0.0
 
 
-def lattice_of(frames: Sequence[Frame], series: SourceSeries | None, path: Path) -> tuple[Lattice, tuple[Note, ...]]:
+def _find_lattice(frames: Sequence[Frame], series: SourceSeries | None, path: Path) -> tuple[Lattice, tuple[Note, ...]]:
     """The planes on which frames lie: the slices of ``series`` where these are parallel, else their own steps.
 
     Raises:
@@ -148,7 +142,7 @@ def lattice_of(frames: Sequence[Frame], series: SourceSeries | None, path: Path)
     return _own(frames, path)
 
 
-def on_source(array: NDArray, lattice: Lattice, series: SourceSeries, path: Path) -> tuple[NDArray, tuple[Note, ...]]:
+def _place_on_source(array: NDArray, lattice: Lattice, series: SourceSeries, path: Path) -> tuple[NDArray, tuple[Note, ...]]:
     """Labels (X, Y, Z) of a lattice on the grid of its series; what was not stored is background.
 
     Raises:
@@ -164,8 +158,8 @@ def on_source(array: NDArray, lattice: Lattice, series: SourceSeries, path: Path
 def _volume(stored: StoredSegmentation, names: Names | None, series: SourceSeries | None) -> Volume:
     if series is not None:
         check_frame_of_reference(str(stored.file.header.get("FrameOfReferenceUID", "")), series, stored.path)
-    lattice, notes = lattice_of(stored.frames, series, stored.path)
-    numbers, named = labels_of(stored.segments, names, stored.path)
+    lattice, notes = _find_lattice(stored.frames, series, stored.path)
+    numbers, named = match_labels(stored.segments, names, stored.path)
     array, told = _painted(stored, lattice, numbers)
     notes = (*notes, *named, *told)
     if series is None:
@@ -173,7 +167,7 @@ def _volume(stored: StoredSegmentation, names: Names | None, series: SourceSerie
         text = f"the series that it was drawn on ({uids}) is not beside it; it spans the planes that it stores"
         notes = (Note("SEG_SERIES_ABSENT", text), *notes, *check_affine(lattice.affine, array.shape, stored.path))
         return Volume(array, lattice.affine, notes=notes, is_partial=True)
-    placed, near = on_source(array, lattice, series, stored.path)
+    placed, near = _place_on_source(array, lattice, series, stored.path)
     return Volume(placed, series.grid.affine, notes=(*notes, *near))
 
 
@@ -185,7 +179,7 @@ def _segments(file: DicomFile, kind: str) -> tuple[Segment, ...]:
         if number is None:
             raise _invalid(file.path, "a segment has no number")
         types = list(item.get("SegmentedPropertyTypeCodeSequence") or [])
-        code = coded_key(types[0]) if types else ""
+        code = read_code_key(types[0]) if types else ""
         segments.append(Segment(int(number), str(item.get("SegmentLabel") or ""), code))
     numbers = [segment.number for segment in segments]
     if not numbers or len(set(numbers)) < len(numbers):
@@ -266,7 +260,7 @@ def _frames(stored: StoredSegmentation) -> Iterator[NDArray]:
     """Stored pixels of whole bytes; numbers of segments even where a palette gives them colours."""
     file = read_file(stored.path)
     file.header.PhotometricInterpretation = "MONOCHROME2"
-    return stored_frames(file)
+    return read_frames(file)
 
 
 def _all_bits(stored: StoredSegmentation, bits: int) -> bytes:
@@ -275,7 +269,7 @@ def _all_bits(stored: StoredSegmentation, bits: int) -> bytes:
         raise ImageError("DICOM_PIXELS", stored.path, "PixelData is missing", "export the segmentation again")
     if place.available is not None:
         check_budget(-(-bits // 8), place.available, False, stored.path)
-    data = pixel_bytes(stored.file)
+    data = read_pixel_bytes(stored.file)
     check_budget(-(-bits // 8), len(data), False, stored.path)
     return data
 

@@ -19,14 +19,8 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
 from medseg.data.dicom.file import UNDEFINED_LENGTH, DicomFile, read_file, refuse_unreadable
-from medseg.data.dicom.segments import BACKGROUND, Segment, coded_key, labels_of, make_planes
-from medseg.data.dicom.source import (
-    SourceSeries,
-    check_frame_of_reference,
-    find_series,
-    images_of_contours,
-    series_of_contours,
-)
+from medseg.data.dicom.segments import BACKGROUND, Segment, read_code_key, match_labels, make_planes
+from medseg.data.dicom.source import SourceSeries, check_frame_of_reference, find_series, read_contour_images, read_contour_series
 from medseg.data.terminology import Names
 from medseg.data.volume import Note, Volume
 from medseg.errors import ImageError, LabelError
@@ -48,7 +42,7 @@ def read_structure_set(path: Path, names: Names | None = None) -> Volume:
 
     Args:
         path: The file.
-        names: See :func:`medseg.data.dicom.segments.labels_of`; ROI numbers and names are those of segments.
+        names: See :func:`medseg.data.dicom.segments.match_labels`; ROI numbers and names are those of segments.
 
     Raises:
         ImageError: ``SERIES_MISSING``, ``CONTOUR_INVALID``, ``CONTOUR_OFF_SLICE``, ``CONTOUR_OVERLAP``, or a damaged
@@ -59,12 +53,12 @@ def read_structure_set(path: Path, names: Names | None = None) -> Volume:
         file = read_file(path)
         _check_whole(file)
         series = _source(file)
-        numbers, named = labels_of(_structures(file), names, path)
+        numbers, named = match_labels(_structures(file), names, path)
         array, notes = _painted(file, series, numbers)
         return Volume(array, series.grid.affine, notes=(*named, *notes))
 
 
-def filled(polygons: Iterable[NDArray[np.float64]], columns: int, rows: int) -> NDArray[np.bool_]:
+def fill_polygons(polygons: Iterable[NDArray[np.float64]], columns: int, rows: int) -> NDArray[np.bool_]:
     """The pixels whose centres an odd number of polygons' outlines enclose (even-odd rule).
 
     A polygon inside another is a hole, and one inside the hole is filled again; an outline that
@@ -92,7 +86,7 @@ def filled(polygons: Iterable[NDArray[np.float64]], columns: int, rows: int) -> 
     return np.bitwise_xor.accumulate(turns[:, :columns], axis=1).astype(bool)
 
 
-def nested(polygons: Sequence[NDArray[np.float64]], columns: int, rows: int) -> tuple[NDArray[np.bool_], int]:
+def fill_nested(polygons: Sequence[NDArray[np.float64]], columns: int, rows: int) -> tuple[NDArray[np.bool_], int]:
     """The pixels that outlines enclose which lie inside or beside one another: outer edges, holes, islands in holes.
 
     As ``filled``, but where edges touch, what they share by less than two pixels' width is given to the smaller
@@ -115,7 +109,7 @@ def nested(polygons: Sequence[NDArray[np.float64]], columns: int, rows: int) -> 
     for corners in sorted(_once(polygons), key=_area, reverse=True):
         box = _box(corners, columns, rows)
         origin = np.array([box[1].start, box[0].start])
-        mask = filled([corners - origin], box[1].stop - box[1].start, box[0].stop - box[0].start)
+        mask = fill_polygons([corners - origin], box[1].stop - box[1].start, box[0].stop - box[0].start)
         if not mask.any():
             continue
         around = np.bincount(depth[box][mask])
@@ -147,8 +141,8 @@ def _check_whole(file: DicomFile) -> None:
 
 
 def _source(file: DicomFile) -> SourceSeries:
-    uids = series_of_contours(file.header)
-    series = find_series(uids, file.path, partial(images_of_contours, file.header))
+    uids = read_contour_series(file.header)
+    series = find_series(uids, file.path, partial(read_contour_images, file.header))
     if series is None:
         named = f"SeriesInstanceUID {', '.join(uids)}" if uids else "and it does not say which"
         problem = f"the series that its contours were drawn on is not in or beside its folder ({named})"
@@ -163,7 +157,7 @@ def _structures(file: DicomFile) -> tuple[Segment, ...]:
     for item in file.header.get("RTROIObservationsSequence") or []:
         coded = list(item.get("RTROIIdentificationCodeSequence") or [])
         if coded and item.get("ReferencedROINumber") is not None:
-            codes[int(item.ReferencedROINumber)] = coded_key(coded[0])
+            codes[int(item.ReferencedROINumber)] = read_code_key(coded[0])
     rois = list(file.header.get("StructureSetROISequence") or [])
     numbers = [int(roi.ROINumber) for roi in rois]
     if not numbers or len(set(numbers)) < len(numbers):
@@ -226,8 +220,8 @@ def _enclosed(outlines: Sequence[Outline], columns: int, rows: int) -> tuple[NDA
     """The voxels of one slice (row, column) that a structure's outlines enclose; see ``nested``."""
     polygons = [corners for _, corners in outlines]
     if all(kind == EXCLUSIVE for kind, _ in outlines):
-        return filled(polygons, columns, rows), 0
-    return nested(polygons, columns, rows)
+        return fill_polygons(polygons, columns, rows), 0
+    return fill_nested(polygons, columns, rows)
 
 
 def _overlap(file: DicomFile, structure: Segment, where: str, voxels: int) -> ImageError:

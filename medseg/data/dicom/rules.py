@@ -16,18 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.multival import MultiValue
 
-from medseg.data.dicom.file import DicomFile, Found, names, plain
-from medseg.data.dicom.frames import Frame, frames_of
-from medseg.data.dicom.pixels import check_pixels, trailing_bytes
-from medseg.data.dicom.stacks import (
-    DIRECTION_TOLERANCE,
-    SPACING_TOLERANCE,
-    differing_trait,
-    ordered_frames,
-    picked,
-    placed_frames,
-    with_stacks,
-)
+from medseg.data.dicom.file import DicomFile, Found, list_names, show_value
+from medseg.data.dicom.frames import Frame, list_frames
+from medseg.data.dicom.pixels import check_pixels, count_trailing_bytes
+from medseg.data.dicom.stacks import DIRECTION_TOLERANCE, SPACING_TOLERANCE, describe_difference, order_frames, pick_stack, place_frames, add_stacks
 from medseg.data.volume import Note
 from medseg.errors import ImageError
 from medseg.geometry import spacing_mm
@@ -44,7 +36,7 @@ INFORMATIVE = frozenset({"DICOM_LOSSY", "DICOM_RESCALE_PER_SLICE"})
 
 
 @dataclass(frozen=True)
-class Examined:
+class ExaminedSeries:
     """A series held against the rules.
 
     Args:
@@ -76,12 +68,12 @@ class Examined:
         Raises:
             ImageError: What is wrong, the first of it.
         """
-        for error in errors_in(self.found):
+        for error in list_errors(self.found):
             raise error
         return tuple(each for each in self.found if isinstance(each, Note) and each.code not in INFORMATIVE)
 
 
-def examine(files: Sequence[DicomFile], case: Path, stack: int | None = None) -> Examined:
+def examine(files: Sequence[DicomFile], case: Path, stack: int | None = None) -> ExaminedSeries:
     """Hold the files of one series against the rules; no pixel is decoded.
 
     Args:
@@ -96,36 +88,36 @@ def examine(files: Sequence[DicomFile], case: Path, stack: int | None = None) ->
     frames: list[Frame] = []
     for file in kept:
         try:
-            frames += frames_of(file.path, file.header)
+            frames += list_frames(file.path, file.header)
         except ImageError as error:
             found.append(error)
-    if errors_in(found):
+    if list_errors(found):
         return _examined(kept, frames, found, case)
     if stack is None:
         examined = _examined(kept, frames, found, case)
-        return replace(examined, found=with_stacks(examined.found, frames))
-    wanted = picked(frames, stack, case)
+        return replace(examined, found=add_stacks(examined.found, frames))
+    wanted = pick_stack(frames, stack, case)
     paths = {frame.path for frame in wanted}
     return _examined([file for file in kept if file.path in paths], list(wanted), found, case)
 
 
-def _examined(kept: list[DicomFile], frames: list[Frame], found: list[Found], case: Path) -> Examined:
+def _examined(kept: list[DicomFile], frames: list[Frame], found: list[Found], case: Path) -> ExaminedSeries:
     """Files and frames held against the rules, after what was ``found`` in reading them."""
-    if not errors_in(found):
+    if not list_errors(found):
         found += [*_localizers(kept, case), *_differences(frames), *_mixed_values(kept)]
     found += _pixel_errors(kept)
     affine = None
-    if not errors_in(found):
+    if not list_errors(found):
         try:
             frames, affine, notes = _as_volume(frames, case)
             found += notes
         except ImageError as error:
             found.append(error)
     found += _value_notes(kept, frames)
-    return Examined(tuple(kept), tuple(frames), affine, tuple(found))
+    return ExaminedSeries(tuple(kept), tuple(frames), affine, tuple(found))
 
 
-def errors_in(found: Sequence[Found]) -> list[ImageError]:
+def list_errors(found: Sequence[Found]) -> list[ImageError]:
     """What is wrong, without what is merely odd."""
     return [each for each in found if isinstance(each, ImageError)]
 
@@ -133,8 +125,8 @@ def errors_in(found: Sequence[Found]) -> list[ImageError]:
 def _as_volume(frames: list[Frame], case: Path) -> tuple[list[Frame], NDArray[np.float64] | None, list[Note]]:
     """Order, affine and notes of planes that are alike; a picture without a position has no affine."""
     if frames[0].position_mm is not None:
-        ordered = ordered_frames(frames, case)
-        return ordered, *placed_frames(ordered, case)
+        ordered = order_frames(frames, case)
+        return ordered, *place_frames(ordered, case)
     if len(frames) > 1:
         problem = f"{len(frames)} pictures without positions"
         raise ImageError("DICOM_GEOMETRY", case, problem, "give one file at a time")
@@ -200,7 +192,7 @@ def _mixed_values(files: Sequence[DicomFile]) -> Iterator[Found]:
         usual = _most(files, lambda file: _words(file, keyword))  # noqa: B023 -- used before the next turn
         for file in files:
             if _words(file, keyword) != _words(usual, keyword):
-                own, other = (plain(each.header.get(keyword)) for each in (file, usual))
+                own, other = (show_value(each.header.get(keyword)) for each in (file, usual))
                 problem = f"{keyword} is {own}, {usual.path.name} has {other}"
                 yield ImageError("DICOM_MIXED_VALUES", file.path, problem, "keep one kind of image per folder")
     references = {str(file.header.get("FrameOfReferenceUID", "")) for file in files}
@@ -227,7 +219,7 @@ def _value_notes(files: Sequence[DicomFile], frames: Sequence[Frame]) -> Iterato
     if files[0].header.get("Modality") == "CT" and not all(frame.is_rescaled for frame in frames):
         text = "CT without rescale slope and intercept; values may not be Hounsfield units"
         yield Note("DICOM_NO_RESCALE", text)
-    trailing = [file.path for file in files if trailing_bytes(file)]
+    trailing = [file.path for file in files if count_trailing_bytes(file)]
     if trailing:
         yield Note("TRAILING_DATA", f"{names(trailing)} hold bytes behind the pixels that belong to nothing")
     if len({(frame.slope, frame.intercept) for frame in frames}) > 1:

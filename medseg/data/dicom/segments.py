@@ -18,7 +18,7 @@ from pydicom.dataset import Dataset
 
 from medseg.data.case import some_of
 from medseg.data.payload import check_memory
-from medseg.data.terminology import Names, base_key, code_key
+from medseg.data.terminology import Names, drop_modifier, make_key
 from medseg.data.volume import Note
 from medseg.errors import LabelError
 
@@ -32,7 +32,7 @@ class Segment:
     Args:
         number: By which its voxels or contours are found.
         name: What its author called it.
-        code: Type and modifier as :func:`medseg.data.terminology.code_key` has them; empty without.
+        code: Type and modifier as :func:`medseg.data.terminology.make_key` has them; empty without.
     """
 
     number: int
@@ -43,15 +43,15 @@ class Segment:
         return f"{self.number} {self.name!r}"
 
 
-def coded_key(item: Dataset) -> str:
+def read_code_key(item: Dataset) -> str:
     """The key of a ``SegmentedPropertyTypeCodeSequence``'s item, its modifier included; empty without a code."""
     modifiers = list(item.get("SegmentedPropertyTypeModifierCodeSequence") or [])
     modifier = str(modifiers[0].get("CodeValue", "")) if modifiers else ""
     value = item.get("CodeValue") or item.get("LongCodeValue") or ""
-    return code_key(str(item.get("CodingSchemeDesignator", "")), str(value), modifier) if value else ""
+    return make_key(str(item.get("CodingSchemeDesignator", "")), str(value), modifier) if value else ""
 
 
-def labels_of(
+def match_labels(
     segments: Sequence[Segment], names: Names | None, case: object
 ) -> tuple[dict[int, int], tuple[Note, ...]]:
     """The label of each segment number; segments that stand for no label are left out, and noted.
@@ -109,7 +109,7 @@ def _by_number(segments: Sequence[Segment]) -> dict[int, int]:
 def _recognised(segment: Segment, names: Names, case: object) -> int | None:
     """The label whose name or code the segment has; a name tells apart what one code covers."""
     by_name = {value for value, texts in names.items() if _plain(segment.name) in map(_plain, texts)}
-    codes = {segment.code, base_key(segment.code)} - {""}
+    codes = {segment.code, drop_modifier(segment.code)} - {""}
     by_code = {value for value, texts in names.items() if codes & set(texts)}
     both = by_name & by_code
     found = both or (by_name | by_code)

@@ -15,21 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.uid import MediaStorageDirectoryStorage
 
-from medseg.data.dicom.file import (
-    ENDING_SHOWN,
-    HEADER_ERRORS,
-    DicomFile,
-    Found,
-    names,
-    number_of,
-    plain,
-    read_file,
-    refuse_unreadable,
-    uid_of,
-)
+from medseg.data.dicom.file import ENDING_SHOWN, HEADER_ERRORS, DicomFile, Found, list_names, read_series_number, show_value, read_file, refuse_unreadable, read_series_uid
 from medseg.data.dicom.frames import Frame
-from medseg.data.dicom.pixels import decoded_frames, stored_dtype
-from medseg.data.dicom.rules import Examined, errors_in, examine
+from medseg.data.dicom.pixels import decode_frames, find_stored_dtype
+from medseg.data.dicom.rules import ExaminedSeries, list_errors, examine
 from medseg.data.dicom.sniff import DIRECTORY_NAME, is_dicom_file, walk_visible
 from medseg.data.payload import check_memory
 from medseg.data.volume import Note, Volume, value_notes
@@ -105,7 +94,7 @@ def look_into(folder: Path, *, at_any_depth: bool = False) -> Contents:
     return contents
 
 
-def chosen(contents: Contents, folder: Path, wanted: str | None = None) -> list[DicomFile]:
+def choose_series(contents: Contents, folder: Path, wanted: str | None = None) -> list[DicomFile]:
     """The files of the one image series, or of the one that is wanted.
 
     Args:
@@ -130,9 +119,9 @@ def chosen(contents: Contents, folder: Path, wanted: str | None = None) -> list[
         remedy = "name one by its number or the end of its UID: --series SUFFIX, or FOLDER#series=SUFFIX"
         problem = f"it holds {len(every)} image series: {_listed(every)}"
         raise ImageError("DICOM_SEVERAL_SERIES", folder, problem, remedy)
-    fitting = [files for files in every if wanted.isdecimal() and number_of(files[0].header) == int(wanted)]
+    fitting = [files for files in every if wanted.isdecimal() and read_series_number(files[0].header) == int(wanted)]
     if not fitting and len(wanted) >= SHORTEST_ENDING:
-        fitting = [files for files in every if uid_of(files[0].header).endswith(wanted)]
+        fitting = [files for files in every if read_series_uid(files[0].header).endswith(wanted)]
     if len(fitting) == 1:
         return fitting[0]
     problem = f"{len(fitting)} of its {len(every)} image series fit {wanted!r}: {_listed(fitting or every)}"
@@ -179,7 +168,7 @@ def _listed(every: Sequence[list[DicomFile]]) -> str:
 def _described(files: list[DicomFile]) -> str:
     header = files[0].header
     planes = sum(int(file.header.get("NumberOfFrames") or 1) for file in files)
-    number = "none" if number_of(files[0].header) is None else number_of(files[0].header)
+    number = "none" if read_series_number(files[0].header) is None else read_series_number(files[0].header)
     size = f"{header.get('Columns')}×{header.get('Rows')}"
     return (
         f"number {number}, {plain(header.get('Modality') or '')} {size}, {planes} slices, "
@@ -266,9 +255,9 @@ def _read(path: Path, series: str | None) -> Volume:
     if not path.is_dir():
         _check_single(path)
     contents = look_into(path)
-    for error in errors_in(contents.found):
+    for error in list_errors(contents.found):
         raise error
-    examined = examine(chosen(contents, path, series), path, split_stack(series)[1])
+    examined = examine(choose_series(contents, path, series), path, split_stack(series)[1])
     notes = [*(each for each in contents.found if isinstance(each, Note)), *examined.notes]
     array = _voxels(examined)
     has_channels = array.ndim == 4
@@ -283,14 +272,14 @@ def _check_single(path: Path) -> None:
         raise ImageError("DICOM_UNREADABLE", path, "it is no DICOM file", "check what the file is")
 
 
-def _voxels(examined: Examined) -> NDArray:
+def _voxels(examined: ExaminedSeries) -> NDArray:
     """Rescaled voxels, (X, Y, Z) or (C, X, Y, Z)."""
     frames, files = examined.frames, examined.files
     is_whole = all(
         frame.slope == 1 and frame.intercept.is_integer() and abs(frame.intercept) < LARGEST_WHOLE_INTERCEPT
         for frame in frames
     )
-    stored = np.result_type(*(stored_dtype(file.header) for file in files))
+    stored = np.result_type(*(find_stored_dtype(file.header) for file in files))
     stack = _stack(files, frames, stored if is_whole else np.dtype(np.float32))
     if is_whole:
         stack = _shifted(stack, [int(frame.intercept) for frame in frames])
@@ -303,7 +292,7 @@ def _stack(files: Sequence[DicomFile], frames: Sequence[Frame], dtype: np.dtype)
     places = {(frame.path, frame.index): place for place, frame in enumerate(frames)}
     stack: NDArray | None = None
     for file in files:
-        for index, plane in enumerate(decoded_frames(file)):
+        for index, plane in enumerate(decode_frames(file)):
             place = places.get((file.path, index))
             if place is None:
                 continue  # A frame of another stack in the same file.

@@ -45,7 +45,7 @@ CLASS_KINDS = (
 """What the storage classes that begin so hold (PS3.4, B.5); the first that fits counts."""
 
 
-def kind_of(storage_class: str) -> str:
+def name_kind(storage_class: str) -> str:
     """What files of a storage class hold, in a word; ``other`` where it is not in ``CLASS_KINDS``.
 
     >>> kind_of("1.2.840.10008.5.1.4.1.1.481.3"), kind_of("1.2.3")
@@ -77,7 +77,7 @@ def holds_mask(path: Path) -> bool:
     return storage_class(path) in MASK_CLASSES
 
 
-def mask_file(path: Path) -> Path | None:
+def find_mask_file(path: Path) -> Path | None:
     """The DICOM SEG or RTSTRUCT that a path names: itself, or the only one in a folder; None where it names none.
 
     Raises:

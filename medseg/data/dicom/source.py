@@ -18,9 +18,9 @@ from pydicom.dataset import Dataset
 from medseg.data.dicom.file import HEADER_ERRORS, DicomFile, read_file
 from medseg.data.dicom.frames import Frame
 from medseg.data.dicom.rules import examine
-from medseg.data.dicom.series import chosen, look_into, split_stack
+from medseg.data.dicom.series import choose_series, look_into, split_stack
 from medseg.data.dicom.sniff import is_dicom_file
-from medseg.data.dicom.stacks import LPS_TO_RAS, PICKABLE, stacks_of
+from medseg.data.dicom.stacks import LPS_TO_RAS, PICKABLE, find_stacks
 from medseg.errors import ImageError
 from medseg.geometry import Grid
 
@@ -33,13 +33,13 @@ PROBED_FILES = 8
 MOST_SEARCHED_FILES = 20_000
 
 
-def series_of_segmentation(header: Dataset) -> tuple[str, ...]:
+def read_segmentation_series(header: Dataset) -> tuple[str, ...]:
     """SeriesInstanceUIDs of the series that a DICOM SEG was drawn on."""
     items = header.get("ReferencedSeriesSequence") or []
     return tuple(dict.fromkeys(str(item.SeriesInstanceUID) for item in items if item.get("SeriesInstanceUID")))
 
 
-def series_of_contours(header: Dataset) -> tuple[str, ...]:
+def read_contour_series(header: Dataset) -> tuple[str, ...]:
     """SeriesInstanceUIDs of the series that an RTSTRUCT was drawn on."""
     found = [
         str(series.SeriesInstanceUID)
@@ -51,7 +51,7 @@ def series_of_contours(header: Dataset) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def images_of_segmentation(header: Dataset) -> frozenset[Image]:
+def read_segmentation_images(header: Dataset) -> frozenset[Image]:
     """The images that a DICOM SEG names as a whole or frame by frame."""
     series = header.get("ReferencedSeriesSequence") or []
     items = [item for each in series for item in each.get("ReferencedInstanceSequence") or []]
@@ -59,7 +59,7 @@ def images_of_segmentation(header: Dataset) -> frozenset[Image]:
     return frozenset(image for item in items for image in _images(item))
 
 
-def images_of_contours(header: Dataset) -> frozenset[Image]:
+def read_contour_images(header: Dataset) -> frozenset[Image]:
     """The images on which the contours of an RTSTRUCT say that they lie."""
     return frozenset(
         image
@@ -70,7 +70,7 @@ def images_of_contours(header: Dataset) -> frozenset[Image]:
     )
 
 
-def images_in(frames: Sequence[Frame]) -> frozenset[Image]:
+def list_images(frames: Sequence[Frame]) -> frozenset[Image]:
     """What may be named of some frames: each of them, and their files as a whole."""
     instances = ((str(frame.groups[-1].get("SOPInstanceUID", "")), frame.index + 1) for frame in frames)
     return frozenset(image for uid, number in instances for image in ((uid, 0), (uid, number)))
@@ -81,7 +81,7 @@ def keep_references(header: Dataset, frames: Sequence[Frame]) -> None:
 
     highdicom names every frame of a multi-frame source that lies at a mask's position, of all stacks.
     """
-    held = images_in(frames)
+    held = list_images(frames)
     for derived in _derivations(header):
         items = derived.get("SourceImageSequence") or []
         kept = [item for item in items if held.issuperset(_images(item))]
@@ -124,7 +124,7 @@ class SourceSeries:
         return (LPS_TO_RAS @ self.grid.affine)[:3, 2]
 
 
-def series_of(files: Collection[DicomFile], case: Path, stack: int | None = None) -> SourceSeries:
+def build_source(files: Collection[DicomFile], case: Path, stack: int | None = None) -> SourceSeries:
     """The series of these files, or one of the stacks in it, its planes in order.
 
     Raises:
@@ -138,7 +138,7 @@ def series_of(files: Collection[DicomFile], case: Path, stack: int | None = None
     return SourceSeries(examined.files, examined.frames, Grid(examined.shape, examined.affine))
 
 
-def source_series(image: Path, wanted: str | None = None) -> SourceSeries:
+def read_source(image: Path, wanted: str | None = None) -> SourceSeries:
     """The series that ``read_dicom`` reads from a file or folder, without its pixels.
 
     Args:
@@ -148,7 +148,7 @@ def source_series(image: Path, wanted: str | None = None) -> SourceSeries:
     Raises:
         ImageError: As ``read_dicom``, and ``DICOM_GEOMETRY`` for a picture without a position.
     """
-    return series_of(chosen(look_into(image), image, wanted), image, split_stack(wanted)[1])
+    return build_source(choose_series(look_into(image), image, wanted), image, split_stack(wanted)[1])
 
 
 def find_series(
@@ -206,14 +206,14 @@ def _images(item: Dataset) -> list[Image]:
 def _stack_with(named: Callable[[], frozenset[Image]], files: Sequence[DicomFile], folder: Path) -> SourceSeries:
     """The series as a whole, or the only stack in it that has all the images named."""
     try:
-        return series_of(files, folder)
+        return build_source(files, folder)
     except ImageError as error:
         images = named() if error.code in PICKABLE else frozenset()
-        stacks = stacks_of(examine(files, folder).frames) if images else []
-        fitting = [number for number, stack in enumerate(stacks, 1) if images <= images_in(stack.frames)]
+        stacks = find_stacks(examine(files, folder).frames) if images else []
+        fitting = [number for number, stack in enumerate(stacks, 1) if images <= list_images(stack.frames)]
         if len(fitting) != 1:
             raise
-        return series_of(files, folder, fitting[0])
+        return build_source(files, folder, fitting[0])
 
 
 def _folders(own: Path) -> Iterator[Path]:

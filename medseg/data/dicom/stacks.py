@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.data.dicom.file import Found, short_name
+from medseg.data.dicom.file import Found, name_series
 from medseg.data.dicom.frames import TRAITS, Frame
 from medseg.data.volume import Note, check_affine
 from medseg.errors import ImageError
@@ -58,7 +58,7 @@ PICKABLE = ("DICOM_SEVERAL_PHASES", "DICOM_MIXED_GEOMETRY", "DICOM_LOCALIZER")
 """Errors of a series as a whole that its stacks alone may not have."""
 
 
-def ordered_frames(frames: Sequence[Frame], case: Path) -> list[Frame]:
+def order_frames(frames: Sequence[Frame], case: Path) -> list[Frame]:
     """Frames by position along the normal, their steps regular.
 
     Raises:
@@ -81,7 +81,7 @@ def ordered_frames(frames: Sequence[Frame], case: Path) -> list[Frame]:
     return ordered
 
 
-def placed_frames(frames: Sequence[Frame], case: Path) -> tuple[NDArray[np.float64], list[Note]]:
+def place_frames(frames: Sequence[Frame], case: Path) -> tuple[NDArray[np.float64], list[Note]]:
     """Voxel index (column, row, slice) to RAS+ millimetres (PS3.3, C.7.6.2.1.1), of frames in order.
 
     Raises:
@@ -114,7 +114,7 @@ def build_affine(frame: Frame, step: NDArray[np.float64], origin: NDArray[np.flo
     return LPS_TO_RAS @ lps
 
 
-def differing_trait(frames: Sequence[Frame]) -> str:
+def describe_difference(frames: Sequence[Frame]) -> str:
     """What tells the frames apart, with its values, as the end of a sentence; empty where nothing does."""
     for name in TRAITS:
         values = list(dict.fromkeys(frame.trait(name) for frame in frames))
@@ -137,7 +137,7 @@ class Stack:
     frames: tuple[Frame, ...]
 
 
-def stacks_of(frames: Sequence[Frame]) -> list[Stack]:
+def find_stacks(frames: Sequence[Frame]) -> list[Stack]:
     """The stacks of a series, in an order that does not depend on the names of files.
 
     The largest shape first (size, spacing and orientation), and the images of one place by what tells them
@@ -156,26 +156,26 @@ def stacks_of(frames: Sequence[Frame]) -> list[Stack]:
     return stacks
 
 
-def picked(frames: Sequence[Frame], number: int, case: Path) -> tuple[Frame, ...]:
+def pick_stack(frames: Sequence[Frame], number: int, case: Path) -> tuple[Frame, ...]:
     """The planes of the stack of this number, counted from 1.
 
     Raises:
         ImageError: ``DICOM_SERIES_NOT_FOUND``: there is none of this number.
     """
-    stacks = stacks_of(frames)
+    stacks = find_stacks(frames)
     if 1 <= number <= len(stacks):
         return stacks[number - 1].frames
     problem = f"the series has no stack {number}: {listed(stacks)}" if len(stacks) > 1 else "the series is one stack"
     raise ImageError("DICOM_SERIES_NOT_FOUND", case, problem, f"give a number from 1 to {len(stacks)} after the colon")
 
 
-def with_stacks(found: Sequence[Found], frames: Sequence[Frame]) -> tuple[Found, ...]:
+def add_stacks(found: Sequence[Found], frames: Sequence[Frame]) -> tuple[Found, ...]:
     """What was found, errors that one of several stacks alone may not have with these, and the flag that picks one."""
     may_pick = any(isinstance(each, ImageError) and each.code in PICKABLE for each in found)
-    stacks = stacks_of(frames) if may_pick else []
+    stacks = find_stacks(frames) if may_pick else []
     if len(stacks) < 2:
         return tuple(found)
-    name = short_name(stacks[0].frames[0].groups[-1])
+    name = name_series(stacks[0].frames[0].groups[-1])
     flag = f"--series {name}:N, or FOLDER#series={name}:N"
 
     def extend(each: Found) -> Found:
@@ -187,7 +187,7 @@ def with_stacks(found: Sequence[Found], frames: Sequence[Frame]) -> tuple[Found,
     return tuple(map(extend, found))
 
 
-def listed(stacks: Sequence[Stack]) -> str:
+def list_stacks(stacks: Sequence[Stack]) -> str:
     """The stacks with their numbers.
 
     >>> listed([Stack("EchoTime 4.6", ()), Stack("EchoTime 9.2", ())])
@@ -211,8 +211,8 @@ def _doubled(ordered: Sequence[Frame], doubled: Sequence[int], case: Path) -> Im
     while first + count - 1 in doubled:
         count += 1
     same = list(ordered[first : first + count])
-    listed = " and ".join(frame.name for frame in same[:2])
-    trait = differing_trait(same)
+    list_stacks = " and ".join(frame.name for frame in same[:2])
+    trait = describe_difference(same)
     if trait:
         problem = f"{listed} lie at the same position{trait}; {len(doubled)} slices in all are doubled"
         remedy = "keep one phase, echo or stack per folder"
@@ -255,7 +255,7 @@ def _step_notes(frames: Sequence[Frame], step: NDArray[np.float64]) -> Iterator[
         changes = sum(value != after for value, after in pairwise(values))
         goes_back_and_forth = len(kinds) <= len(values) / 2 <= changes
         if len(kinds) > 1 and (name in TRAITS_OF_A_SERIES or goes_back_and_forth):
-            listed = "; ".join(kind or "none" for kind in kinds[:6])
+            list_stacks = "; ".join(kind or "none" for kind in kinds[:6])
             yield Note("DICOM_MIXED_SERIES", f"slices of one series differ in {name} ({listed})")
             return
 

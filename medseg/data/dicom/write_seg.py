@@ -18,7 +18,7 @@ from medseg.data.dicom.read_seg import read_own_planes, read_segmentation
 from medseg.data.dicom.source import SourceSeries, keep_references
 from medseg.data.dicom.stacks import LPS_TO_RAS
 from medseg.data.labels import label_values
-from medseg.data.terminology import OWN_SCHEME, Code, Term, own_term
+from medseg.data.terminology import OWN_SCHEME, Code, Term, make_own_term
 from medseg.data.volume import Note, Volume
 from medseg.errors import GridError, ImageError, OutputError, first_line
 from medseg.files import write_whole
@@ -72,7 +72,7 @@ class Meaning:
 
     def term(self, label: int) -> Term:
         """The label's codes, or private ones made of its name."""
-        return self.terms.get(label) or own_term(label, self.names[label])
+        return self.terms.get(label) or make_own_term(label, self.names[label])
 
 
 def write_segmentation(
@@ -214,7 +214,7 @@ def _pixels(mask: Volume, source: SourceSeries, slices: slice) -> tuple[Any, dic
     planes = np.ascontiguousarray(mask.array.transpose(2, 1, 0)[slices])
     planes = planes.astype(np.uint8 if planes.max(initial=0) < 256 else np.uint16)
     lps = LPS_TO_RAS @ source.grid.affine
-    if _is_upright(lps) and unevenness_mm(source) < SAME_GRID_VOXELS * min(source.grid.spacing_mm):
+    if _is_upright(lps) and measure_unevenness_mm(source) < SAME_GRID_VOXELS * min(source.grid.spacing_mm):
         frame_of_reference = source.frame_of_reference
         return highdicom.Volume(planes, lps[:, [2, 1, 0, 3]], "PATIENT", frame_of_reference), {}
     positions = [highdicom.PlanePositionSequence("PATIENT", position) for position in source.positions_mm[slices]]
@@ -226,7 +226,7 @@ def _is_upright(affine: NDArray[np.float64]) -> bool:
     return bool(np.abs(directions.T @ directions - np.eye(3)).max() < 1e-6)
 
 
-def unevenness_mm(source: SourceSeries) -> float:
+def measure_unevenness_mm(source: SourceSeries) -> float:
     """How far the slice that fits worst lies off the grid, in mm."""
     lps = LPS_TO_RAS @ source.grid.affine
     even = lps[:3, 3] + np.arange(len(source.frames))[:, None] * lps[:3, 2]
@@ -280,13 +280,13 @@ def _verify(written: Path, path: Path, mask: Volume, source: SourceSeries) -> No
         problem = "the voxels read back differ from those written"
         raise OutputError("OUTPUT_NOT_VERIFIED", path, problem, "check the disk")
     labels = [label for label in label_values(mask.array) if label]
-    far_mm = np.linalg.norm(centroids_mm(alone, labels) - centroids_mm(mask, labels), axis=1)
-    if far_mm.max(initial=0) > CENTROID_TOLERANCE_MM + unevenness_mm(source):
+    far_mm = np.linalg.norm(find_centroids_mm(alone, labels) - find_centroids_mm(mask, labels), axis=1)
+    if far_mm.max(initial=0) > CENTROID_TOLERANCE_MM + measure_unevenness_mm(source):
         problem = f"label {labels[int(far_mm.argmax())]} reads back {far_mm.max():.3g} mm from where it lies"
         raise OutputError("OUTPUT_NOT_VERIFIED", path, problem, "write the mask as NIfTI, and report this")
 
 
-def centroids_mm(mask: Volume, labels: Sequence[int]) -> NDArray[np.float64]:
+def find_centroids_mm(mask: Volume, labels: Sequence[int]) -> NDArray[np.float64]:
     """Centre of mass of each label in RAS+ mm, (labels, 3); nan for one that no voxel has."""
     centres = np.full((len(labels), 3), np.nan)
     for row, label in enumerate(labels):

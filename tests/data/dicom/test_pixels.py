@@ -12,8 +12,8 @@ from PIL import Image
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit, JPEGLosslessSV1
 
-from medseg.data.dicom.inventory import inventory
-from medseg.data.dicom.pixels import coded_size
+from medseg.data.dicom.inventory import take_inventory
+from medseg.data.dicom.pixels import read_coded_size
 from medseg.data.dicom.series import read_dicom
 from medseg.data.dicom.synthetic_ct import write_ct_series
 from medseg.errors import ImageError, MedsegError
@@ -114,7 +114,7 @@ def test_jpeg_of_8_bits_is_decoded_as_pillow_does(tmp_path):
     Image.fromarray(array).save(stream, "JPEG", quality=95)
     path = picture(tmp_path, array, JPEGBaseline8Bit, stream.getvalue(), LossyImageCompression="01")
     np.testing.assert_array_equal(read_dicom(path).array, np.asarray(Image.open(stream)).T)
-    (series,) = inventory(tmp_path).series
+    (series,) = take_inventory(tmp_path).series
     assert "DICOM_LOSSY" in {finding.code for finding in series.findings}
 
 
@@ -170,4 +170,4 @@ def test_a_large_intercept_is_added_exactly(tmp_path):
     ids=["lossless", "ls", "2000", "no size", "rle", "empty"],
 )
 def test_the_size_that_a_compressed_stream_states_is_found(stream, expected):
-    assert coded_size(stream) == expected
+    assert read_coded_size(stream) == expected

@@ -7,17 +7,7 @@ import pydicom
 import pytest
 from pydicom.uid import CTImageStorage
 
-from medseg.data.dicom.sniff import (
-    LABELMAP_CLASS,
-    MASK_CLASSES,
-    STRUCTURE_SET_CLASS,
-    find_dicom_masks,
-    holds_mask,
-    is_dicom_file,
-    kind_of,
-    mask_file,
-    storage_class,
-)
+from medseg.data.dicom.sniff import LABELMAP_CLASS, MASK_CLASSES, STRUCTURE_SET_CLASS, find_dicom_masks, holds_mask, is_dicom_file, name_kind, find_mask_file, storage_class
 from medseg.errors import ImageError
 
 MARKED = b"\0" * 128 + b"DICM"
@@ -68,7 +58,7 @@ def test_a_storage_class_is_told_and_a_file_without_one_has_none(tmp_path, serie
     ],
 )
 def test_the_most_special_kind_that_fits_counts(uid, kind):
-    assert kind_of(uid) == kind
+    assert name_kind(uid) == kind
 
 
 @pytest.mark.parametrize("uid", MASK_CLASSES)
@@ -77,17 +67,17 @@ def test_a_path_names_the_mask_that_it_is_or_the_only_one_in_its_folder(tmp_path
     drawn(series.folder / ".hidden", uid)
     assert holds_mask(path)
     assert not holds_mask(series.path(1))
-    assert mask_file(path) == mask_file(series.folder) == path
-    assert mask_file(series.path(1)) is None
+    assert find_mask_file(path) == find_mask_file(series.folder) == path
+    assert find_mask_file(series.path(1)) is None
     (tmp_path / "empty").mkdir()
-    assert mask_file(tmp_path / "empty") is None
+    assert find_mask_file(tmp_path / "empty") is None
 
 
 def test_several_masks_in_a_folder_name_none(tmp_path):
     for name in ("a", "b"):
         drawn(tmp_path / name)
     with pytest.raises(ImageError) as caught:
-        mask_file(tmp_path)
+        find_mask_file(tmp_path)
     assert caught.value.code == "SEG_SEVERAL"
     assert "a, b" in caught.value.problem
 
