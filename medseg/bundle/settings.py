@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from medseg.data.terminology import Term, read_terms, list_known_names
+from medseg.data.terminology import Term, list_known_names, read_terms
 from medseg.errors import UsageError, check_known
 
 INTENSITIES = ("z-score", "window", "unit")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from medseg.data.case import SERIES_PART
 from medseg.data.dicom.pixels import find_stored_dtype
-from medseg.data.dicom.rules import list_errors, examine
+from medseg.data.dicom.rules import examine, list_errors
 from medseg.data.dicom.series import choose_series, look_into, split_stack
 from medseg.data.images import read
 from medseg.data.itk_formats import itk_extent

@@ -20,7 +20,7 @@ from medseg.data.case import PART_ENDING, split_slice
 from medseg.data.dicom.file import holds_images
 from medseg.data.dicom.mask_objects import read_dicom_mask
 from medseg.data.dicom.series import read_dicom
-from medseg.data.dicom.sniff import is_dicom_file, find_mask_file
+from medseg.data.dicom.sniff import find_mask_file, is_dicom_file
 from medseg.data.itk_formats import read_metaimage, read_nrrd
 from medseg.data.joining import united
 from medseg.data.labels import expected_labels, whole_labels

@@ -13,7 +13,7 @@ LONGEST_MEANING = 64
 PARTS = ("category", "type", "modifier", "region", "colour")
 
 Names = Mapping[int, Sequence[str]]
-"""The names of each label, and its codes as :func:`code_key` has them."""
+"""The names of each label, and its codes as :func:`make_key` has them."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Term:
 def make_key(scheme: str, value: str, modifier: str = "") -> str:
     """Scheme, code and the modifier's code in one text.
 
-    >>> code_key("SCT", "39607008", "7771000")
+    >>> make_key("SCT", "39607008", "7771000")
     'SCT 39607008 7771000'
     """
     return " ".join(part for part in (scheme, value, modifier) if part)
@@ -67,7 +67,7 @@ def make_key(scheme: str, value: str, modifier: str = "") -> str:
 def drop_modifier(key: str) -> str:
     """A key without its modifier.
 
-    >>> base_key("SCT 39607008 7771000")
+    >>> drop_modifier("SCT 39607008 7771000")
     'SCT 39607008'
     """
     return " ".join(key.split()[:2])
@@ -80,7 +80,7 @@ def list_known_names(labels: Mapping[int, str], terms: Mapping[int, Term]) -> di
     lung are lungs.
 
     >>> lung = Term(Code("91723000", "SCT", "Anatomical Structure"), Code("39607008", "SCT", "Lung"))
-    >>> recognised_by({0: "background", 1: "lungs"}, {1: lung})
+    >>> list_known_names({0: "background", 1: "lungs"}, {1: lung})
     {0: ['background'], 1: ['lungs', 'SCT 39607008']}
     """
     bases = [drop_modifier(term.key) for term in terms.values()]
@@ -129,17 +129,17 @@ def read_terms(content: object) -> dict[int, Term]:
             raise ValueError(f"terminology of {label}: {', '.join(map(str, unknown))} is none of {', '.join(PARTS)}")
         if not {"category", "type"} <= set(parts):
             raise ValueError(f"terminology of {label} lacks a category or a type")
-        terms[int(label)] = _term(parts)
+        terms[int(label)] = _read_term(parts)
     return terms
 
 
-def _term(parts: Mapping[str, object]) -> Term:
-    codes = {part: _code(parts[part]) for part in PARTS[:4] if part in parts}
-    colour = _colour(parts["colour"]) if "colour" in parts else None
+def _read_term(parts: Mapping[str, object]) -> Term:
+    codes = {part: _read_code(parts[part]) for part in PARTS[:4] if part in parts}
+    colour = _read_colour(parts["colour"]) if "colour" in parts else None
     return Term(codes["category"], codes["type"], codes.get("modifier"), codes.get("region"), colour)
 
 
-def _code(content: object) -> Code:
+def _read_code(content: object) -> Code:
     if not isinstance(content, list | tuple) or len(content) != 3:
         raise ValueError(f"{content!r} is no code: give [value, scheme, meaning]")
     value, scheme, meaning = (str(part) for part in content)
@@ -150,7 +150,7 @@ def _code(content: object) -> Code:
     return Code(value, scheme, meaning)
 
 
-def _colour(content: object) -> tuple[int, int, int]:
+def _read_colour(content: object) -> tuple[int, int, int]:
     if isinstance(content, list | tuple) and len(content) == 3 and all(part in range(256) for part in content):
         red, green, blue = (int(part) for part in content)
         return red, green, blue

@@ -7,7 +7,7 @@ from pydicom.sr.codedict import codes
 
 from medseg.bundle.load import find_bundle
 from medseg.bundle.settings import read_settings
-from medseg.data.terminology import Code, Term, make_own_term, dump_terms, read_terms
+from medseg.data.terminology import Code, Term, dump_terms, make_own_term, read_terms
 from tests.conftest import ROOT
 
 SOURCES = sorted((ROOT / "tools" / "bundle_src").glob("*.yaml"))

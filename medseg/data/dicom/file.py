@@ -146,12 +146,12 @@ def read_file(path: Path) -> DicomFile:
         ImageError: ``DICOM_UNREADABLE``, ``IMAGE_TRUNCATED`` or ``IMAGE_TOO_LARGE``.
     """
     with refuse_unreadable(path, "the DICOM file is damaged"), path.open("rb") as file:
-        meta = _meta(file, path)
+        meta = _read_meta(file, path)
         if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
             return _read_deflated(file, path, meta)
         file.seek(0)
         header = read_partial(file, stop_when=_StopAtPixels(path))
-        place = _pixel_place(file, path.stat().st_size, header)
+        place = _find_pixels(file, path.stat().st_size, header)
         if place is None:
             _check_whole(header, file, path)
         return DicomFile(path, header, place)
@@ -174,7 +174,7 @@ def read_pixel_bytes(file: DicomFile) -> bytes:
             problem = "deflated pixels of undefined length"
             raise ImageError("DICOM_PIXELS", file.path, problem, "export it without compression")
         check_budget(place.length, file.path.stat().st_size, True, file.path)
-        _meta(opened, file.path)
+        _read_meta(opened, file.path)
         with io.BufferedReader(Inflated(opened, file.path, BARE_DEFLATE_WINDOW)) as source:
             source.read(place.offset)
             data = source.read(place.length)
@@ -185,7 +185,7 @@ def read_pixel_bytes(file: DicomFile) -> bytes:
 def show_value(value: object) -> str:
     """A header's value as text that can be shown: numbers and short codes; anything else is left out.
 
-    >>> plain("AXIAL"), plain([0.5, 2]), plain("Doe^John")
+    >>> show_value("AXIAL"), show_value([0.5, 2]), show_value("Doe^John")
     ('AXIAL', '0.5, 2', '…')
     """
     values = [value] if isinstance(value, str | int | float) or value is None else list(value)  # type: ignore[call-overload]
@@ -225,7 +225,7 @@ def _read_rest(source: IO[bytes], path: Path) -> None:
             raise _endless(path)
 
 
-def _meta(file: BinaryIO, path: Path) -> Dataset:
+def _read_meta(file: BinaryIO, path: Path) -> Dataset:
     """The file meta information; leaves ``file`` at the first byte behind it."""
     file.seek(META_START)
     meta = read_dataset(
@@ -247,7 +247,7 @@ def _read_deflated(file: BinaryIO, path: Path, meta: Dataset) -> DicomFile:
     data_set = read_dataset(stream, is_implicit_VR=False, is_little_endian=True, stop_when=_StopAtPixels(path))
     header = FileDataset(str(path), data_set, None, FileMetaDataset(meta), False, True)
     is_whole = len(start) < DEFLATED_HEADER_LIMIT_BYTES
-    place = _pixel_place(stream, len(start) if is_whole else None, header)
+    place = _find_pixels(stream, len(start) if is_whole else None, header)
     if place is None:
         if not is_whole:
             raise _endless(path)
@@ -296,7 +296,7 @@ class _StopAtPixels:
         return number in PIXEL_TAGS
 
 
-def _pixel_place(file: IO[bytes], total: int | None, header: FileDataset) -> PixelPlace | None:
+def _find_pixels(file: IO[bytes], total: int | None, header: FileDataset) -> PixelPlace | None:
     start = file.read(12)
     is_big = header.file_meta.get("TransferSyntaxUID") == ExplicitVRBigEndian
     order = "big" if is_big else "little"

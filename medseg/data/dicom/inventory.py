@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from medseg.data.dicom.file import DicomFile, Found, read_series_number, show_value, refuse_unreadable, read_series_uid
-from medseg.data.dicom.rules import INFORMATIVE, ExaminedSeries, list_errors, examine
+from medseg.data.dicom.file import DicomFile, Found, read_series_number, read_series_uid, refuse_unreadable, show_value
+from medseg.data.dicom.rules import INFORMATIVE, ExaminedSeries, examine, list_errors
 from medseg.data.dicom.series import look_into
 from medseg.errors import ImageError
 
@@ -104,14 +104,14 @@ def take_inventory(folder: str | Path) -> FolderInventory:
     """
     root = Path(folder)
     contents = look_into(root, at_any_depth=True)
-    series = tuple(_series(files, root) for files in contents.series)
+    series = tuple(_describe_series(files, root) for files in contents.series)
     other: dict[str, tuple[Path, ...]] = {}
     for file in contents.other:
         other[file.kind] = (*other.get(file.kind, ()), file.path)
-    return FolderInventory(root, series, other, tuple(contents.junk), _findings(contents.found, root, "."))
+    return FolderInventory(root, series, other, tuple(contents.junk), _list_findings(contents.found, root, "."))
 
 
-def _series(files: Sequence[DicomFile], root: Path) -> Series:
+def _describe_series(files: Sequence[DicomFile], root: Path) -> Series:
     header = files[0].header
     where = Path(os.path.commonpath([file.path.parent for file in files]))
     try:
@@ -126,26 +126,26 @@ def _series(files: Sequence[DicomFile], root: Path) -> Series:
         tuple(file.path for file in files),
         None if list_errors(examined.found) else examined.shape,
         None if list_errors(examined.found) else examined.spacing_mm,
-        _findings(examined.found, root, where),
+        _list_findings(examined.found, root, where),
     )
 
 
-def _findings(found: Sequence[Found], root: Path, where: str | Path) -> tuple[SeriesFinding, ...]:
+def _list_findings(found: Sequence[Found], root: Path, where: str | Path) -> tuple[SeriesFinding, ...]:
     """What was found as findings; the same thing about several files is one."""
     places: dict[tuple[str, str, str, str], list[str]] = {}
     for each in found:
         if isinstance(each, ImageError):
             key = (each.code, "error", each.problem, each.remedy)
-            places.setdefault(key, []).append(_relative(each.case, root))
+            places.setdefault(key, []).append(_make_relative(each.case, root))
         else:
             severity = "info" if each.code in INFORMATIVE else "warning"
             key = (each.code, severity, each.text, REMEDIES.get(each.code, "nothing, if this is expected"))
-            places.setdefault(key, []).append(_relative(str(where), root))
+            places.setdefault(key, []).append(_make_relative(str(where), root))
     return tuple(
         SeriesFinding(code, severity, at[0], what if len(at) == 1 else f"{what} (and {len(at) - 1} more files)", remedy)  # type: ignore[arg-type]
         for (code, severity, what, remedy), at in places.items()
     )
 
 
-def _relative(place: str, root: Path) -> str:
+def _make_relative(place: str, root: Path) -> str:
     return Path(place).relative_to(root).as_posix() if Path(place).is_relative_to(root) else place

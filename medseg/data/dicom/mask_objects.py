@@ -10,7 +10,14 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from medseg.data.dicom.file import HEADER_ERRORS, read_file, refuse_unreadable
 from medseg.data.dicom.read_seg import read_segmentation
 from medseg.data.dicom.rtstruct import read_structure_set
-from medseg.data.dicom.sniff import LABELMAP_CLASS, NOT_IMAGES, SEGMENTATION_CLASS, STRUCTURE_SET_CLASS, name_kind, storage_class
+from medseg.data.dicom.sniff import (
+    LABELMAP_CLASS,
+    NOT_IMAGES,
+    SEGMENTATION_CLASS,
+    STRUCTURE_SET_CLASS,
+    name_kind,
+    read_storage_class,
+)
 from medseg.data.dicom.source import read_contour_series, read_segmentation_series
 from medseg.data.terminology import Names
 from medseg.data.volume import Volume
@@ -25,7 +32,7 @@ MASK_READERS = {
 
 
 def read_dicom_mask(path: Path, names: Names | None = None) -> Volume:
-    """Read a DICOM SEG or RTSTRUCT, as ``mask_file`` gives it.
+    """Read a DICOM SEG or RTSTRUCT, as ``sniff.find_mask_file`` gives it.
 
     Args:
         path: The file.
@@ -34,7 +41,7 @@ def read_dicom_mask(path: Path, names: Names | None = None) -> Volume:
     Raises:
         ImageError: As the reader of its kind.
     """
-    return MASK_READERS[storage_class(path)](path, names)
+    return MASK_READERS[read_storage_class(path)](path, names)
 
 
 def read_referenced_series(path: Path) -> tuple[str, ...]:
@@ -44,20 +51,20 @@ def read_referenced_series(path: Path) -> tuple[str, ...]:
         ImageError: ``DICOM_UNREADABLE``.
     """
     header = read_file(path).header
-    is_contours = storage_class(path) == STRUCTURE_SET_CLASS
+    is_contours = read_storage_class(path) == STRUCTURE_SET_CLASS
     with refuse_unreadable(path, remedy="export it again"):
         return read_contour_series(header) if is_contours else read_segmentation_series(header)
 
 
 def list_image_series(folder: Path) -> set[str]:
     """SeriesInstanceUIDs of the DICOM images that lie in ``folder`` itself; unreadable files are passed over."""
-    found = {_series_uid(path) for path in folder.iterdir() if not path.name.startswith(".")}
+    found = {_sniff_series_uid(path) for path in folder.iterdir() if not path.name.startswith(".")}
     return found - {""}
 
 
-def _series_uid(path: Path) -> str:
+def _sniff_series_uid(path: Path) -> str:
     """The series of a DICOM file that may be an image, by the beginning of its header; empty of any other."""
-    stored = storage_class(path)
+    stored = read_storage_class(path)
     if not stored or stored in NOT_IMAGES or name_kind(stored) != "other":
         return ""
     try:

@@ -25,7 +25,15 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from medseg.data.dicom.file import DICOM_ERRORS, PIXEL_DATA, DicomFile, PixelPlace, read_pixel_bytes, show_value, refuse_unreadable
+from medseg.data.dicom.file import (
+    DICOM_ERRORS,
+    PIXEL_DATA,
+    DicomFile,
+    PixelPlace,
+    read_pixel_bytes,
+    refuse_unreadable,
+    show_value,
+)
 from medseg.data.payload import DEFLATE_LIMIT_RATIO, check_budget
 from medseg.errors import ImageError
 
@@ -170,15 +178,15 @@ def read_frames(file: DicomFile) -> Iterator[NDArray]:
 
 
 def decode_frames(file: DicomFile) -> Iterator[NDArray]:
-    """As ``stored_frames``, of a file whose pixels ``check_pixels`` has seen.
+    """As ``read_frames``, of a file whose pixels ``check_pixels`` has seen.
 
     Raises:
-        ImageError: As ``stored_frames``.
+        ImageError: As ``read_frames``.
     """
     claimed, rows, columns, samples = read_claimed_shape(file.header)
     wanted, count = (rows, columns, samples)[: 3 if samples > 1 else 2], 0
     try:
-        for count, frame in enumerate(_decoded(file), 1):
+        for count, frame in enumerate(_decode(file), 1):
             if frame.shape != wanted or count > claimed:
                 problem = f"frame {count} of shape {frame.shape}, the header says {claimed} of {wanted}"
                 raise ImageError("DICOM_PIXELS", file.path, problem, "export the series again")
@@ -207,9 +215,9 @@ def _check_kind(file: DicomFile, place: PixelPlace) -> None:
     elif allocated not in (8, 16, 32) or not 1 <= stored <= allocated or not stored - 1 <= high < allocated:
         problem = f"{allocated} bits per pixel, {stored} in use up to bit {high}"
     elif header.get("PixelRepresentation", 0) not in (0, 1):
-        problem = f"PixelRepresentation is {plain(header.PixelRepresentation)}"
+        problem = f"PixelRepresentation is {show_value(header.PixelRepresentation)}"
     elif shape[3] != (3 if colours in COLOURS else 1) or colours not in (*COLOURS, *GREYS, PALETTE):
-        problem = f"{shape[3]} samples per pixel as {plain(colours)}"
+        problem = f"{shape[3]} samples per pixel as {show_value(colours)}"
     if problem:
         raise ImageError("DICOM_PIXELS", file.path, problem, remedy)
 
@@ -217,7 +225,7 @@ def _check_kind(file: DicomFile, place: PixelPlace) -> None:
 def _check_decoder(file: DicomFile) -> None:
     syntax = file.syntax
     if not syntax or not syntax.is_transfer_syntax or syntax.is_private:
-        problem = f"transfer syntax {plain(str(syntax))} is not one of the standard's"
+        problem = f"transfer syntax {show_value(str(syntax))} is not one of the standard's"
         raise ImageError("DICOM_NO_DECODER", file.path, problem, "export the series again, uncompressed")
     if has_decoder(file) or (syntax in JPEGTransferSyntaxes and file.header.BitsAllocated <= 16):
         return
@@ -245,7 +253,7 @@ def _check_fragments(file: DicomFile, place: PixelPlace) -> None:
     """Compressed pixels are whole, one stream or more for each frame, and none too small to hold its frame."""
     frames = read_claimed_shape(file.header)[0]
     with file.path.open("rb") as source:
-        pieces = list(_pieces(source, file, place))[1:]
+        pieces = list(_list_pieces(source, file, place))[1:]
         _check_counts(file, frames, [length for _, length in pieces])
         if len(pieces) == frames or frames == 1:
             ends = pieces if len(pieces) == frames else [(pieces[0][0], pieces[-1][0] + pieces[-1][1] - pieces[0][0])]
@@ -268,7 +276,7 @@ def _check_counts(file: DicomFile, frames: int, sizes: list[int]) -> None:
         raise ImageError("DICOM_PIXELS", file.path, problem, "export the series again, uncompressed")
 
 
-def _pieces(source: BinaryIO, file: DicomFile, place: PixelPlace) -> Iterator[tuple[int, int]]:
+def _list_pieces(source: BinaryIO, file: DicomFile, place: PixelPlace) -> Iterator[tuple[int, int]]:
     """First byte and length of each item of the compressed pixels, the table of offsets first (PS3.5, A.4)."""
     end, at = file.path.stat().st_size, place.offset
     while True:
@@ -284,25 +292,25 @@ def _pieces(source: BinaryIO, file: DicomFile, place: PixelPlace) -> Iterator[tu
         at += 8 + length
 
 
-def _decoded(file: DicomFile) -> Iterator[NDArray]:
+def _decode(file: DicomFile) -> Iterator[NDArray]:
     if not file.syntax.is_encapsulated:
-        yield from _plain_frames(file)
+        yield from _read_plain_frames(file)
         return
     data = read_pixel_bytes(file)
     frames = read_claimed_shape(file.header)[0]
     for frame in generate_frames(data, number_of_frames=frames):
         check_stream(file, frame, frame)
     if not has_decoder(file):
-        yield from _decoded_by_gdcm(file, data)
+        yield from _decode_by_gdcm(file, data)
         return
-    for array, _ in get_decoder(file.syntax).iter_array(data, **_options(file.header)):
+    for array, _ in get_decoder(file.syntax).iter_array(data, **_list_options(file.header)):
         yield array
 
 
-def _plain_frames(file: DicomFile) -> Iterator[NDArray]:
+def _read_plain_frames(file: DicomFile) -> Iterator[NDArray]:
     """Frames that are not compressed one by one; bits beyond those in use are dropped (PS3.5, 8.1.1)."""
     header = file.header
-    options = _options(header)
+    options = _list_options(header)
     stored, high = options["bits_stored"], int(header.get("HighBit", options["bits_stored"] - 1))
     options["bits_stored"] = high + 1
     vr = file.pixels.vr if file.pixels else "OW"
@@ -310,7 +318,7 @@ def _plain_frames(file: DicomFile) -> Iterator[NDArray]:
         yield array >> (high + 1 - stored) if high + 1 > stored else array
 
 
-def _options(header: FileDataset) -> dict[str, Any]:
+def _list_options(header: FileDataset) -> dict[str, Any]:
     """What pydicom's decoders want to know."""
     frames, rows, columns, samples = read_claimed_shape(header)
     return {
@@ -327,7 +335,7 @@ def _options(header: FileDataset) -> dict[str, Any]:
     }
 
 
-def _decoded_by_gdcm(file: DicomFile, data: bytes) -> NDArray:
+def _decode_by_gdcm(file: DicomFile, data: bytes) -> NDArray:
     """Decode through SimpleITK's GDCM, for the syntaxes that pydicom has no decoder for.
 
     GDCM rescales and inverts as it decodes, so it is given a copy whose header asks
@@ -337,7 +345,7 @@ def _decoded_by_gdcm(file: DicomFile, data: bytes) -> NDArray:
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "plain.dcm")
-        _without_rescaling(file.header, data).save_as(path)
+        _strip_rescaling(file.header, data).save_as(path)
         try:
             array = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))
         except RuntimeError as error:
@@ -347,7 +355,7 @@ def _decoded_by_gdcm(file: DicomFile, data: bytes) -> NDArray:
     return array.reshape(frames, rows, columns, *([samples] if samples > 1 else []))
 
 
-def _without_rescaling(header: FileDataset, data: bytes) -> FileDataset:
+def _strip_rescaling(header: FileDataset, data: bytes) -> FileDataset:
     wanted = (
         "SOPClassUID SOPInstanceUID NumberOfFrames SamplesPerPixel PlanarConfiguration Rows Columns "
         "BitsAllocated BitsStored HighBit PixelRepresentation PhotometricInterpretation"

@@ -15,12 +15,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.data.dicom.file import DicomFile, read_pixel_bytes, read_file, refuse_unreadable
+from medseg.data.dicom.file import DicomFile, read_file, read_pixel_bytes, refuse_unreadable
 from medseg.data.dicom.frames import Frame, list_frames
 from medseg.data.dicom.pixels import read_frames
-from medseg.data.dicom.segments import BACKGROUND, Segment, read_code_key, match_labels, make_planes
+from medseg.data.dicom.segments import BACKGROUND, Segment, make_planes, match_labels, read_code_key
 from medseg.data.dicom.sniff import LABELMAP_CLASS
-from medseg.data.dicom.source import SourceSeries, check_frame_of_reference, find_series, read_segmentation_images, read_segmentation_series
+from medseg.data.dicom.source import (
+    SourceSeries,
+    check_frame_of_reference,
+    find_series,
+    read_segmentation_images,
+    read_segmentation_series,
+)
 from medseg.data.dicom.stacks import DIRECTION_TOLERANCE, LPS_TO_RAS, SPACING_TOLERANCE, STEP_TOLERANCE, build_affine
 from medseg.data.payload import check_budget
 from medseg.data.placing import spread
@@ -81,7 +87,7 @@ def read_segmentation(path: Path, names: Names | None = None, series: SourceSeri
     with refuse_unreadable(path, remedy="export the segmentation again"):
         stored = _read_stored(path)
         source = series or find_series(stored.series_uids, path, partial(read_segmentation_images, stored.file.header))
-        return _volume(stored, names, source)
+        return _make_volume(stored, names, source)
 
 
 def read_own_planes(path: Path) -> Volume:
@@ -90,26 +96,7 @@ def read_own_planes(path: Path) -> Volume:
     Raises:
         ImageError: As :func:`read_segmentation`.
     """
-    return _volume(_read_stored(path), None, None)
-
-
-def _read_stored(path: Path) -> StoredSegmentation:
-    """The header of a DICOM SEG, checked.
-
-    Raises:
-        ImageError: ``SEG_INVALID``, or geometry that is missing or mixed.
-    """
-    file = read_file(path)
-    header = file.header
-    kind = str(header.get("SegmentationType", ""))
-    if str(header.get("SOPClassUID", "")) == LABELMAP_CLASS:
-        kind = "LABELMAP"
-    if kind not in TYPES:
-        raise _invalid(path, f"SegmentationType is {kind!r}, none of {', '.join(TYPES)}")
-    frames = list_frames(path, header)
-    if not frames:
-        raise _invalid(path, "it has no frame")
-    return StoredSegmentation(file, kind, tuple(frames), _segments(file, kind), read_segmentation_series(header))
+    return _make_volume(_read_stored(path), None, None)
 
 
 @dataclass(frozen=True)
@@ -129,6 +116,25 @@ class Lattice:
     astray_voxels: float = 0.0
 
 
+def _read_stored(path: Path) -> StoredSegmentation:
+    """The header of a DICOM SEG, checked.
+
+    Raises:
+        ImageError: ``SEG_INVALID``, or geometry that is missing or mixed.
+    """
+    file = read_file(path)
+    header = file.header
+    kind = str(header.get("SegmentationType", ""))
+    if str(header.get("SOPClassUID", "")) == LABELMAP_CLASS:
+        kind = "LABELMAP"
+    if kind not in TYPES:
+        raise _invalid(path, f"SegmentationType is {kind!r}, none of {', '.join(TYPES)}")
+    frames = list_frames(path, header)
+    if not frames:
+        raise _invalid(path, "it has no frame")
+    return StoredSegmentation(file, kind, tuple(frames), _read_segments(file, kind), read_segmentation_series(header))
+
+
 def _find_lattice(frames: Sequence[Frame], series: SourceSeries | None, path: Path) -> tuple[Lattice, tuple[Note, ...]]:
     """The planes on which frames lie: the slices of ``series`` where these are parallel, else their own steps.
 
@@ -138,11 +144,13 @@ def _find_lattice(frames: Sequence[Frame], series: SourceSeries | None, path: Pa
     """
     _check_alike(frames, path)
     if series is not None and abs(frames[0].normal @ series.frames[0].normal) > 1 - PARALLEL:
-        return _on_slices(frames, series, path), ()
-    return _own(frames, path)
+        return _number_by_slices(frames, series, path), ()
+    return _number_by_steps(frames, path)
 
 
-def _place_on_source(array: NDArray, lattice: Lattice, series: SourceSeries, path: Path) -> tuple[NDArray, tuple[Note, ...]]:
+def _place_on_source(
+    array: NDArray, lattice: Lattice, series: SourceSeries, path: Path
+) -> tuple[NDArray, tuple[Note, ...]]:
     """Labels (X, Y, Z) of a lattice on the grid of its series; what was not stored is background.
 
     Raises:
@@ -155,12 +163,12 @@ def _place_on_source(array: NDArray, lattice: Lattice, series: SourceSeries, pat
     return placed, (Note("GRID_NEAR", f"segmentation and series lie {apart:.2g} voxels apart"),)
 
 
-def _volume(stored: StoredSegmentation, names: Names | None, series: SourceSeries | None) -> Volume:
+def _make_volume(stored: StoredSegmentation, names: Names | None, series: SourceSeries | None) -> Volume:
     if series is not None:
         check_frame_of_reference(str(stored.file.header.get("FrameOfReferenceUID", "")), series, stored.path)
     lattice, notes = _find_lattice(stored.frames, series, stored.path)
     numbers, named = match_labels(stored.segments, names, stored.path)
-    array, told = _painted(stored, lattice, numbers)
+    array, told = _paint(stored, lattice, numbers)
     notes = (*notes, *named, *told)
     if series is None:
         uids = ", ".join(stored.series_uids) or "which it does not name"
@@ -171,7 +179,7 @@ def _volume(stored: StoredSegmentation, names: Names | None, series: SourceSerie
     return Volume(placed, series.grid.affine, notes=(*notes, *near))
 
 
-def _segments(file: DicomFile, kind: str) -> tuple[Segment, ...]:
+def _read_segments(file: DicomFile, kind: str) -> tuple[Segment, ...]:
     items = list(file.header.get("SegmentSequence") or [])
     segments = []
     for item in items:
@@ -189,13 +197,13 @@ def _segments(file: DicomFile, kind: str) -> tuple[Segment, ...]:
     return tuple(segment for segment in segments if segment.number != BACKGROUND)
 
 
-def _painted(stored: StoredSegmentation, lattice: Lattice, labels: dict[int, int]) -> tuple[NDArray, tuple[Note, ...]]:
+def _paint(stored: StoredSegmentation, lattice: Lattice, labels: dict[int, int]) -> tuple[NDArray, tuple[Note, ...]]:
     """Labels (X, Y, Z) on the lattice."""
     planes = make_planes((*stored.frames[0].size, lattice.count), labels.values(), stored.path)
     if stored.kind == "LABELMAP":
         _paint_labels(stored, lattice, labels, planes)
         return planes.transpose(2, 1, 0), ()
-    masks, notes = _fractional(stored) if stored.kind == "FRACTIONAL" else (_bits(stored), ())
+    masks, notes = _read_fractions(stored) if stored.kind == "FRACTIONAL" else (_read_bits(stored), ())
     _paint_segments(stored, lattice, labels, planes, masks)
     return planes.transpose(2, 1, 0), notes
 
@@ -210,7 +218,7 @@ def _paint_segments(
     described = {segment.number for segment in stored.segments}
     seen: set[tuple[int, int]] = set()
     for frame, place, mask in zip(stored.frames, lattice.places, masks, strict=True):
-        number = _segment_number(frame, stored.path)
+        number = _read_segment_number(frame, stored.path)
         if number not in described:
             raise _invalid(stored.path, f"a frame belongs to segment {number}, which is not described")
         if (number, place) in seen:
@@ -231,7 +239,7 @@ def _overlap(stored: StoredSegmentation, labels: dict[int, int], number: int, th
     return LabelError("LABEL_OVERLAP", stored.path, problem, "give each voxel one segment, or export them apart")
 
 
-def _segment_number(frame: Frame, path: Path) -> int:
+def _read_segment_number(frame: Frame, path: Path) -> int:
     for group in frame.groups:
         for item in group.get("SegmentIdentificationSequence") or []:
             if item.get("ReferencedSegmentNumber") is not None:
@@ -239,31 +247,31 @@ def _segment_number(frame: Frame, path: Path) -> int:
     raise _invalid(path, f"frame {frame.index} belongs to no segment")
 
 
-def _bits(stored: StoredSegmentation) -> Iterator[NDArray[np.bool_]]:
+def _read_bits(stored: StoredSegmentation) -> Iterator[NDArray[np.bool_]]:
     """Each frame of one bit per pixel, (row, column), the first pixel in the lowest bit (PS3.5, 8.1.1)."""
     if int(stored.file.header.get("BitsAllocated", 0)) != 1:
-        yield from (frame != 0 for frame in _frames(stored))
+        yield from (frame != 0 for frame in _read_pixels(stored))
         return
     if stored.file.syntax.is_encapsulated:
         problem = f"one bit per pixel, compressed as {stored.file.syntax.name}"
         raise ImageError("DICOM_NO_DECODER", stored.path, problem, "export the segmentation uncompressed")
     columns, rows = stored.frames[0].size
     pixels = columns * rows
-    data = np.frombuffer(_all_bits(stored, pixels * len(stored.frames)), dtype=np.uint8)
+    data = np.frombuffer(_read_all_bits(stored, pixels * len(stored.frames)), dtype=np.uint8)
     for index in range(len(stored.frames)):
         first, end = index * pixels, (index + 1) * pixels
         bits = np.unpackbits(data[first // 8 : -(-end // 8)], bitorder="little")
         yield bits[first % 8 :][:pixels].reshape(rows, columns).astype(bool)
 
 
-def _frames(stored: StoredSegmentation) -> Iterator[NDArray]:
+def _read_pixels(stored: StoredSegmentation) -> Iterator[NDArray]:
     """Stored pixels of whole bytes; numbers of segments even where a palette gives them colours."""
     file = read_file(stored.path)
     file.header.PhotometricInterpretation = "MONOCHROME2"
     return read_frames(file)
 
 
-def _all_bits(stored: StoredSegmentation, bits: int) -> bytes:
+def _read_all_bits(stored: StoredSegmentation, bits: int) -> bytes:
     place = stored.file.pixels
     if place is None:
         raise ImageError("DICOM_PIXELS", stored.path, "PixelData is missing", "export the segmentation again")
@@ -274,16 +282,16 @@ def _all_bits(stored: StoredSegmentation, bits: int) -> bytes:
     return data
 
 
-def _fractional(stored: StoredSegmentation) -> tuple[Iterator[NDArray[np.bool_]], tuple[Note, ...]]:
+def _read_fractions(stored: StoredSegmentation) -> tuple[Iterator[NDArray[np.bool_]], tuple[Note, ...]]:
     highest = float(stored.file.header.get("MaximumFractionalValue") or 0)
     if not 1 <= highest <= 255:
         raise _invalid(stored.path, f"MaximumFractionalValue is {highest:g}")
     note = Note("LABEL_THRESHOLDED", f"values to {highest:g}; those above its half are taken as the segment")
-    return _above_half(stored, highest), (note,)
+    return _cut_at_half(stored, highest), (note,)
 
 
-def _above_half(stored: StoredSegmentation, highest: float) -> Iterator[NDArray[np.bool_]]:
-    for frame in _frames(stored):
+def _cut_at_half(stored: StoredSegmentation, highest: float) -> Iterator[NDArray[np.bool_]]:
+    for frame in _read_pixels(stored):
         if frame.max() > highest:
             raise _invalid(stored.path, f"it holds {frame.max()}, MaximumFractionalValue is {highest:g}")
         yield frame > highest / 2
@@ -292,8 +300,8 @@ def _above_half(stored: StoredSegmentation, highest: float) -> Iterator[NDArray[
 def _paint_labels(stored: StoredSegmentation, lattice: Lattice, labels: dict[int, int], planes: NDArray) -> None:
     if len(set(lattice.places)) < len(lattice.places):
         raise _invalid(stored.path, "two frames lie at one position")
-    table = _label_table(stored, labels)
-    for place, frame in zip(lattice.places, _frames(stored), strict=True):
+    table = _make_label_table(stored, labels)
+    for place, frame in zip(lattice.places, _read_pixels(stored), strict=True):
         painted = table[frame]
         if (painted == UNKNOWN).any():
             strange = sorted({int(value) for value in np.unique(frame[painted == UNKNOWN])})
@@ -301,7 +309,7 @@ def _paint_labels(stored: StoredSegmentation, lattice: Lattice, labels: dict[int
         planes[place] = painted
 
 
-def _label_table(stored: StoredSegmentation, labels: dict[int, int]) -> NDArray[np.int32]:
+def _make_label_table(stored: StoredSegmentation, labels: dict[int, int]) -> NDArray[np.int32]:
     """The label of each stored value; UNKNOWN where the file does not describe it."""
     table = np.full(2**16, UNKNOWN, dtype=np.int32)
     table[BACKGROUND] = BACKGROUND
@@ -331,7 +339,7 @@ def _check_alike(frames: Sequence[Frame], path: Path) -> None:
         raise ImageError("DICOM_MIXED_GEOMETRY", path, problem, "export one segmentation for each orientation")
 
 
-def _on_slices(frames: Sequence[Frame], series: SourceSeries, path: Path) -> Lattice:
+def _number_by_slices(frames: Sequence[Frame], series: SourceSeries, path: Path) -> Lattice:
     """Planes numbered as the slices of a series whose planes are parallel; each slice counts where it truly lies."""
     normal = series.frames[0].normal
     slices = series.positions_mm @ normal
@@ -354,7 +362,7 @@ def _on_slices(frames: Sequence[Frame], series: SourceSeries, path: Path) -> Lat
     return Lattice(places, len(slices), affine, max(astray, float(off[worst]) / smallest_mm))
 
 
-def _own(frames: Sequence[Frame], path: Path) -> tuple[Lattice, tuple[Note, ...]]:
+def _number_by_steps(frames: Sequence[Frame], path: Path) -> tuple[Lattice, tuple[Note, ...]]:
     """Planes at the steps that the frames themselves have, the gaps between them filled."""
     positions = np.array([frame.position_mm for frame in frames], dtype=float)
     heights = (positions - positions[0]) @ frames[0].normal
@@ -363,7 +371,7 @@ def _own(frames: Sequence[Frame], path: Path) -> tuple[Lattice, tuple[Note, ...]
     notes: tuple[Note, ...] = ()
     if not steps.size and frames[0].thickness_mm is None:
         notes = (Note("DICOM_NO_THICKNESS", "a single plane of unknown thickness; 1 mm is assumed"),)
-    step_mm = _step_mm(steps, frames[0].stated_step_mm, path) if steps.size else frames[0].thickness_mm or 1.0
+    step_mm = _find_step_mm(steps, frames[0].stated_step_mm, path) if steps.size else frames[0].thickness_mm or 1.0
     places = np.rint((heights - heights.min()) / step_mm).astype(int)
     first, last = int(heights.argmin()), int(heights.argmax())
     step = frames[0].normal * step_mm
@@ -379,7 +387,7 @@ def _own(frames: Sequence[Frame], path: Path) -> tuple[Lattice, tuple[Note, ...]
     return lattice, notes
 
 
-def _step_mm(steps: NDArray[np.float64], stated: float | None, path: Path) -> float:
+def _find_step_mm(steps: NDArray[np.float64], stated: float | None, path: Path) -> float:
     """The step of which all distances between planes are multiples: the stated one, else the smallest."""
     for step in (stated, float(steps.min())):
         if not step:

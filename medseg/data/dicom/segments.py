@@ -66,24 +66,24 @@ def match_labels(
             recognised while others could be the labels that are not found.
     """
     if not names:
-        return _by_number(segments), ()
-    found = {segment: _recognised(segment, names, case) for segment in segments}
+        return _label_by_number(segments), ()
+    found = {segment: _recognise(segment, names, case) for segment in segments}
     if not any(value is not None for value in found.values()):
-        told = ", ".join(f"{segment} as {_called(segment.number, names)}" for segment in segments[:8])
-        return _by_number(segments), (Note("SEGMENTS_BY_NUMBER", f"no name or code is known: {told}"),)
+        told = ", ".join(f"{segment} as {_describe_label(segment.number, names)}" for segment in segments[:8])
+        return _label_by_number(segments), (Note("SEGMENTS_BY_NUMBER", f"no name or code is known: {told}"),)
     strange = [segment for segment, value in found.items() if value is None]
     lacking = sorted(set(names) - set(found.values()) - {BACKGROUND})
     if strange and lacking:
         raise LabelError(
             "SEGMENTS_AMBIGUOUS",
             case,
-            f"segments {_listed(strange)} have no known name or code, and could be "
-            f"{', '.join(_called(value, names) for value in lacking)}",
+            f"segments {_list_segments(strange)} have no known name or code, and could be "
+            f"{', '.join(_describe_label(value, names) for value in lacking)}",
             "name or code each segment like its label, or leave the others out",
         )
-    left_out = (Note("SEGMENTS_LEFT_OUT", f"segments {_listed(strange)} are no label here"),) if strange else ()
+    left_out = (Note("SEGMENTS_LEFT_OUT", f"segments {_list_segments(strange)} are no label here"),) if strange else ()
     known = {segment.number: value for segment, value in found.items() if value is not None}
-    return known, (*left_out, *_merged_notes(found))
+    return known, (*left_out, *_note_merged(found))
 
 
 def make_planes(shape: tuple[int, ...], labels: Collection[int], case: Path) -> NDArray:
@@ -102,41 +102,41 @@ def make_planes(shape: tuple[int, ...], labels: Collection[int], case: Path) -> 
     return np.zeros(shape[::-1], dtype=dtype)
 
 
-def _by_number(segments: Sequence[Segment]) -> dict[int, int]:
+def _label_by_number(segments: Sequence[Segment]) -> dict[int, int]:
     return {segment.number: segment.number for segment in segments}
 
 
-def _recognised(segment: Segment, names: Names, case: object) -> int | None:
+def _recognise(segment: Segment, names: Names, case: object) -> int | None:
     """The label whose name or code the segment has; a name tells apart what one code covers."""
-    by_name = {value for value, texts in names.items() if _plain(segment.name) in map(_plain, texts)}
+    by_name = {value for value, texts in names.items() if _normalise(segment.name) in map(_normalise, texts)}
     codes = {segment.code, drop_modifier(segment.code)} - {""}
     by_code = {value for value, texts in names.items() if codes & set(texts)}
     both = by_name & by_code
     found = both or (by_name | by_code)
     if len(found) > 1:
-        told = " and ".join(_called(value, names) for value in sorted(found))
+        told = " and ".join(_describe_label(value, names) for value in sorted(found))
         problem = f"segment {segment} (code {segment.code or 'none'}) could be {told}"
         raise LabelError("SEGMENTS_AMBIGUOUS", case, problem, "give each segment the name or the code of one label")
     return next(iter(found), None)
 
 
-def _plain(text: str) -> str:
+def _normalise(text: str) -> str:
     return re.sub(r"[\W_]+", " ", text).strip().casefold()
 
 
-def _called(value: int, names: Names) -> str:
+def _describe_label(value: int, names: Names) -> str:
     texts = names.get(value, ())
     return f"label {value}" + (f" ({texts[0]})" if texts else "")
 
 
-def _merged_notes(found: Mapping[Segment, int | None]) -> tuple[Note, ...]:
+def _note_merged(found: Mapping[Segment, int | None]) -> tuple[Note, ...]:
     together: dict[int, list[Segment]] = {}
     for segment, value in found.items():
         if value is not None:
             together.setdefault(value, []).append(segment)
-    told = [f"{_listed(several)} as label {value}" for value, several in together.items() if len(several) > 1]
+    told = [f"{_list_segments(several)} as label {value}" for value, several in together.items() if len(several) > 1]
     return (Note("SEGMENTS_MERGED", f"segments {'; '.join(told)}"),) if told else ()
 
 
-def _listed(segments: Sequence[Segment]) -> str:
+def _list_segments(segments: Sequence[Segment]) -> str:
     return some_of([str(segment) for segment in segments], most=8)

@@ -1,7 +1,7 @@
 """A folder's DICOM files sorted into image series, and one of these read as a volume in RAS+ mm or refused.
 
-The steps: what the folder holds (``look_into``), one series of it (``chosen``), that series held against the rules
-(``rules``), order and place of its planes (``stacks``), pixels (``pixels``). DICOM's LPS world ends here.
+The steps: what the folder holds (``look_into``), one series of it (``choose_series``), that series held against the
+rules (``rules``), order and place of its planes (``stacks``), pixels (``pixels``). DICOM's LPS world ends here.
 """
 
 from __future__ import annotations
@@ -15,10 +15,21 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.uid import MediaStorageDirectoryStorage
 
-from medseg.data.dicom.file import ENDING_SHOWN, HEADER_ERRORS, DicomFile, Found, list_names, read_series_number, show_value, read_file, refuse_unreadable, read_series_uid
+from medseg.data.dicom.file import (
+    ENDING_SHOWN,
+    HEADER_ERRORS,
+    DicomFile,
+    Found,
+    list_names,
+    read_file,
+    read_series_number,
+    read_series_uid,
+    refuse_unreadable,
+    show_value,
+)
 from medseg.data.dicom.frames import Frame
 from medseg.data.dicom.pixels import decode_frames, find_stored_dtype
-from medseg.data.dicom.rules import ExaminedSeries, list_errors, examine
+from medseg.data.dicom.rules import ExaminedSeries, examine, list_errors
 from medseg.data.dicom.sniff import DIRECTORY_NAME, is_dicom_file, walk_visible
 from medseg.data.payload import check_memory
 from medseg.data.volume import Note, Volume, value_notes
@@ -81,7 +92,7 @@ def look_into(folder: Path, *, at_any_depth: bool = False) -> Contents:
             holds no DICOM file but its table of contents, DICOMDIR.
     """
     contents = Contents()
-    for path in _files(folder, at_any_depth):
+    for path in _list_files(folder, at_any_depth):
         try:
             _sort(path, contents)
         except ImageError as error:
@@ -89,8 +100,8 @@ def look_into(folder: Path, *, at_any_depth: bool = False) -> Contents:
         except HEADER_ERRORS as error:
             problem = f"it cannot be read ({type(error).__name__}: {error})"
             contents.found.append(ImageError("DICOM_UNREADABLE", path, problem, "copy the file again"))
-    contents.found += _lost_slices(contents)
-    contents.found += _notes(contents)
+    contents.found += _find_lost_slices(contents)
+    contents.found += _note_contents(contents)
     return contents
 
 
@@ -117,14 +128,14 @@ def choose_series(contents: Contents, folder: Path, wanted: str | None = None) -
         if len(every) == 1:
             return every[0]
         remedy = "name one by its number or the end of its UID: --series SUFFIX, or FOLDER#series=SUFFIX"
-        problem = f"it holds {len(every)} image series: {_listed(every)}"
+        problem = f"it holds {len(every)} image series: {_list_series(every)}"
         raise ImageError("DICOM_SEVERAL_SERIES", folder, problem, remedy)
     fitting = [files for files in every if wanted.isdecimal() and read_series_number(files[0].header) == int(wanted)]
     if not fitting and len(wanted) >= SHORTEST_ENDING:
         fitting = [files for files in every if read_series_uid(files[0].header).endswith(wanted)]
     if len(fitting) == 1:
         return fitting[0]
-    problem = f"{len(fitting)} of its {len(every)} image series fit {wanted!r}: {_listed(fitting or every)}"
+    problem = f"{len(fitting)} of its {len(every)} image series fit {wanted!r}: {_list_series(fitting or every)}"
     remedy = f"give a number, or an ending of at least {SHORTEST_ENDING} characters of a UID, that one series has"
     raise ImageError("DICOM_SERIES_NOT_FOUND", folder, problem, remedy)
 
@@ -160,19 +171,19 @@ def read_dicom(path: Path, series: str | None = None) -> Volume:
         return _read(path, series)
 
 
-def _listed(every: Sequence[list[DicomFile]]) -> str:
+def _list_series(every: Sequence[list[DicomFile]]) -> str:
     more = f"; and {len(every) - MOST_LISTED_SERIES} more" if len(every) > MOST_LISTED_SERIES else ""
-    return "; ".join(map(_described, every[:MOST_LISTED_SERIES])) + more
+    return "; ".join(map(_describe_series, every[:MOST_LISTED_SERIES])) + more
 
 
-def _described(files: list[DicomFile]) -> str:
+def _describe_series(files: list[DicomFile]) -> str:
     header = files[0].header
     planes = sum(int(file.header.get("NumberOfFrames") or 1) for file in files)
     number = "none" if read_series_number(files[0].header) is None else read_series_number(files[0].header)
     size = f"{header.get('Columns')}×{header.get('Rows')}"
     return (
-        f"number {number}, {plain(header.get('Modality') or '')} {size}, {planes} slices, "
-        f"UID …{uid_of(files[0].header)[-ENDING_SHOWN:]} (such as {files[0].path.name})"
+        f"number {number}, {show_value(header.get('Modality') or '')} {size}, {planes} slices, "
+        f"UID …{read_series_uid(files[0].header)[-ENDING_SHOWN:]} (such as {files[0].path.name})"
     )
 
 
@@ -191,7 +202,7 @@ def _sort(path: Path, contents: Contents) -> None:
         contents.other.append(file)
 
 
-def _files(folder: Path, at_any_depth: bool) -> list[Path]:
+def _list_files(folder: Path, at_any_depth: bool) -> list[Path]:
     if folder.is_file():
         return [folder]
     below = [path for path in walk_visible(folder) if path.is_file()]
@@ -217,11 +228,11 @@ def _check_directory(file: DicomFile) -> None:
             raise ImageError("DICOM_DIRECTORY", file.path, problem, "delete DICOMDIR after checking where it came from")
 
 
-def _lost_slices(contents: Contents) -> Iterator[ImageError]:
+def _find_lost_slices(contents: Contents) -> Iterator[ImageError]:
     """A file that is named or classed like the slices but holds no image is a lost slice."""
-    shapes = {_name_shape(file.path) for file in contents.images}
+    shapes = {_strip_digits(file.path) for file in contents.images}
     classes = {file.storage_class for file in contents.images}
-    named = [path for path in contents.junk if _name_shape(path) in shapes and re.search(r"\d", path.name)]
+    named = [path for path in contents.junk if _strip_digits(path) in shapes and re.search(r"\d", path.name)]
     classed = [file.path for file in contents.other if file.storage_class in classes]
     for path in named + classed:
         problem = f"{path.stat().st_size} bytes without an image, though named or classed like the series' slices"
@@ -229,16 +240,16 @@ def _lost_slices(contents: Contents) -> Iterator[ImageError]:
         yield ImageError("DICOM_UNREADABLE", path, problem, remedy)
 
 
-def _name_shape(path: Path) -> str:
+def _strip_digits(path: Path) -> str:
     return re.sub(r"\d+", "0", path.name)
 
 
-def _notes(contents: Contents) -> Iterator[Note]:
+def _note_contents(contents: Contents) -> Iterator[Note]:
     if contents.junk:
-        yield Note("DICOM_JUNK_SKIPPED", f"{names(contents.junk)} are no DICOM files")
+        yield Note("DICOM_JUNK_SKIPPED", f"{list_names(contents.junk)} are no DICOM files")
     if contents.other:
         kinds = sorted({file.kind for file in contents.other})
-        text = f"{names([file.path for file in contents.other])} hold no acquired image ({', '.join(kinds)})"
+        text = f"{list_names([file.path for file in contents.other])} hold no acquired image ({', '.join(kinds)})"
         yield Note("DICOM_NON_IMAGE_SKIPPED", text)
     patients = {str(file.header.get("PatientID", "")) for file in contents.images}
     if len(patients) > 1:
@@ -248,7 +259,7 @@ def _notes(contents: Contents) -> Iterator[Note]:
         file.path for file in contents.images if (file.header.preamble or b"").startswith((b"\x7fELF", b"MZ", b"#!"))
     ]
     if odd:
-        yield Note("DICOM_PREAMBLE", f"{names(odd)} begin like a program")
+        yield Note("DICOM_PREAMBLE", f"{list_names(odd)} begin like a program")
 
 
 def _read(path: Path, series: str | None) -> Volume:
@@ -259,7 +270,7 @@ def _read(path: Path, series: str | None) -> Volume:
         raise error
     examined = examine(choose_series(contents, path, series), path, split_stack(series)[1])
     notes = [*(each for each in contents.found if isinstance(each, Note)), *examined.notes]
-    array = _voxels(examined)
+    array = _read_voxels(examined)
     has_channels = array.ndim == 4
     affine = examined.affine
     if affine is None:
@@ -272,7 +283,7 @@ def _check_single(path: Path) -> None:
         raise ImageError("DICOM_UNREADABLE", path, "it is no DICOM file", "check what the file is")
 
 
-def _voxels(examined: ExaminedSeries) -> NDArray:
+def _read_voxels(examined: ExaminedSeries) -> NDArray:
     """Rescaled voxels, (X, Y, Z) or (C, X, Y, Z)."""
     frames, files = examined.frames, examined.files
     is_whole = all(
@@ -280,14 +291,14 @@ def _voxels(examined: ExaminedSeries) -> NDArray:
         for frame in frames
     )
     stored = np.result_type(*(find_stored_dtype(file.header) for file in files))
-    stack = _stack(files, frames, stored if is_whole else np.dtype(np.float32))
+    stack = _stack_planes(files, frames, stored if is_whole else np.dtype(np.float32))
     if is_whole:
-        stack = _shifted(stack, [int(frame.intercept) for frame in frames])
+        stack = _add_intercepts(stack, [int(frame.intercept) for frame in frames])
     # (slice, row, column[, colour]) as (x, y, z) or (colour, x, y, z); no voxel moves.
     return stack.transpose(3, 2, 1, 0) if stack.ndim == 4 else stack.T
 
 
-def _stack(files: Sequence[DicomFile], frames: Sequence[Frame], dtype: np.dtype) -> NDArray:
+def _stack_planes(files: Sequence[DicomFile], frames: Sequence[Frame], dtype: np.dtype) -> NDArray:
     """The planes in the order of ``frames``, each rescaled where ``dtype`` is floating."""
     places = {(frame.path, frame.index): place for place, frame in enumerate(frames)}
     stack: NDArray | None = None
@@ -310,7 +321,7 @@ def _stack(files: Sequence[DicomFile], frames: Sequence[Frame], dtype: np.dtype)
     return stack
 
 
-def _shifted(stack: NDArray, intercepts: Sequence[int]) -> NDArray:
+def _add_intercepts(stack: NDArray, intercepts: Sequence[int]) -> NDArray:
     """Whole intercepts added to their planes, in the smallest integers that hold the sums; in place where these fit."""
     if not any(intercepts):
         return stack

@@ -48,7 +48,7 @@ CLASS_KINDS = (
 def name_kind(storage_class: str) -> str:
     """What files of a storage class hold, in a word; ``other`` where it is not in ``CLASS_KINDS``.
 
-    >>> kind_of("1.2.840.10008.5.1.4.1.1.481.3"), kind_of("1.2.3")
+    >>> name_kind("1.2.840.10008.5.1.4.1.1.481.3"), name_kind("1.2.3")
     ('RTSTRUCT', 'other')
     """
     return next((kind for start, kind in CLASS_KINDS if storage_class.startswith(start)), "other")
@@ -74,7 +74,7 @@ def walk_visible(folder: Path) -> Iterator[Path]:
 
 def holds_mask(path: Path) -> bool:
     """Whether a file is a DICOM SEG or RTSTRUCT."""
-    return storage_class(path) in MASK_CLASSES
+    return read_storage_class(path) in MASK_CLASSES
 
 
 def find_mask_file(path: Path) -> Path | None:
@@ -93,17 +93,17 @@ def find_mask_file(path: Path) -> Path | None:
     return found[0] if found else None
 
 
-def storage_class(path: Path) -> str:
+def read_storage_class(path: Path) -> str:
     """The kind of a DICOM file, from its meta information; empty where it has none."""
     try:
         if not path.is_file() or not is_dicom_file(path):
             return ""
-        return _read_storage_class(path)
+        return _read_marked(path)
     except PARSER_ERRORS:
         return ""
 
 
-def _read_storage_class(path: Path) -> str:
+def _read_marked(path: Path) -> str:
     # Loaded here, for most folders hold no DICOM at all, and pydicom takes its time.
     from pydicom.errors import BytesLengthException, InvalidDicomError
     from pydicom.filereader import read_file_meta_info

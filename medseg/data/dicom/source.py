@@ -55,8 +55,8 @@ def read_segmentation_images(header: Dataset) -> frozenset[Image]:
     """The images that a DICOM SEG names as a whole or frame by frame."""
     series = header.get("ReferencedSeriesSequence") or []
     items = [item for each in series for item in each.get("ReferencedInstanceSequence") or []]
-    items += [item for derived in _derivations(header) for item in derived.get("SourceImageSequence") or []]
-    return frozenset(image for item in items for image in _images(item))
+    items += [item for derived in _list_derivations(header) for item in derived.get("SourceImageSequence") or []]
+    return frozenset(image for item in items for image in _list_item_images(item))
 
 
 def read_contour_images(header: Dataset) -> frozenset[Image]:
@@ -66,7 +66,7 @@ def read_contour_images(header: Dataset) -> frozenset[Image]:
         for structure in header.get("ROIContourSequence") or []
         for contour in structure.get("ContourSequence") or []
         for item in contour.get("ContourImageSequence") or []
-        for image in _images(item)
+        for image in _list_item_images(item)
     )
 
 
@@ -82,9 +82,9 @@ def keep_references(header: Dataset, frames: Sequence[Frame]) -> None:
     highdicom names every frame of a multi-frame source that lies at a mask's position, of all stacks.
     """
     held = list_images(frames)
-    for derived in _derivations(header):
+    for derived in _list_derivations(header):
         items = derived.get("SourceImageSequence") or []
-        kept = [item for item in items if held.issuperset(_images(item))]
+        kept = [item for item in items if held.issuperset(_list_item_images(item))]
         if len(kept) < len(items):
             derived.SourceImageSequence = kept
 
@@ -166,14 +166,14 @@ def find_series(
     """
     if not uids:
         return None
-    folders = list(_folders(near.parent))
+    folders = list(_list_folders(near.parent))
     for most in (PROBED_FILES, None):
         searched = 0
         for folder in folders:
-            paths = _paths(folder)[:most]
+            paths = _list_files(folder)[:most]
             searched += len(paths)
-            if any(_series_uid(path) in uids for path in paths):
-                return _stack_with(named, _members(folder, uids), folder)
+            if any(_probe_series(path) in uids for path in paths):
+                return _build_stack(named, _read_members(folder, uids), folder)
             if searched > MOST_SEARCHED_FILES:
                 break
     return None
@@ -190,20 +190,20 @@ def check_frame_of_reference(uid: str, series: SourceSeries, case: Path) -> None
         raise ImageError("FRAME_OF_REFERENCE_DIFFERS", case, problem, "export it with the series that it was drawn on")
 
 
-def _derivations(header: Dataset) -> Iterator[Dataset]:
+def _list_derivations(header: Dataset) -> Iterator[Dataset]:
     for keyword in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
         for group in header.get(keyword) or []:
             yield from group.get("DerivationImageSequence") or []
 
 
-def _images(item: Dataset) -> list[Image]:
+def _list_item_images(item: Dataset) -> list[Image]:
     uid, numbers = str(item.get("ReferencedSOPInstanceUID", "")), item.get("ReferencedFrameNumber")
     if numbers is None or numbers == "":
         return [(uid, 0)]
     return [(uid, int(number)) for number in ([numbers] if isinstance(numbers, str | int) else numbers)]
 
 
-def _stack_with(named: Callable[[], frozenset[Image]], files: Sequence[DicomFile], folder: Path) -> SourceSeries:
+def _build_stack(named: Callable[[], frozenset[Image]], files: Sequence[DicomFile], folder: Path) -> SourceSeries:
     """The series as a whole, or the only stack in it that has all the images named."""
     try:
         return build_source(files, folder)
@@ -216,28 +216,28 @@ def _stack_with(named: Callable[[], frozenset[Image]], files: Sequence[DicomFile
         return build_source(files, folder, fitting[0])
 
 
-def _folders(own: Path) -> Iterator[Path]:
+def _list_folders(own: Path) -> Iterator[Path]:
     """Where a series is looked for, the nearest first."""
     own = Path(os.path.abspath(own))  # noqa: PTH100 -- resolve would follow links
     yield own
-    below = list(_below(own))
+    below = list(_list_folders_in(own))
     yield from below
-    yield from (deeper for folder in below for deeper in _below(folder))
+    yield from (deeper for folder in below for deeper in _list_folders_in(folder))
     if own.parent != own:
-        beside = [folder for folder in _below(own.parent) if folder != own]
+        beside = [folder for folder in _list_folders_in(own.parent) if folder != own]
         yield from beside
-        yield from (deeper for folder in beside for deeper in _below(folder))
+        yield from (deeper for folder in beside for deeper in _list_folders_in(folder))
 
 
-def _below(folder: Path) -> list[Path]:
-    return _entries(folder, lambda entry: entry.is_dir(follow_symlinks=False))
+def _list_folders_in(folder: Path) -> list[Path]:
+    return _list_entries(folder, lambda entry: entry.is_dir(follow_symlinks=False))
 
 
-def _paths(folder: Path) -> list[Path]:
-    return _entries(folder, lambda entry: entry.is_file())
+def _list_files(folder: Path) -> list[Path]:
+    return _list_entries(folder, lambda entry: entry.is_file())
 
 
-def _entries(folder: Path, is_wanted: Callable[[os.DirEntry[str]], bool]) -> list[Path]:
+def _list_entries(folder: Path, is_wanted: Callable[[os.DirEntry[str]], bool]) -> list[Path]:
     """What a folder holds by name, hidden names left out; nothing where it cannot be listed."""
     try:
         with os.scandir(folder) as entries:
@@ -247,7 +247,7 @@ def _entries(folder: Path, is_wanted: Callable[[os.DirEntry[str]], bool]) -> lis
     return [folder / name for name in names]
 
 
-def _series_uid(path: Path) -> str:
+def _probe_series(path: Path) -> str:
     """The series of a file; empty where it holds no acquired image or cannot be read."""
     try:
         file = read_file(path) if is_dicom_file(path) else None
@@ -256,10 +256,10 @@ def _series_uid(path: Path) -> str:
         return ""
 
 
-def _members(folder: Path, uids: Collection[str]) -> list[DicomFile]:
+def _read_members(folder: Path, uids: Collection[str]) -> list[DicomFile]:
     """The folder's images of the first series of ``uids`` that is there; damaged files are errors."""
     found: dict[str, list[DicomFile]] = {}
-    for path in _paths(folder):
+    for path in _list_files(folder):
         if is_dicom_file(path):
             file = read_file(path)
             uid = str(file.header.get("SeriesInstanceUID", ""))

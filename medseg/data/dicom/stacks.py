@@ -1,7 +1,7 @@
 """The planes of a series in their order, and where the volume that they make lies; several volumes in one series.
 
 A stack (a phase, an echo, an orientation) has one size and orientation, and one image at each place as far as the
-files tell images apart; it is picked by its number. World coordinates are DICOM's LPS until ``placed_frames`` ends
+files tell images apart; it is picked by its number. World coordinates are DICOM's LPS until ``place_frames`` ends
 with RAS+.
 """
 
@@ -66,8 +66,8 @@ def order_frames(frames: Sequence[Frame], case: Path) -> list[Frame]:
             ``DICOM_IRREGULAR_SLICES``.
     """
     normal = frames[0].normal
-    ordered = sorted(frames, key=lambda frame: float(_position(frame) @ normal))
-    steps = np.diff([float(_position(frame) @ normal) for frame in ordered])
+    ordered = sorted(frames, key=lambda frame: float(_get_position(frame) @ normal))
+    steps = np.diff([float(_get_position(frame) @ normal) for frame in ordered])
     if not steps.size:
         return ordered
     doubled = np.flatnonzero(steps <= STEP_TOLERANCE_MM)
@@ -89,13 +89,13 @@ def place_frames(frames: Sequence[Frame], case: Path) -> tuple[NDArray[np.float6
     """
     first, last, notes = frames[0], frames[-1], []
     if len(frames) > 1:
-        step = (_position(last) - _position(first)) / (len(frames) - 1)
-        notes = [*_tilt_notes(frames, step), *_step_notes(frames, step)]
+        step = (_get_position(last) - _get_position(first)) / (len(frames) - 1)
+        notes = [*_note_tilt(frames, step), *_note_steps(frames, step)]
     else:
         step = first.normal * (first.thickness_mm or 1.0)
         if first.thickness_mm is None:
             notes.append(Note("DICOM_NO_THICKNESS", "a single slice of unknown thickness; 1 mm is assumed"))
-    affine = build_affine(first, step, _position(first))
+    affine = build_affine(first, step, _get_position(first))
     return affine, [*notes, *check_affine(affine, (*first.size, len(frames)), case)]
 
 
@@ -146,13 +146,13 @@ def find_stacks(frames: Sequence[Frame]) -> list[Stack]:
     """
     if not frames:
         return []
-    shapes = [] if any(frame.position_mm is None for frame in frames) else _shapes(frames)
+    shapes = [] if any(frame.position_mm is None for frame in frames) else _group_shapes(frames)
     if not 1 <= len(shapes) <= MOST_STACKS:
         return [Stack("", tuple(frames))]
     stacks = []
-    for shape in sorted(shapes, key=_shape_order):
-        name = f"{_plane(shape[0])} {shape[0].size[0]}×{shape[0].size[1]}" if len(shapes) > 1 else ""
-        stacks += [Stack(", ".join(part for part in (name, what) if part), same) for what, same in _told_apart(shape)]
+    for shape in sorted(shapes, key=_order_shape):
+        name = f"{_name_plane(shape[0])} {shape[0].size[0]}×{shape[0].size[1]}" if len(shapes) > 1 else ""
+        stacks += [Stack(", ".join(part for part in (name, what) if part), same) for what, same in _tell_apart(shape)]
     return stacks
 
 
@@ -165,7 +165,9 @@ def pick_stack(frames: Sequence[Frame], number: int, case: Path) -> tuple[Frame,
     stacks = find_stacks(frames)
     if 1 <= number <= len(stacks):
         return stacks[number - 1].frames
-    problem = f"the series has no stack {number}: {listed(stacks)}" if len(stacks) > 1 else "the series is one stack"
+    problem = (
+        f"the series has no stack {number}: {list_stacks(stacks)}" if len(stacks) > 1 else "the series is one stack"
+    )
     raise ImageError("DICOM_SERIES_NOT_FOUND", case, problem, f"give a number from 1 to {len(stacks)} after the colon")
 
 
@@ -181,7 +183,7 @@ def add_stacks(found: Sequence[Found], frames: Sequence[Frame]) -> tuple[Found, 
     def extend(each: Found) -> Found:
         if not isinstance(each, ImageError) or each.code not in PICKABLE:
             return each
-        problem = f"{each.problem}; it holds {len(stacks)} stacks: {listed(stacks)}"
+        problem = f"{each.problem}; it holds {len(stacks)} stacks: {list_stacks(stacks)}"
         return ImageError(each.code, each.case, problem, f"pick stack N with {flag}; or {each.remedy}")
 
     return tuple(map(extend, found))
@@ -190,7 +192,7 @@ def add_stacks(found: Sequence[Found], frames: Sequence[Frame]) -> tuple[Found, 
 def list_stacks(stacks: Sequence[Stack]) -> str:
     """The stacks with their numbers.
 
-    >>> listed([Stack("EchoTime 4.6", ()), Stack("EchoTime 9.2", ())])
+    >>> list_stacks([Stack("EchoTime 4.6", ()), Stack("EchoTime 9.2", ())])
     '1: EchoTime 4.6 (0 slices); 2: EchoTime 9.2 (0 slices)'
     """
     texts = [f"{number}: {stack.what} ({len(stack.frames)} slices)" for number, stack in enumerate(stacks, 1)]
@@ -198,7 +200,7 @@ def list_stacks(stacks: Sequence[Stack]) -> str:
     return "; ".join(texts[:MOST_LISTED_STACKS]) + more
 
 
-def _position(frame: Frame) -> NDArray[np.float64]:
+def _get_position(frame: Frame) -> NDArray[np.float64]:
     if frame.position_mm is None:
         raise ImageError("DICOM_GEOMETRY", frame.path, "ImagePositionPatient is missing", "export the series again")
     return frame.position_mm
@@ -211,13 +213,13 @@ def _doubled(ordered: Sequence[Frame], doubled: Sequence[int], case: Path) -> Im
     while first + count - 1 in doubled:
         count += 1
     same = list(ordered[first : first + count])
-    list_stacks = " and ".join(frame.name for frame in same[:2])
+    pair = " and ".join(frame.name for frame in same[:2])
     trait = describe_difference(same)
     if trait:
-        problem = f"{listed} lie at the same position{trait}; {len(doubled)} slices in all are doubled"
+        problem = f"{pair} lie at the same position{trait}; {len(doubled)} slices in all are doubled"
         remedy = "keep one phase, echo or stack per folder"
         return ImageError("DICOM_SEVERAL_PHASES", case, problem, remedy)
-    problem = f"{listed} lie at the same position"
+    problem = f"{pair} lie at the same position"
     return ImageError("DICOM_DUPLICATE_SLICE", case, problem, "keep one phase, echo or reconstruction per folder")
 
 
@@ -229,10 +231,10 @@ def _uneven(case: Path, problem: str, ratio: float) -> ImageError:
     return ImageError("DICOM_IRREGULAR_SLICES", case, f"slices are uneven: {problem}", remedy)
 
 
-def _tilt_notes(frames: Sequence[Frame], step: NDArray[np.float64]) -> Iterator[Note]:
+def _note_tilt(frames: Sequence[Frame], step: NDArray[np.float64]) -> Iterator[Note]:
     first = frames[0]
     for index, frame in enumerate(frames):
-        astray_mm = float(np.linalg.norm(_position(frame) - _position(first) - index * step))
+        astray_mm = float(np.linalg.norm(_get_position(frame) - _get_position(first) - index * step))
         if astray_mm > max(STEP_TOLERANCE_MM, 5 * STEP_TOLERANCE * float(np.linalg.norm(step))):
             problem = f"the slice lies {astray_mm:.4g} mm off the line through the series"
             raise ImageError("DICOM_IRREGULAR_SLICES", frame.path, problem, "export another reconstruction")
@@ -242,25 +244,25 @@ def _tilt_notes(frames: Sequence[Frame], step: NDArray[np.float64]) -> Iterator[
         yield Note("GANTRY_TILT", f"slices are shifted as by a gantry tilted {degrees:.3g}°; kept as shear")
 
 
-def _step_notes(frames: Sequence[Frame], step: NDArray[np.float64]) -> Iterator[Note]:
+def _note_steps(frames: Sequence[Frame], step: NDArray[np.float64]) -> Iterator[Note]:
     """Signs that the frames are some of a series, or two series between each other."""
     length_mm, stated_mm = float(np.linalg.norm(step)), frames[0].stated_step_mm
     if stated_mm and abs(stated_mm - length_mm) > STATED_STEP_TOLERANCE * length_mm:
         text = f"slices lie {length_mm:.4g} mm apart, SpacingBetweenSlices says {stated_mm:.4g} mm; positions were used"
         yield Note("DICOM_STEP_DIFFERS", text)
-    yield from _number_notes(frames)
+    yield from _note_numbers(frames)
     for name in TRAITS:
         values = [frame.trait(name) for frame in frames]
         kinds = sorted(set(values))
         changes = sum(value != after for value, after in pairwise(values))
         goes_back_and_forth = len(kinds) <= len(values) / 2 <= changes
         if len(kinds) > 1 and (name in TRAITS_OF_A_SERIES or goes_back_and_forth):
-            list_stacks = "; ".join(kind or "none" for kind in kinds[:6])
-            yield Note("DICOM_MIXED_SERIES", f"slices of one series differ in {name} ({listed})")
+            shown = "; ".join(kind or "none" for kind in kinds[:6])
+            yield Note("DICOM_MIXED_SERIES", f"slices of one series differ in {name} ({shown})")
             return
 
 
-def _number_notes(frames: Sequence[Frame]) -> Iterator[Note]:
+def _note_numbers(frames: Sequence[Frame]) -> Iterator[Note]:
     numbers = [int(frame.groups[-1].get("InstanceNumber") or 0) for frame in frames]
     strides = {abs(after - number) for number, after in pairwise(numbers)}
     if len(strides) == 1 and max(strides) > 1:
@@ -268,7 +270,7 @@ def _number_notes(frames: Sequence[Frame]) -> Iterator[Note]:
         yield Note("DICOM_NUMBERS_SKIP", text)
 
 
-def _shapes(frames: Sequence[Frame]) -> list[list[Frame]]:
+def _group_shapes(frames: Sequence[Frame]) -> list[list[Frame]]:
     """Frames of one size, spacing and orientation; the search ends at too many kinds of them."""
     shapes: list[list[Frame]] = []
     for frame in frames:
@@ -291,29 +293,29 @@ def _is_alike(one: Frame, other: Frame) -> bool:
     )
 
 
-def _shape_order(shape: Sequence[Frame]) -> tuple[object, ...]:
+def _order_shape(shape: Sequence[Frame]) -> tuple[object, ...]:
     """Many before few; else by values that every order of the files gives alike."""
     first = min(shape, key=lambda frame: (*np.round(frame.along_row, 6), *np.round(frame.along_column, 6)))
     return -len(shape), first.size, first.spacing_mm, tuple(first.along_row), tuple(first.along_column)
 
 
-def _plane(frame: Frame) -> str:
+def _name_plane(frame: Frame) -> str:
     return PLANES[int(np.abs(frame.normal).argmax())]
 
 
-def _told_apart(shape: Sequence[Frame]) -> list[tuple[str, tuple[Frame, ...]]]:
+def _tell_apart(shape: Sequence[Frame]) -> list[tuple[str, tuple[Frame, ...]]]:
     """Frames of one shape by the traits that tell those of one place apart, with these traits' values."""
-    names, keys = _keys(shape, _places(shape))
+    names, keys = _find_keys(shape, _number_places(shape))
     found: dict[tuple[str, ...], list[Frame]] = {}
     for frame, key in zip(shape, keys, strict=True):
         found.setdefault(key, []).append(frame)
     return [
         (", ".join(f"{name} {value or 'none'}" for name, value in zip(names, key, strict=True)), tuple(found[key]))
-        for key in sorted(found, key=lambda key: [_value_order(value) for value in key])
+        for key in sorted(found, key=lambda key: [_order_value(value) for value in key])
     ]
 
 
-def _keys(shape: Sequence[Frame], places: Sequence[int]) -> tuple[list[str], list[tuple[str, ...]]]:
+def _find_keys(shape: Sequence[Frame], places: Sequence[int]) -> tuple[list[str], list[tuple[str, ...]]]:
     """The traits that tell images of one place apart, and their values of each frame.
 
     A trait that takes values of its own from slice to slice, such as a trigger time, makes no stacks.
@@ -332,7 +334,7 @@ def _keys(shape: Sequence[Frame], places: Sequence[int]) -> tuple[list[str], lis
     return names, keys
 
 
-def _places(shape: Sequence[Frame]) -> list[int]:
+def _number_places(shape: Sequence[Frame]) -> list[int]:
     """Of each frame, the number of its place along the normal."""
     heights = np.array([frame.position_mm for frame in shape], dtype=float) @ shape[0].normal
     order = np.argsort(heights, kind="stable")
@@ -341,7 +343,7 @@ def _places(shape: Sequence[Frame]) -> list[int]:
     return [int(place) for place in places]
 
 
-def _value_order(value: str) -> tuple[int, float, str]:
+def _order_value(value: str) -> tuple[int, float, str]:
     """Nothing before numbers, numbers by value before texts."""
     try:
         return (1, float(value), value) if value else (0, 0.0, "")

@@ -103,11 +103,11 @@ def write_segmentation(
     if apart >= SAME_GRID_VOXELS:
         problem = f"the mask lies {apart:.3g} voxels off the series that it is to refer to"
         raise GridError("GRID_MISMATCH", path, problem, "write it as NIfTI, or predict on that series")
-    notes = _notes(mask, meaning)
+    notes = _note_mask(mask, meaning)
     try:
         # Warnings of odd values would show them, and they are the patient's.
         with disable_value_validation():
-            made = _identified(_segmentation(mask, source, meaning, author, kind), source)
+            made = _identify(_make_segmentation(mask, source, meaning, author, kind), source)
     except DICOM_ERRORS as error:
         remedy = "export the series again, or write the mask as NIfTI"
         raise OutputError(
@@ -124,7 +124,7 @@ def write_segmentation(
     return notes
 
 
-def _notes(mask: Volume, meaning: Meaning) -> tuple[Note, ...]:
+def _note_mask(mask: Volume, meaning: Meaning) -> tuple[Note, ...]:
     notes = []
     if not mask.array.any():
         notes.append(Note("SEG_EMPTY", "nothing was found; each segment, or the mask, has one empty frame"))
@@ -135,15 +135,15 @@ def _notes(mask: Volume, meaning: Meaning) -> tuple[Note, ...]:
     return tuple(notes)
 
 
-def _segmentation(mask: Volume, source: SourceSeries, meaning: Meaning, author: Author, kind: str) -> Segmentation:
+def _make_segmentation(mask: Volume, source: SourceSeries, meaning: Meaning, author: Author, kind: str) -> Segmentation:
     import highdicom
     from highdicom.coding_schemes import CodingSchemeIdentificationItem
     from highdicom.seg import Segmentation
 
-    headers = _source_headers(source)
+    headers = _read_source_headers(source)
     labels = [label for label in sorted(meaning.names) if label]
     is_empty = not mask.array.any()
-    pixels, geometry = _pixels(mask, source, slice(0, 1) if is_empty else slice(None))
+    pixels, geometry = _arrange_pixels(mask, source, slice(0, 1) if is_empty else slice(None))
     used = {term.kind.scheme for term in map(meaning.term, labels)}
     own = [CodingSchemeIdentificationItem(OWN_SCHEME, name="medseg labels")] if OWN_SCHEME in used else None
     is_labelmap = kind == "labelmap"
@@ -152,7 +152,7 @@ def _segmentation(mask: Volume, source: SourceSeries, meaning: Meaning, author: 
         further_source_images=headers[1:] if "NumberOfFrames" in headers[0] else None,
         pixel_array=pixels,
         segmentation_type=kind.upper(),
-        segment_descriptions=[_description(label, meaning, author) for label in labels],
+        segment_descriptions=[_describe_segment(label, meaning, author) for label in labels],
         series_instance_uid=highdicom.UID(),
         series_number=SERIES_NUMBER,
         sop_instance_uid=highdicom.UID(),
@@ -172,8 +172,8 @@ def _segmentation(mask: Volume, source: SourceSeries, meaning: Meaning, author: 
     )
 
 
-def _source_headers(source: SourceSeries) -> list[FileDataset]:
-    """The files' headers in the order of the slices, the first one's identity left empty: see ``_identified``.
+def _read_source_headers(source: SourceSeries) -> list[FileDataset]:
+    """The files' headers in the order of the slices, the first one's identity left empty: see ``_identify``.
 
     Raises:
         KeyError: What may not be empty is missing.
@@ -190,7 +190,7 @@ def _source_headers(source: SourceSeries) -> list[FileDataset]:
     return [first, *headers[1:]]
 
 
-def _identified(made: Segmentation, source: SourceSeries) -> Segmentation:
+def _identify(made: Segmentation, source: SourceSeries) -> Segmentation:
     """The segmentation with the patient and study of its source, and references to no other frame.
 
     highdicom does not get to see these values: it would tell of those that it finds odd.
@@ -203,7 +203,7 @@ def _identified(made: Segmentation, source: SourceSeries) -> Segmentation:
     return made
 
 
-def _pixels(mask: Volume, source: SourceSeries, slices: slice) -> tuple[Any, dict[str, Any]]:
+def _arrange_pixels(mask: Volume, source: SourceSeries, slices: slice) -> tuple[Any, dict[str, Any]]:
     """The labels as highdicom takes them, with where the planes lie.
 
     A Volume where the slices are even and upright: highdicom then places the planes itself. Slices of
@@ -233,7 +233,7 @@ def measure_unevenness_mm(source: SourceSeries) -> float:
     return float(np.linalg.norm(source.positions_mm - even, axis=1).max())
 
 
-def _description(label: int, meaning: Meaning, author: Author) -> SegmentDescription:
+def _describe_segment(label: int, meaning: Meaning, author: Author) -> SegmentDescription:
     from highdicom import AlgorithmIdentificationSequence
     from highdicom.color import CIELabColor
     from highdicom.seg import SegmentDescription
@@ -249,20 +249,20 @@ def _description(label: int, meaning: Meaning, author: Author) -> SegmentDescrip
     description = SegmentDescription(
         segment_number=label,
         segment_label=meaning.names[label][:LONGEST_NAME],
-        segmented_property_category=_concept(term.category),
-        segmented_property_type=_concept(term.kind),
+        segmented_property_category=_make_concept(term.category),
+        segmented_property_type=_make_concept(term.kind),
         algorithm_type="AUTOMATIC",
         algorithm_identification=algorithm,
-        anatomic_regions=[_concept(term.region)] if term.region else None,
+        anatomic_regions=[_make_concept(term.region)] if term.region else None,
         display_color=CIELabColor.from_rgb(*term.colour) if term.colour else None,
     )
     if term.modifier:
         kind = description.SegmentedPropertyTypeCodeSequence[0]
-        kind.SegmentedPropertyTypeModifierCodeSequence = [_concept(term.modifier)]
+        kind.SegmentedPropertyTypeModifierCodeSequence = [_make_concept(term.modifier)]
     return description
 
 
-def _concept(code: Code) -> CodedConcept:
+def _make_concept(code: Code) -> CodedConcept:
     from highdicom.sr import CodedConcept
 
     return CodedConcept(code.value, code.scheme, code.meaning)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from matplotlib.path import Path as Outline
 
 from medseg.data.dicom import rtstruct
-from medseg.data.dicom.rtstruct import fill_polygons, fill_nested
+from medseg.data.dicom.rtstruct import fill_nested, fill_polygons
 from medseg.data.dicom.source import read_source
 from medseg.data.dicom.synthetic_ct import write_ct_series
 from medseg.data.images import read, read_mask
@@ -224,7 +224,7 @@ class TestSpoilt:
         monkeypatch.setattr(rtstruct, "MOST_POINTS", 8)
         assert np.count_nonzero(read_mask(path).array) == 2 * 42
         monkeypatch.setattr(rtstruct, "MOST_POINTS", 7)
-        monkeypatch.setattr(rtstruct, "_points_mm", lambda *parts: pytest.fail("a point was decoded"))
+        monkeypatch.setattr(rtstruct, "_read_points_mm", lambda *parts: pytest.fail("a point was decoded"))
         assert refusal(path).code == "CONTOUR_INVALID"
 
 

@@ -7,7 +7,17 @@ import pydicom
 import pytest
 from pydicom.uid import CTImageStorage
 
-from medseg.data.dicom.sniff import LABELMAP_CLASS, MASK_CLASSES, STRUCTURE_SET_CLASS, find_dicom_masks, holds_mask, is_dicom_file, name_kind, find_mask_file, storage_class
+from medseg.data.dicom.sniff import (
+    LABELMAP_CLASS,
+    MASK_CLASSES,
+    STRUCTURE_SET_CLASS,
+    find_dicom_masks,
+    find_mask_file,
+    holds_mask,
+    is_dicom_file,
+    name_kind,
+    read_storage_class,
+)
 from medseg.errors import ImageError
 
 MARKED = b"\0" * 128 + b"DICM"
@@ -34,7 +44,7 @@ def test_a_file_is_dicom_by_the_mark_behind_its_preamble(tmp_path, content, expe
 
 def test_a_storage_class_is_told_and_a_file_without_one_has_none(tmp_path, series):
     whole = series.path(1).read_bytes()
-    assert storage_class(series.path(1)) == CTImageStorage
+    assert read_storage_class(series.path(1)) == CTImageStorage
     for name, content in {
         "text": b"text",
         "mark": MARKED,
@@ -42,8 +52,8 @@ def test_a_storage_class_is_told_and_a_file_without_one_has_none(tmp_path, serie
         "odd length": whole[:138] + b"\x05\x00" + whole[140:],
     }.items():
         (tmp_path / name).write_bytes(content)
-        assert storage_class(tmp_path / name) == ""
-    assert storage_class(tmp_path) == storage_class(tmp_path / "nothing") == ""
+        assert read_storage_class(tmp_path / name) == ""
+    assert read_storage_class(tmp_path) == read_storage_class(tmp_path / "nothing") == ""
 
 
 @pytest.mark.parametrize(
@@ -94,8 +104,8 @@ def test_masks_are_found_at_any_depth_but_not_where_they_are_hidden(tmp_path):
 def test_files_that_are_no_dicom_are_told_without_loading_pydicom(tmp_path):
     (tmp_path / "scan.nii").write_bytes(b"n+1" * 100)
     program = (
-        "import sys; from pathlib import Path; from medseg.data.dicom.sniff import find_dicom_masks, mask_file; "
-        "folder = Path(sys.argv[1]); assert not find_dicom_masks(folder) and mask_file(folder) is None; "
+        "import sys; from pathlib import Path; from medseg.data.dicom.sniff import find_dicom_masks, find_mask_file; "
+        "folder = Path(sys.argv[1]); assert not find_dicom_masks(folder) and find_mask_file(folder) is None; "
         "print(*(name for name in sys.modules if name in ('pydicom', 'highdicom', 'medseg.data.dicom.file')))"
     )
     done = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=True)

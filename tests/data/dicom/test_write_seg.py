@@ -205,7 +205,7 @@ class TestNever:
 
     @pytest.mark.parametrize("fault", ["voxel", "place", "unreadable"])
     def test_what_reads_back_otherwise_gets_no_name(self, mask, source, tmp_path, monkeypatch, fault):
-        made = writing._segmentation
+        made = writing._make_segmentation
 
         def spoilt(*parts):
             data_set = made(*parts)
@@ -219,7 +219,7 @@ class TestNever:
                 del data_set.SegmentSequence
             return data_set
 
-        monkeypatch.setattr(writing, "_segmentation", spoilt)
+        monkeypatch.setattr(writing, "_make_segmentation", spoilt)
         with pytest.raises(OutputError, match="OUTPUT_NOT_VERIFIED"):
             written(mask, source, tmp_path / "seg.dcm")
         assert [path.name for path in tmp_path.iterdir()] == ["ct"]
