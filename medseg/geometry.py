@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 from medseg.errors import GridError
 
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""From DICOM's and ITK's world to that of NIfTI and of this package, and back: its own inverse (PS3.3 C.7.6.2.1.1)."""
+
 SAME_GRID_VOXELS = 1e-3
 """Corners closer than this are the same grid; header rounding stays below it."""
 

@@ -18,7 +18,7 @@ import numpy as np
 from medseg.data.archives import read_npz
 from medseg.data.case import PART_ENDING, split_slice
 from medseg.data.dicom.file import holds_images
-from medseg.data.dicom.mask_objects import read_dicom_mask
+from medseg.data.dicom.read_seg import read_dicom_mask
 from medseg.data.dicom.series import read_dicom
 from medseg.data.dicom.sniff import find_mask_file, is_dicom_file
 from medseg.data.itk_formats import read_metaimage, read_nrrd

@@ -40,7 +40,7 @@ def recognise_segmented_series(folder: Folder) -> Found | None:
 
 def _find_wanted(masks: Iterable[Path], root: Path) -> tuple[dict[Path, tuple[str, ...]], list[str]]:
     """The series that each mask was drawn on, and in words the masks that cannot be read."""
-    from medseg.data.dicom.mask_objects import read_referenced_series
+    from medseg.data.dicom.source import read_referenced_series
 
     wanted: dict[Path, tuple[str, ...]] = {}
     wrong = []
@@ -54,7 +54,7 @@ def _find_wanted(masks: Iterable[Path], root: Path) -> tuple[dict[Path, tuple[st
 
 def _find_places(series: Iterable[Path], wanted: set[str]) -> dict[str, Place]:
     """Where each of the series that are wanted lies."""
-    from medseg.data.dicom.mask_objects import list_image_series
+    from medseg.data.dicom.source import list_image_series
 
     places: dict[str, Place] = {}
     for path in series:

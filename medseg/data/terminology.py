@@ -10,7 +10,7 @@ OWN_SCHEME = "99MEDSEG"
 
 LONGEST_VALUE = 16
 LONGEST_MEANING = 64
-PARTS = ("category", "type", "modifier", "region", "colour")
+TERM_PARTS = ("category", "type", "modifier", "region", "colour")
 
 Names = Mapping[int, Sequence[str]]
 """The names of each label, and its codes as :func:`make_key` has them."""
@@ -125,8 +125,10 @@ def read_terms(content: object) -> dict[int, Term]:
     for label, parts in content.items():
         if not str(label).isdecimal() or not isinstance(parts, Mapping):
             raise ValueError(f"terminology of {label!r} is no table of a label's codes")
-        if unknown := sorted(set(parts) - set(PARTS)):
-            raise ValueError(f"terminology of {label}: {', '.join(map(str, unknown))} is none of {', '.join(PARTS)}")
+        if unknown := sorted(set(parts) - set(TERM_PARTS)):
+            raise ValueError(
+                f"terminology of {label}: {', '.join(map(str, unknown))} is none of {', '.join(TERM_PARTS)}"
+            )
         if not {"category", "type"} <= set(parts):
             raise ValueError(f"terminology of {label} lacks a category or a type")
         terms[int(label)] = _read_term(parts)
@@ -134,7 +136,7 @@ def read_terms(content: object) -> dict[int, Term]:
 
 
 def _read_term(parts: Mapping[str, object]) -> Term:
-    codes = {part: _read_code(parts[part]) for part in PARTS[:4] if part in parts}
+    codes = {part: _read_code(parts[part]) for part in TERM_PARTS[:4] if part in parts}
     colour = _read_colour(parts["colour"]) if "colour" in parts else None
     return Term(codes["category"], codes["type"], codes.get("modifier"), codes.get("region"), colour)
 

@@ -20,7 +20,6 @@ from pydicom.filereader import read_dataset, read_partial
 from pydicom.tag import BaseTag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
-from medseg.data.case import some_of
 from medseg.data.dicom.sniff import DIRECTORY_NAME, META_START, NOT_IMAGES, is_dicom_file, name_kind
 from medseg.data.payload import Inflated, check_budget
 from medseg.data.volume import PARSER_ERRORS, Note
@@ -195,7 +194,17 @@ def show_value(value: object) -> str:
 
 def list_names(paths: Sequence[Path]) -> str:
     """Some file names, and how many more there are."""
-    return some_of([path.name for path in paths], most=5)
+    return list_some([path.name for path in paths], most=5)
+
+
+def list_some(texts: Sequence[str], most: int) -> str:
+    """The first of some texts, and how many more there are.
+
+    >>> list_some(["a", "b", "c"], most=2), list_some([], most=2)
+    ('a, b and 1 more', '')
+    """
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more
 
 
 def read_series_uid(header: Dataset) -> str:

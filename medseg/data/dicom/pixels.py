@@ -55,7 +55,7 @@ BLANK_FRAME_BYTES = 1 << 24
 RLE_MARGIN = 1.1
 """Run lengths never make pixels much longer than they are (PS3.5, G.3.1); beyond that they hide others."""
 
-COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+COLOUR_SPACES = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 GREYS = ("MONOCHROME1", "MONOCHROME2")
 PALETTE = "PALETTE COLOR"
 
@@ -216,7 +216,7 @@ def _check_kind(file: DicomFile, place: PixelPlace) -> None:
         problem = f"{allocated} bits per pixel, {stored} in use up to bit {high}"
     elif header.get("PixelRepresentation", 0) not in (0, 1):
         problem = f"PixelRepresentation is {show_value(header.PixelRepresentation)}"
-    elif shape[3] != (3 if colours in COLOURS else 1) or colours not in (*COLOURS, *GREYS, PALETTE):
+    elif shape[3] != (3 if colours in COLOUR_SPACES else 1) or colours not in (*COLOUR_SPACES, *GREYS, PALETTE):
         problem = f"{shape[3]} samples per pixel as {show_value(colours)}"
     if problem:
         raise ImageError("DICOM_PIXELS", file.path, problem, remedy)

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from medseg.data.dicom.file import DicomFile, read_file, read_pixel_bytes, refuse_unreadable
 from medseg.data.dicom.frames import Frame, list_frames
 from medseg.data.dicom.pixels import read_frames
+from medseg.data.dicom.rtstruct import read_structure_set
 from medseg.data.dicom.segments import BACKGROUND, Segment, make_planes, match_labels, read_code_key
-from medseg.data.dicom.sniff import LABELMAP_CLASS
+from medseg.data.dicom.sniff import LABELMAP_CLASS, STRUCTURE_SET_CLASS, read_storage_class
 from medseg.data.dicom.source import (
     SourceSeries,
     check_frame_of_reference,
@@ -27,13 +28,13 @@ from medseg.data.dicom.source import (
     read_segmentation_images,
     read_segmentation_series,
 )
-from medseg.data.dicom.stacks import DIRECTION_TOLERANCE, LPS_TO_RAS, SPACING_TOLERANCE, STEP_TOLERANCE, build_affine
+from medseg.data.dicom.stacks import DIRECTION_TOLERANCE, SPACING_TOLERANCE, STEP_TOLERANCE, build_affine
 from medseg.data.payload import check_budget
 from medseg.data.placing import spread
 from medseg.data.terminology import Names
 from medseg.data.volume import Note, Volume, check_affine
 from medseg.errors import GridError, ImageError, LabelError
-from medseg.geometry import NEAR_GRID_VOXELS, SAME_GRID_VOXELS, Grid
+from medseg.geometry import LPS_TO_RAS, NEAR_GRID_VOXELS, SAME_GRID_VOXELS, Grid
 
 TYPES = ("BINARY", "FRACTIONAL", "LABELMAP")
 UNKNOWN = -1
@@ -88,6 +89,20 @@ def read_segmentation(path: Path, names: Names | None = None, series: SourceSeri
         stored = _read_stored(path)
         source = series or find_series(stored.series_uids, path, partial(read_segmentation_images, stored.file.header))
         return _make_volume(stored, names, source)
+
+
+def read_dicom_mask(path: Path, names: Names | None = None) -> Volume:
+    """Read a DICOM SEG or RTSTRUCT, as ``sniff.find_mask_file`` gives it.
+
+    Args:
+        path: The file.
+        names: See :func:`medseg.data.dicom.segments.match_labels`.
+
+    Raises:
+        ImageError: As the reader of its kind.
+    """
+    is_structure_set = read_storage_class(path) == STRUCTURE_SET_CLASS
+    return read_structure_set(path, names) if is_structure_set else read_segmentation(path, names)
 
 
 def read_own_planes(path: Path) -> Volume:

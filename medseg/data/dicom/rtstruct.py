@@ -37,7 +37,7 @@ CLOSED = ("CLOSED_PLANAR", EXCLUSIVE)
 CONTOUR_DATA = 0x30060050
 Outline = tuple[str, NDArray[np.float64]]
 
-MOST_POINTS = 5_000_000
+MOST_CONTOUR_POINTS = 5_000_000
 """More points than this describe no anatomy."""
 
 Box = tuple[slice, slice]
@@ -208,8 +208,8 @@ def _list_contoured(file: DicomFile, labels: Collection[int]) -> list[Dataset]:
     ]
     raw = (_read_raw(contour) for item in items for contour in item.get("ContourSequence") or [])
     points = sum(text.count(b"\\") + 1 for text in raw if text) // 3
-    if points > MOST_POINTS:
-        problem = f"its contours have {points} points, at most {MOST_POINTS} are read"
+    if points > MOST_CONTOUR_POINTS:
+        problem = f"its contours have {points} points, at most {MOST_CONTOUR_POINTS} are read"
         raise ImageError("CONTOUR_INVALID", file.path, problem, "export it with fewer points")
     return items
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from medseg.data.case import some_of
+from medseg.data.dicom.file import list_some
 from medseg.data.payload import check_memory
 from medseg.data.terminology import Names, drop_modifier, make_key
 from medseg.data.volume import Note
@@ -139,4 +139,4 @@ def _note_merged(found: Mapping[Segment, int | None]) -> tuple[Note, ...]:
 
 
 def _list_segments(segments: Sequence[Segment]) -> str:
-    return some_of([str(segment) for segment in segments], most=8)
+    return list_some([str(segment) for segment in segments], most=8)

@@ -30,7 +30,7 @@ from medseg.data.dicom.file import (
 from medseg.data.dicom.frames import Frame
 from medseg.data.dicom.pixels import decode_frames, find_stored_dtype
 from medseg.data.dicom.rules import ExaminedSeries, examine, list_errors
-from medseg.data.dicom.sniff import DIRECTORY_NAME, is_dicom_file, walk_visible
+from medseg.data.dicom.sniff import DIRECTORY_NAME, is_dicom_file, looks_like_dicom, walk_visible
 from medseg.data.payload import check_memory
 from medseg.data.volume import Note, Volume, value_notes
 from medseg.errors import ImageError
@@ -207,16 +207,9 @@ def _list_files(folder: Path, at_any_depth: bool) -> list[Path]:
         return [folder]
     below = [path for path in walk_visible(folder) if path.is_file()]
     here = [path for path in below if path.parent == folder]
-    if not at_any_depth and any(path.name != DIRECTORY_NAME and _is_dicom(path) for path in here):
+    if not at_any_depth and any(path.name != DIRECTORY_NAME and looks_like_dicom(path) for path in here):
         return here
     return below
-
-
-def _is_dicom(path: Path) -> bool:
-    try:
-        return is_dicom_file(path)
-    except OSError:
-        return False
 
 
 def _check_directory(file: DicomFile) -> None:

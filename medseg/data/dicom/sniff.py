@@ -60,6 +60,14 @@ def is_dicom_file(path: Path) -> bool:
         return file.read(META_START)[PREAMBLE_BYTES:] == MAGIC
 
 
+def looks_like_dicom(path: Path) -> bool:
+    """Whether the file can be read and has DICOM's mark."""
+    try:
+        return is_dicom_file(path)
+    except OSError:
+        return False
+
+
 def find_dicom_masks(folder: Path) -> list[Path]:
     """Every DICOM SEG and RTSTRUCT below ``folder``, sorted; hidden files and folders are passed over."""
     return sorted(path for path in walk_visible(folder) if holds_mask(path))

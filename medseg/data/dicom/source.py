@@ -14,18 +14,22 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.filereader import read_file_meta_info, read_partial
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from medseg.data.dicom.file import HEADER_ERRORS, DicomFile, read_file
+from medseg.data.dicom.file import HEADER_ERRORS, DicomFile, read_file, refuse_unreadable
 from medseg.data.dicom.frames import Frame
 from medseg.data.dicom.rules import examine
 from medseg.data.dicom.series import choose_series, look_into, split_stack
-from medseg.data.dicom.sniff import is_dicom_file
-from medseg.data.dicom.stacks import LPS_TO_RAS, PICKABLE, find_stacks
+from medseg.data.dicom.sniff import NOT_IMAGES, STRUCTURE_SET_CLASS, is_dicom_file, name_kind, read_storage_class
+from medseg.data.dicom.stacks import PICKABLE, find_stacks
 from medseg.errors import ImageError
-from medseg.geometry import Grid
+from medseg.geometry import LPS_TO_RAS, Grid
 
 Image = tuple[str, int]
 """SOPInstanceUID and number of the frame in it, from 1; 0 for all that it holds."""
+
+SERIES_INSTANCE_UID = 0x0020000E
 
 PROBED_FILES = 8
 """So many files of a folder tell which series it holds; only where none does, all are read."""
@@ -49,6 +53,24 @@ def read_contour_series(header: Dataset) -> tuple[str, ...]:
         if series.get("SeriesInstanceUID")
     ]
     return tuple(dict.fromkeys(found))
+
+
+def read_referenced_series(path: Path) -> tuple[str, ...]:
+    """SeriesInstanceUIDs of the series that a DICOM SEG or RTSTRUCT was drawn on.
+
+    Raises:
+        ImageError: ``DICOM_UNREADABLE``.
+    """
+    header = read_file(path).header
+    is_contours = read_storage_class(path) == STRUCTURE_SET_CLASS
+    with refuse_unreadable(path, remedy="export it again"):
+        return read_contour_series(header) if is_contours else read_segmentation_series(header)
+
+
+def list_image_series(folder: Path) -> set[str]:
+    """SeriesInstanceUIDs of the DICOM images that lie in ``folder`` itself; unreadable files are passed over."""
+    found = {_sniff_series_uid(path) for path in folder.iterdir() if not path.name.startswith(".")}
+    return found - {""}
 
 
 def read_segmentation_images(header: Dataset) -> frozenset[Image]:
@@ -266,3 +288,19 @@ def _read_members(folder: Path, uids: Collection[str]) -> list[DicomFile]:
             if uid in uids and file.is_image:
                 found.setdefault(uid, []).append(file)
     return next(iter(found.values()))
+
+
+def _sniff_series_uid(path: Path) -> str:
+    """The series of a DICOM file that may be an image, by the beginning of its header; empty of any other."""
+    stored = read_storage_class(path)
+    if not stored or stored in NOT_IMAGES or name_kind(stored) != "other":
+        return ""
+    try:
+        with path.open("rb") as file:
+            meta = read_file_meta_info(path)
+            if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+                return str(read_file(path).header.get("SeriesInstanceUID", ""))
+            start = read_partial(file, stop_when=lambda tag, vr, length: tag > SERIES_INSTANCE_UID)
+            return str(start.get("SeriesInstanceUID", ""))
+    except HEADER_ERRORS:
+        return ""

@@ -20,10 +20,9 @@ from medseg.data.dicom.file import Found, name_series
 from medseg.data.dicom.frames import TRAITS, Frame
 from medseg.data.volume import Note, check_affine
 from medseg.errors import ImageError
+from medseg.geometry import LPS_TO_RAS
 
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 STEP_TOLERANCE = 0.01
-
 STEP_TOLERANCE_MM = 0.01
 """Steps between slices may differ by 1 % or 0.01 mm, the rounding of positions as text."""
 

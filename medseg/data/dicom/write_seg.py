@@ -16,13 +16,12 @@ from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 from medseg.data.dicom.file import DICOM_ERRORS, read_file
 from medseg.data.dicom.read_seg import read_own_planes, read_segmentation
 from medseg.data.dicom.source import SourceSeries, keep_references
-from medseg.data.dicom.stacks import LPS_TO_RAS
 from medseg.data.labels import label_values
 from medseg.data.terminology import OWN_SCHEME, Code, Term, make_own_term
 from medseg.data.volume import Note, Volume
 from medseg.errors import GridError, ImageError, OutputError, first_line
 from medseg.files import write_whole
-from medseg.geometry import SAME_GRID_VOXELS, corner_distance_voxels
+from medseg.geometry import LPS_TO_RAS, SAME_GRID_VOXELS, corner_distance_voxels
 
 if TYPE_CHECKING:
     from highdicom.seg import Segmentation, SegmentDescription
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 SEG_TYPES = ("binary", "labelmap")
 SERIES_NUMBER = 1000
 CENTROID_TOLERANCE_MM = 1e-3
-LONGEST_NAME = 64
+LONGEST_TEXT = 64
 IDENTITY = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
     *("AccessionNumber", "StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"),
@@ -158,14 +157,14 @@ def _make_segmentation(mask: Volume, source: SourceSeries, meaning: Meaning, aut
         sop_instance_uid=highdicom.UID(),
         instance_number=1,
         manufacturer="medseg",
-        manufacturer_model_name=author.name[:LONGEST_NAME],
+        manufacturer_model_name=author.name[:LONGEST_TEXT],
         software_versions=author.software,
-        device_serial_number=author.serial[:LONGEST_NAME] or "none",
+        device_serial_number=author.serial[:LONGEST_TEXT] or "none",
         transfer_syntax_uid=RLELossless if is_labelmap else ExplicitVRLittleEndian,
         omit_empty_frames=not is_empty,
         content_label="SEGMENTATION",
         content_description=None,
-        series_description=f"medseg {author.name}"[:LONGEST_NAME],
+        series_description=f"medseg {author.name}"[:LONGEST_TEXT],
         specific_character_set="ISO_IR 192",  # UTF-8
         coding_schemes=own,
         **geometry,
@@ -241,14 +240,14 @@ def _describe_segment(label: int, meaning: Meaning, author: Author) -> SegmentDe
 
     term = meaning.term(label)
     algorithm = AlgorithmIdentificationSequence(
-        name=author.name[:LONGEST_NAME],
+        name=author.name[:LONGEST_TEXT],
         family=codes.DCM.ArtificialIntelligence,
-        version=author.version[:LONGEST_NAME],
+        version=author.version[:LONGEST_TEXT],
         source=f"medseg {author.software}",
     )
     description = SegmentDescription(
         segment_number=label,
-        segment_label=meaning.names[label][:LONGEST_NAME],
+        segment_label=meaning.names[label][:LONGEST_TEXT],
         segmented_property_category=_make_concept(term.category),
         segmented_property_type=_make_concept(term.kind),
         algorithm_type="AUTOMATIC",

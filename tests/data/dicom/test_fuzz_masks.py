@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 
-from medseg.data.dicom.mask_objects import read_referenced_series
+from medseg.data.dicom.source import read_referenced_series
 from medseg.data.dicom.synthetic_ct import write_ct_series
 from medseg.data.images import read, read_mask
 from medseg.errors import MedsegError

@@ -221,9 +221,9 @@ class TestSpoilt:
 
     def test_too_many_points_are_refused_before_they_are_decoded(self, ct, tmp_path, monkeypatch):
         path = drawn(ct, tmp_path / "rt.dcm", {(1, "lung"): [(2, SQUARE), (3, SQUARE)]})
-        monkeypatch.setattr(rtstruct, "MOST_POINTS", 8)
+        monkeypatch.setattr(rtstruct, "MOST_CONTOUR_POINTS", 8)
         assert np.count_nonzero(read_mask(path).array) == 2 * 42
-        monkeypatch.setattr(rtstruct, "MOST_POINTS", 7)
+        monkeypatch.setattr(rtstruct, "MOST_CONTOUR_POINTS", 7)
         monkeypatch.setattr(rtstruct, "_read_points_mm", lambda *parts: pytest.fail("a point was decoded"))
         assert refusal(path).code == "CONTOUR_INVALID"
 

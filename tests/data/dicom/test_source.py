@@ -4,34 +4,44 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.uid import CTImageStorage
+from pydicom.uid import CTImageStorage, DeflatedExplicitVRLittleEndian, generate_uid
 
+from medseg.data.dicom.read_seg import read_dicom_mask
 from medseg.data.dicom.series import read_dicom
 from medseg.data.dicom.source import (
     PROBED_FILES,
     check_frame_of_reference,
     find_series,
     keep_references,
+    list_image_series,
     list_images,
     read_contour_images,
     read_contour_series,
+    read_referenced_series,
     read_segmentation_images,
     read_segmentation_series,
     read_source,
 )
 from medseg.data.dicom.synthetic_ct import write_ct_series
 from medseg.errors import ImageError
-from tests.dicom_folders import AFFINE, SLICES, TRUTH, save_all, slices, uid
+from tests.dicom_folders import AFFINE, SLICES, TRUTH, add_series, save, save_all, slices, uid
 from tests.dicom_segs import blobs, contour_mm, make_seg, make_structures
 
 SERIES = (uid("series"),)
+
 SQUARE = [(3.6, 2.6), (10.4, 2.6), (10.4, 8.4), (3.6, 8.4)]
+
+OWN = generate_uid(entropy_srcs=["drawn on", "series"])
+
+FORMS = ("binary", "labelmap", "rtstruct")
 
 
 @pytest.fixture
 def ct(tmp_path):
-    save_all(slices(), tmp_path / "work" / "ct")
-    return tmp_path / "work" / "ct"
+    """A series deep enough in a folder of its own that no other test's lies beside it."""
+    folder = tmp_path / "alone" / "home" / "work" / "ct"
+    save_all(slices(), folder)
+    return folder
 
 
 def refusal(call, *parts):
@@ -83,11 +93,13 @@ def test_a_series_behind_many_other_files_is_found_all_the_same(ct):
 
 
 def test_a_link_to_a_folder_is_not_followed(ct, tmp_path):
-    (tmp_path / "away").mkdir()
-    (tmp_path / "away" / "link").symlink_to(ct)
-    assert find_series(SERIES, tmp_path / "away" / "mask") is not None  # Beside it lies the folder itself.
-    ct.rename(tmp_path.parent / f"{tmp_path.name}-ct")
-    assert find_series(SERIES, tmp_path / "away" / "mask") is None
+    away = ct.parent.parent / "away"
+    away.mkdir()
+    (away / "link").symlink_to(tmp_path / "linked")
+    assert find_series(SERIES, away / "mask").uid == SERIES[0]  # In a folder beside.
+    ct.rename(tmp_path / "linked")
+    assert len(list((away / "link").iterdir())) == SLICES
+    assert find_series(SERIES, away / "mask") is None
 
 
 def test_a_series_that_is_no_volume_is_no_source(ct):
@@ -145,3 +157,56 @@ def test_references_to_frames_that_the_mask_was_not_made_from_are_left_out(ct):
         (own, None),
         (own, 1),
     ]
+
+
+@pytest.fixture
+def drawn_on(tmp_path):
+    """A series that masks can be drawn on, with all that the standard wants of it."""
+    write_ct_series(TRUTH, AFFINE, tmp_path / "ct", seed_uid="drawn on")
+    return tmp_path / "ct"
+
+
+def draw(form, ct):
+    """A mask of one form beside the series, and the labels that it holds."""
+    path = ct.parent / form
+    if form == "rtstruct":
+        make_structures(ct, path, {(1, "lung"): [contour_mm(AFFINE, SQUARE, 1)]})
+        labels = np.zeros(TRUTH.shape, np.uint8)
+        labels[4:11, 3:9, 1] = 1
+        return path, labels
+    labels = blobs(TRUTH.shape)
+    return make_seg(ct, labels.transpose(2, 1, 0), path, form.upper()), labels
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_mask_is_read_by_its_kind_and_names_its_series(drawn_on, form):
+    path, labels = draw(form, drawn_on)
+    np.testing.assert_array_equal(read_dicom_mask(path).array, labels)
+    assert read_referenced_series(path) == (OWN,)
+
+
+def test_a_mask_that_cannot_be_read_is_refused(drawn_on):
+    path, _ = draw("binary", drawn_on)
+    path.write_bytes(path.read_bytes()[:400])
+    with pytest.raises(ImageError) as caught:
+        read_referenced_series(path)
+    assert caught.value.remedy
+
+
+def test_the_series_of_a_folder_are_those_of_its_own_images(drawn_on):
+    assert list_image_series(drawn_on) == {OWN}
+    path, _ = draw("binary", drawn_on)
+    path.rename(drawn_on / "mask")
+    add_series(drawn_on / "below", "other", 12)
+    add_series(drawn_on / ".hidden", "hidden", 13)
+    (drawn_on / "text").write_text("no DICOM")
+    (drawn_on / "cut").write_bytes((drawn_on / "slice0001.dcm").read_bytes()[:300])
+    assert list_image_series(drawn_on) == {OWN}
+    assert list_image_series(drawn_on / "below") == {uid("other")}
+    (drawn_on.parent / "empty").mkdir()
+    assert list_image_series(drawn_on.parent / "empty") == set()
+
+
+def test_a_deflated_image_names_its_series_too(tmp_path):
+    save(slices()[0], tmp_path / "s.dcm", DeflatedExplicitVRLittleEndian)
+    assert list_image_series(tmp_path) == {uid("series")}
