@@ -72,7 +72,7 @@ class DicomFile:
 
     Args:
         path: The file.
-        header: Its data set up to the pixels.
+        header: The data set up to the pixels.
         pixels: Where they are; None where there are none.
     """
 

@@ -52,8 +52,8 @@ class Frame:
     """One image plane.
 
     Args:
-        path: Its file.
-        index: Its number within the file, from 0.
+        path: The file that holds it.
+        index: The plane's number within the file, from 0.
         size: Columns and rows.
         position_mm: Centre of the first voxel, LPS; None for a picture without one.
         along_row: Unit vector of growing column index, LPS.

@@ -58,9 +58,9 @@ class Series:
         uid: SeriesInstanceUID; empty where the files have none.
         modality: Such as CT or MR; empty where the files do not say.
         number: SeriesNumber, where the files have one.
-        files: Its files, as they lie in the folder.
+        files: The files, as they lie in the folder.
         shape: Voxels (X, Y, Z), or (X, Y) of a picture without a position; None where it cannot be read.
-        spacing_mm: Of ``shape``'s axes; None where it cannot be read.
+        spacing_mm: Spacing along ``shape``'s axes; None where it cannot be read.
         findings: What is wrong or odd about it.
     """
 
@@ -84,7 +84,7 @@ class FolderInventory:
 
     Args:
         folder: The folder that was searched.
-        series: Its image series.
+        series: The image series in it.
         other: DICOM files that hold no acquired image, by kind: SEG, RTSTRUCT, SR, PDF and so on.
         junk: Files that are no DICOM.
         findings: What concerns no single series.

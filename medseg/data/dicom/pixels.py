@@ -178,10 +178,10 @@ def read_frames(file: DicomFile) -> Iterator[NDArray]:
 
 
 def decode_frames(file: DicomFile) -> Iterator[NDArray]:
-    """As ``read_frames``, of a file whose pixels ``check_pixels`` has seen.
+    """Decode the frames as ``read_frames`` gives them, of a file whose pixels ``check_pixels`` has seen.
 
     Raises:
-        ImageError: As ``read_frames``.
+        ImageError: What ``read_frames`` raises.
     """
     claimed, rows, columns, samples = read_claimed_shape(file.header)
     wanted, count = (rows, columns, samples)[: 3 if samples > 1 else 2], 0

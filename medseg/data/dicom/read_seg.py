@@ -50,9 +50,9 @@ class StoredSegmentation:
     """What a DICOM SEG says of itself, before its pixels are read.
 
     Args:
-        file: Its header.
+        file: The file's header.
         kind: One of ``TYPES``.
-        frames: Its planes, as they are stored.
+        frames: The planes, as they are stored.
         segments: What it describes, a background of number 0 left out.
         series_uids: SeriesInstanceUID of the series that it refers to.
     """
@@ -99,7 +99,7 @@ def read_dicom_mask(path: Path, names: Names | None = None) -> Volume:
         names: See :func:`medseg.data.dicom.segments.match_labels`.
 
     Raises:
-        ImageError: As the reader of its kind.
+        ImageError: What the reader of its kind raises.
     """
     is_structure_set = read_storage_class(path) == STRUCTURE_SET_CLASS
     return read_structure_set(path, names) if is_structure_set else read_segmentation(path, names)
@@ -109,7 +109,7 @@ def read_own_planes(path: Path) -> Volume:
     """As :func:`read_segmentation`, by segment numbers and from the file alone, wherever its series is.
 
     Raises:
-        ImageError: As :func:`read_segmentation`.
+        ImageError: What :func:`read_segmentation` raises.
     """
     return _make_volume(_read_stored(path), None, None)
 
@@ -119,7 +119,7 @@ class Lattice:
     """Parallel planes at even steps.
 
     Args:
-        places: Of each frame, the number of its plane.
+        places: The number of each frame's plane.
         count: Planes in all.
         affine: 4 by 4, (column, row, plane) to RAS+ mm.
         astray_voxels: How far the frame that fits worst lies off its plane, in units of the smallest spacing.

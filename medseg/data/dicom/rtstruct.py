@@ -100,7 +100,7 @@ def fill_nested(polygons: Sequence[NDArray[np.float64]], columns: int, rows: int
     outline twice, from another start or the other way round, counts once.
 
     Args:
-        polygons: As for ``fill_polygons``.
+        polygons: Corners, as ``fill_polygons`` takes them.
         columns: Width of the lattice.
         rows: Height of the lattice.
 

@@ -48,8 +48,8 @@ class ExaminedSeries:
     """A series held against the rules.
 
     Args:
-        files: Its files, those left out that are stored twice.
-        frames: Its planes, in order where they make a volume.
+        files: The files of the series, without those that are stored twice.
+        frames: The planes, in order where they make a volume.
         affine: 4 by 4, voxel index (column, row, slice) to RAS+ mm; None where the planes make no volume.
         found: Errors and notes, in the order of the rules.
     """
@@ -85,7 +85,7 @@ def examine(files: Sequence[DicomFile], case: Path, stack: int | None = None) ->
     """Hold the files of one series against the rules; no pixel is decoded.
 
     Args:
-        files: Of one patient and one series.
+        files: The files of one series of one patient.
         case: Named in errors about the series as a whole.
         stack: Which of several volumes in the series, from 1, as ``find_stacks`` numbers them; None for all as one.
 

@@ -30,7 +30,7 @@ class Segment:
     """One structure that a file describes.
 
     Args:
-        number: By which its voxels or contours are found.
+        number: The number by which its voxels or contours are found.
         name: What its author called it.
         code: Type and modifier as :func:`medseg.data.terminology.make_key` has them; empty without.
     """
@@ -57,7 +57,7 @@ def match_labels(
     """The label of each segment number; segments that stand for no label are left out, and noted.
 
     Args:
-        segments: As the file describes them.
+        segments: The segments that the file describes.
         names: The names and codes of each label, by which segments are recognised; without, numbers are labels.
         case: Named in the error.
 

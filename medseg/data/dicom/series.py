@@ -87,7 +87,7 @@ def look_into(folder: Path, *, at_any_depth: bool = False) -> Contents:
     """Read the header of every file in ``folder``; hidden files are passed over.
 
     Args:
-        folder: Or a single file.
+        folder: The folder, or a single file.
         at_any_depth: Search folders below too; otherwise only where ``folder`` itself
             holds no DICOM file but its table of contents, DICOMDIR.
     """
@@ -109,7 +109,7 @@ def choose_series(contents: Contents, folder: Path, wanted: str | None = None) -
     """The files of the one image series, or of the one that is wanted.
 
     Args:
-        contents: Of the folder.
+        contents: What the folder holds.
         folder: Named in errors.
         wanted: The SeriesNumber, or an ending of the SeriesInstanceUID, that one series has; the number goes first.
             What follows a colon is left to ``rules.examine``.

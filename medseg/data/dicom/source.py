@@ -116,8 +116,8 @@ class SourceSeries:
     """An image series without its pixels.
 
     Args:
-        files: Its files.
-        frames: Its planes along the third axis of ``grid``, in order.
+        files: The files of the series.
+        frames: The planes along the third axis of ``grid``, in order.
         grid: Where its voxels lie, as ``read_dicom`` has it.
     """
 

@@ -103,7 +103,7 @@ def build_affine(frame: Frame, step: NDArray[np.float64], origin: NDArray[np.flo
 
     Args:
         frame: Gives direction and spacing of columns and rows.
-        step: From one plane's first voxel to the next one's, LPS, mm.
+        step: The way from one plane's first voxel to the next one's, LPS, mm.
         origin: Centre of the first plane's first voxel, LPS, mm.
     """
     lps = np.eye(4)
@@ -129,7 +129,7 @@ class Stack:
 
     Args:
         what: What tells it apart from the others; empty of the only one.
-        frames: Its planes, in no order.
+        frames: The planes, in no order.
     """
 
     what: str

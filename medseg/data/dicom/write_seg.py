@@ -62,7 +62,7 @@ class Meaning:
     """What the labels of a mask are called.
 
     Args:
-        names: Of each label, the background included.
+        names: The name of each label, the background included.
         terms: Codes of the labels that have them.
     """
 
