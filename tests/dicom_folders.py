@@ -237,3 +237,9 @@ def compress(path: Path, syntax: str) -> None:
 def copied(folder: Path) -> None:
     """One slice stored in two files."""
     shutil.copy(save_all(slices(), folder)[2], folder / "copy.dcm")
+
+
+def add_series(folder: Path, name: str, number: int, **values: object) -> None:
+    """Save the slices as a series of another name and number."""
+    own = {"SeriesInstanceUID": uid(name), "SeriesNumber": number, **values}
+    save_all([edit(data, SOPInstanceUID=uid(f"{name} {n}"), **own) for n, data in enumerate(slices())], folder)

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage, generate_uid
 
-from medseg.data.dicom.write_segmentation import Author, Meaning
+from medseg.data.dicom.write_seg import Author, Meaning
 
 AUTHOR = Author("ball_segmentation", "0.1.0", "0123456789abcdef", "0.1.0")
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])

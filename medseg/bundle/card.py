@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from medseg.bundle.settings import Settings
-from medseg.data.dicom.terminology import plain_terms
+from medseg.data.terminology import dump_terms
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 TEMPLATE = Path(__file__).with_name("card.md.jinja")
@@ -37,7 +37,7 @@ def metadata(settings: Settings) -> dict[str, Any]:
         "image_classes": f"{len(settings.channels)} channel(s): {', '.join(settings.channels)}",
         "label_classes": "one channel, one integer per class",
         "labels": labels,
-        "terminology": plain_terms(settings.terms),
+        "terminology": dump_terms(settings.terms),
         "pred_classes": ", ".join(f"{value}: {name}" for value, name in labels.items()),
         "eval_metrics": dict(settings.trained.get("test_dice", {})),
         "intended_use": settings.intended_use,

@@ -15,7 +15,7 @@ import yaml
 from medseg.bundle.locator_name import MARGIN_MM, read_locator
 from medseg.bundle.shipped import find_bundle
 from medseg.bundle.trust import ALLOW_CODE, sections_of
-from medseg.data.dicom.terminology import Term, read_terms
+from medseg.data.terminology import Term, read_terms
 from medseg.errors import BundleError, first_line
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from medseg.data.dicom.terminology import Term, read_terms, recognised_by
+from medseg.data.terminology import Term, list_known_names, read_terms
 from medseg.errors import UsageError, check_known
 
 INTENSITIES = ("z-score", "window", "unit")
@@ -50,7 +50,7 @@ class Settings:
         name: The bundle's folder; must contain "segmentation" (MONAI Label infers the type from it).
         channels: Names of the images; see ``named_channels``.
         labels: Name of each class, 0 being the background.
-        terminology: Codes and colour of the classes for DICOM; see ``medseg.data.dicom.terminology.read_terms``.
+        terminology: Codes and colour of the classes for DICOM; see ``medseg.data.terminology.read_terms``.
         label_values: Class of each value in the masks, where they are not the same.
         named_channels: Take the channels of these names, of more that a data set has.
         activation: One of ACTIVATIONS; sigmoid has one output channel, for class 1.
@@ -155,7 +155,7 @@ class Settings:
     @property
     def mask_names(self) -> dict[int, list[str]]:
         """For each class one value that a mask has it as, and by what segments of DICOM objects are recognised."""
-        known = recognised_by(self.labels, self.terms)
+        known = list_known_names(self.labels, self.terms)
         if not self.label_values:
             return known
         first = {label: value for value, label in sorted(self.label_values.items(), reverse=True)}

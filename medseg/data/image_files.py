@@ -6,7 +6,8 @@ import os
 import re
 from pathlib import Path
 
-from medseg.data.formats.dicom import DICOM, find_segments, holds_images
+from medseg.data.dicom.sniff import find_dicom_masks
+from medseg.data.formats.dicom import DICOM, holds_images
 from medseg.data.formats.table import image_suffix
 from medseg.errors import ImageError
 from medseg.options import SERIES_NAME
@@ -49,7 +50,7 @@ def find_masks(folder: str | Path) -> list[Path]:
         ImageError: ``IMAGE_NOT_FOUND``: ``folder`` is no folder.
     """
     images = find_images(folder)
-    drawn = find_segments(Path(folder))
+    drawn = find_dicom_masks(Path(folder))
     return sorted([*drawn, *(path for path in images if not path.is_dir())]) if drawn else images
 
 

@@ -22,7 +22,7 @@ from medseg.data.volume import Extent, Note, Volume
 from medseg.errors import ImageError, LabelError
 
 if TYPE_CHECKING:
-    from medseg.data.dicom.segments import Names
+    from medseg.data.terminology import Names
 
 
 def read(path: str | Path) -> Volume:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from medseg.data.cases.case import some_of
 from medseg.data.cases.listing import Folder, Found, Pair, folder_names
-from medseg.data.dicom.masks import find_dicom_masks, image_series, referenced_series
+from medseg.data.dicom.sniff import find_dicom_masks
 from medseg.errors import ImageError
 
 Place = tuple[Path, str]
@@ -20,8 +20,8 @@ def recognise_segmented_series(folder: Folder) -> Found | None:
     masks = find_dicom_masks(folder.root) if series else []
     if not masks:
         return None
-    wanted, wrong = _wanted(masks, folder.root)
-    places = _places(series, {uid for uids in wanted.values() for uid in uids})
+    wanted, wrong = _find_wanted(masks, folder.root)
+    places = _find_places(series, {uid for uids in wanted.values() for uid in uids})
     owned: dict[Place, list[Path]] = {}
     lone = []
     for mask, uids in wanted.items():
@@ -30,36 +30,40 @@ def recognise_segmented_series(folder: Folder) -> Found | None:
             lone.append(mask)
         else:
             owned.setdefault(place, []).append(mask)
-    wrong += [_several(place, found, folder.root) for place, found in owned.items() if len(found) > 1]
-    pairs = [_pair(place, found[0], folder.root) for place, found in owned.items() if len(found) == 1]
+    wrong += [_describe_several(place, found, folder.root) for place, found in owned.items() if len(found) > 1]
+    pairs = [_make_pair(place, found[0], folder.root) for place, found in owned.items() if len(found) == 1]
     used = {path for path, _ in owned}
     alone = tuple(path for path in folder.images if path not in used)
     return Found(tuple(pairs), alone, tuple(lone), wrong=tuple(wrong))
 
 
-def _wanted(masks: Iterable[Path], root: Path) -> tuple[dict[Path, tuple[str, ...]], list[str]]:
+def _find_wanted(masks: Iterable[Path], root: Path) -> tuple[dict[Path, tuple[str, ...]], list[str]]:
     """The series that each mask was drawn on, and in words the masks that cannot be read."""
+    from medseg.data.dicom.source import read_referenced_series
+
     wanted: dict[Path, tuple[str, ...]] = {}
     wrong = []
     for mask in masks:
         try:
-            wanted[mask] = referenced_series(mask)
+            wanted[mask] = read_referenced_series(mask)
         except ImageError as error:
             wrong.append(f"{mask.relative_to(root).as_posix()} is damaged ({error.code})")
     return wanted, wrong
 
 
-def _places(series: Iterable[Path], wanted: set[str]) -> dict[str, Place]:
+def _find_places(series: Iterable[Path], wanted: set[str]) -> dict[str, Place]:
     """Where each of the series that are wanted lies."""
+    from medseg.data.dicom.source import list_image_series
+
     places: dict[str, Place] = {}
     for path in series:
-        uids = image_series(path)
+        uids = list_image_series(path)
         for uid in uids & wanted:
             places.setdefault(uid, (path, uid if len(uids) > 1 else ""))
     return places
 
 
-def _pair(place: Place, mask: Path, root: Path) -> Pair:
+def _make_pair(place: Place, mask: Path, root: Path) -> Pair:
     path, uid = place
     names = folder_names(path, root)
     return Pair(
@@ -69,6 +73,6 @@ def _pair(place: Place, mask: Path, root: Path) -> Pair:
     )
 
 
-def _several(place: Place, masks: list[Path], root: Path) -> str:
+def _describe_several(place: Place, masks: list[Path], root: Path) -> str:
     named = some_of([mask.relative_to(root).as_posix() for mask in masks])
     return f"{folder_names(place[0], root)[1]} has {len(masks)} masks: {named}"

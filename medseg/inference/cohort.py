@@ -22,7 +22,7 @@ from medseg.inference.targets import below, beside, check_outside, targets_of
 from medseg.options import DICOM_SEG, PredictOptions
 
 if TYPE_CHECKING:
-    from medseg.data.dicom.reference import SourceSeries
+    from medseg.data.dicom.source import SourceSeries
 
 UNFORESEEN = (
     OSError,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.data.cases import Case
-from medseg.data.dicom.terminology import Term
+from medseg.data.terminology import Term
 from medseg.geometry import Grid
 from medseg.options import PredictOptions
 

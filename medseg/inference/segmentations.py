@@ -7,9 +7,9 @@ from pathlib import Path
 
 import medseg
 from medseg.data.cases import Case
-from medseg.data.dicom.reference import SourceSeries, source_series
 from medseg.data.dicom.sniff import is_dicom_file
-from medseg.data.dicom.write_segmentation import Author, Meaning, write_segmentation
+from medseg.data.dicom.source import SourceSeries, read_source
+from medseg.data.dicom.write_seg import Author, Meaning, write_segmentation
 from medseg.data.image_files import SERIES_PART, split_part
 from medseg.data.volume import Volume
 from medseg.errors import UsageError
@@ -37,10 +37,10 @@ def source_of(case: Case) -> SourceSeries:
     """The series that a case's mask refers to: that of its first channel.
 
     Raises:
-        ImageError: As ``medseg.data.dicom.reference.source_series``.
+        ImageError: As ``medseg.data.dicom.source.read_source``.
     """
     file, part = split_part(case.images[0])
-    return source_series(Path(file), part.removeprefix(SERIES_PART) or None)
+    return read_source(Path(file), part.removeprefix(SERIES_PART) or None)
 
 
 def write_dicom_seg(prediction: Prediction, source: SourceSeries, target: Path, model: Model, kind: str) -> str:

@@ -14,8 +14,8 @@ import pytest
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, RLELossless, SegmentationStorage
 from pynetdicom import AE, evt
 
-from medseg.data.dicom.reference import source_series
-from medseg.data.dicom.write_segmentation import write_segmentation
+from medseg.data.dicom.source import read_source
+from medseg.data.dicom.write_seg import write_segmentation
 from medseg.data.read import read_mask
 from medseg.data.volume import Volume
 from medseg.demonstration.synthetic_ct import write_ct_series
@@ -32,7 +32,7 @@ ORTHANC = shutil.which("Orthanc")
 def made(tmp_path):
     """A series and its segmentation of each kind."""
     write_ct_series(np.zeros(SHAPE, np.int16), np.diag([-1.0, -1, 2, 1]), tmp_path / "ct", seed_uid="server")
-    source = source_series(tmp_path / "ct")
+    source = read_source(tmp_path / "ct")
     mask = Volume(blobs(SHAPE), source.grid.affine)
     paths = {}
     for kind in ("binary", "labelmap"):

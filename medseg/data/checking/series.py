@@ -9,9 +9,9 @@ from pathlib import Path
 from medseg.data.cases.case import Case
 from medseg.data.checking.findings import WHOLE, Finding
 from medseg.data.checking.report import SeriesRow
-from medseg.data.dicom.contents import SHORTEST_ENDING
-from medseg.data.dicom.inventory import FolderInventory, Series, SeriesFinding, inventory
-from medseg.data.dicom.naming import ENDING_SHOWN, split_stack
+from medseg.data.dicom.file import ENDING_SHOWN
+from medseg.data.dicom.inventory import FolderInventory, Series, SeriesFinding, take_inventory
+from medseg.data.dicom.series import SHORTEST_ENDING, split_stack
 from medseg.data.image_files import split_part
 
 JUNK = "DICOM_JUNK_SKIPPED"
@@ -32,7 +32,7 @@ def series_below(
     folder_of = {path: case.id for case in cases for path in map(_folder, case.images) if path is not None}
     if not folder_of:
         return (), ()
-    content = inventory(root)
+    content = take_inventory(root)
     is_pure = all(_folder(path) is not None for case in cases for path in case.images)
     name, stack = split_stack(wanted)
     chosen = list(_chosen(content, folder_of, name))

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from medseg.data.dicom.files import DICOM_ERRORS
-from medseg.data.dicom.wording import plain
+from medseg.data.dicom.file import refuse_unreadable, show_value
 from medseg.errors import ImageError
 
 PICTURE_MODALITIES = frozenset({"CR", "DX", "MG", "PX", "IO", "RG", "XA", "RF", "US", "XC", "ES", "GM", "OP", "OT"})
@@ -53,8 +52,8 @@ class Frame:
     """One image plane.
 
     Args:
-        path: Its file.
-        index: Its number within the file, from 0.
+        path: The file that holds it.
+        index: The plane's number within the file, from 0.
         size: Columns and rows.
         position_mm: Centre of the first voxel, LPS; None for a picture without one.
         along_row: Unit vector of growing column index, LPS.
@@ -87,13 +86,15 @@ class Frame:
 
     def trait(self, name: str) -> str:
         """One of ``TRAITS`` as text that can be shown; empty where the frame does not have it."""
-        value = _found(list(self.groups), *TRAITS[name])
-        return "" if value is None else plain(value)
+        value = _find_value(list(self.groups), *TRAITS[name])
+        return "" if value is None else show_value(value)
 
     @property
     def stated_step_mm(self) -> float | None:
         """Distance between the slices' centres, where the file says so."""
-        numbers = _numbers(self.path, _found(list(self.groups), "PixelMeasuresSequence", "SpacingBetweenSlices"), 1, "")
+        numbers = _read_numbers(
+            self.path, _find_value(list(self.groups), "PixelMeasuresSequence", "SpacingBetweenSlices"), 1, ""
+        )
         return None if numbers is None else abs(float(numbers[0]))
 
     @property
@@ -102,46 +103,43 @@ class Frame:
         return np.cross(self.along_row, self.along_column)
 
 
-def frames_of(path: Path, header: Dataset) -> list[Frame]:
+def list_frames(path: Path, header: Dataset) -> list[Frame]:
     """Every image plane of a file.
 
     Raises:
         ImageError: Geometry or rescaling is missing or no number.
     """
-    try:
+    with refuse_unreadable(path):
         count = int(header.get("NumberOfFrames") or 1)
         groups = list(header.get("PerFrameFunctionalGroupsSequence") or [])
         if not groups and count == 1:
-            return [_frame(path, 0, header, [header])]
+            return [_read_frame(path, 0, header, [header])]
         if len(groups) != count:
             problem = f"NumberOfFrames is {count}, {len(groups)} frames are described"
             raise ImageError("DICOM_GEOMETRY", path, problem, "export the series as one file per slice")
         shared = list(header.get("SharedFunctionalGroupsSequence") or [])
-        return [_frame(path, index, header, [group, *shared]) for index, group in enumerate(groups)]
-    except DICOM_ERRORS as error:
-        problem = f"a header value cannot be read ({type(error).__name__}: {error})"
-        raise ImageError("DICOM_UNREADABLE", path, problem, "export the series again") from error
+        return [_read_frame(path, index, header, [group, *shared]) for index, group in enumerate(groups)]
 
 
-def _frame(path: Path, index: int, header: Dataset, groups: list[Dataset]) -> Frame:
+def _read_frame(path: Path, index: int, header: Dataset, groups: list[Dataset]) -> Frame:
     if "ModalityLUTSequence" in header:
         remedy = "export the images with rescale slope and intercept"
         raise ImageError("DICOM_RESCALE", path, "values are mapped by a look-up table", remedy)
     size = (int(header.Columns), int(header.Rows))
     if min(size) < 1:
         raise ImageError("DICOM_GEOMETRY", path, f"{size[0]} columns, {size[1]} rows", "export the series again")
-    position, cosines = _place(path, header, groups)
+    position, cosines = _read_place(path, header, groups)
     is_picture = cosines is None
     # A multi-frame secondary capture is rescaled as a whole, outside of its frames' groups (PS3.3, C.8.6.3).
-    slope, intercept, is_rescaled = _rescaling(path, [*groups, header])
+    slope, intercept, is_rescaled = _read_rescaling(path, [*groups, header])
     return Frame(
         path,
         index,
         size,
         position,
-        *_unit_vectors(path, np.array([1.0, 0, 0, 0, 1, 0]) if cosines is None else cosines),
-        _spacing(path, header, groups, is_picture),
-        _thickness(path, groups),
+        *_split_cosines(path, np.array([1.0, 0, 0, 0, 1, 0]) if cosines is None else cosines),
+        _read_spacing(path, header, groups, is_picture),
+        _read_thickness(path, groups),
         slope,
         intercept,
         is_rescaled,
@@ -149,12 +147,14 @@ def _frame(path: Path, index: int, header: Dataset, groups: list[Dataset]) -> Fr
     )
 
 
-def _place(
+def _read_place(
     path: Path, header: Dataset, groups: list[Dataset]
 ) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
     """Position and direction cosines; both None for a picture, which has neither."""
-    position = _numbers(path, _found(groups, "PlanePositionSequence", "ImagePositionPatient"), 3, "position")
-    cosines = _numbers(path, _found(groups, "PlaneOrientationSequence", "ImageOrientationPatient"), 6, "orientation")
+    position = _read_numbers(path, _find_value(groups, "PlanePositionSequence", "ImagePositionPatient"), 3, "position")
+    cosines = _read_numbers(
+        path, _find_value(groups, "PlaneOrientationSequence", "ImageOrientationPatient"), 6, "orientation"
+    )
     if position is None and cosines is None and header.get("Modality") in PICTURE_MODALITIES:
         return None, None
     if position is None or cosines is None:
@@ -166,7 +166,7 @@ def _place(
     return position, cosines
 
 
-def _found(groups: list[Dataset], sequence: str, keyword: str) -> object:
+def _find_value(groups: list[Dataset], sequence: str, keyword: str) -> object:
     """``keyword`` in the first of ``groups`` that has it, directly or inside ``sequence``."""
     for group in groups:
         for item in (group, *((sequence and group.get(sequence)) or [])):
@@ -175,7 +175,7 @@ def _found(groups: list[Dataset], sequence: str, keyword: str) -> object:
     return None
 
 
-def _numbers(path: Path, value: object, count: int, what: str) -> NDArray[np.float64] | None:
+def _read_numbers(path: Path, value: object, count: int, what: str) -> NDArray[np.float64] | None:
     if value is None:
         return None
     numbers = np.atleast_1d(np.asarray(value, dtype=float))
@@ -184,7 +184,7 @@ def _numbers(path: Path, value: object, count: int, what: str) -> NDArray[np.flo
     return numbers
 
 
-def _unit_vectors(path: Path, cosines: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _split_cosines(path: Path, cosines: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     row, column = cosines[:3], cosines[3:]
     faults = np.array([np.linalg.norm(row) - 1, np.linalg.norm(column) - 1, row @ column])
     if np.abs(faults).max() > UNIT_TOLERANCE:
@@ -193,28 +193,28 @@ def _unit_vectors(path: Path, cosines: NDArray[np.float64]) -> tuple[NDArray[np.
     return row, column
 
 
-def _spacing(path: Path, header: Dataset, groups: list[Dataset], is_picture: bool) -> tuple[float, float]:
-    value = _found(groups, "PixelMeasuresSequence", "PixelSpacing")
+def _read_spacing(path: Path, header: Dataset, groups: list[Dataset], is_picture: bool) -> tuple[float, float]:
+    value = _find_value(groups, "PixelMeasuresSequence", "PixelSpacing")
     if value is None and is_picture:
         value = header.get("ImagerPixelSpacing") or [1.0, 1.0]
-    numbers = _numbers(path, value, 2, "PixelSpacing")
+    numbers = _read_numbers(path, value, 2, "PixelSpacing")
     if numbers is None or (numbers <= 0).any():
         raise ImageError("DICOM_GEOMETRY", path, f"PixelSpacing is {value}", "export the series with its spacing")
     # PixelSpacing is between rows first, then between columns (PS3.3, 10.7.1.3).
     return float(numbers[1]), float(numbers[0])
 
 
-def _thickness(path: Path, groups: list[Dataset]) -> float | None:
+def _read_thickness(path: Path, groups: list[Dataset]) -> float | None:
     for keyword in ("SpacingBetweenSlices", "SliceThickness"):
-        numbers = _numbers(path, _found(groups, "PixelMeasuresSequence", keyword), 1, keyword)
+        numbers = _read_numbers(path, _find_value(groups, "PixelMeasuresSequence", keyword), 1, keyword)
         if numbers is not None and numbers[0] > 0:
             return float(numbers[0])
     return None
 
 
-def _rescaling(path: Path, groups: list[Dataset]) -> tuple[float, float, bool]:
-    slope = _found(groups, "PixelValueTransformationSequence", "RescaleSlope")
-    intercept = _found(groups, "PixelValueTransformationSequence", "RescaleIntercept")
+def _read_rescaling(path: Path, groups: list[Dataset]) -> tuple[float, float, bool]:
+    slope = _find_value(groups, "PixelValueTransformationSequence", "RescaleSlope")
+    intercept = _find_value(groups, "PixelValueTransformationSequence", "RescaleIntercept")
     pair = (1.0 if slope is None else float(slope), 0.0 if intercept is None else float(intercept))  # type: ignore[arg-type]
     if not np.isfinite(pair).all() or pair[0] == 0:
         problem = f"rescale slope {pair[0]:g}, intercept {pair[1]:g}"

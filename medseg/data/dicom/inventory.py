@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from medseg.data.dicom.contents import look_into, series_number, series_uid
-from medseg.data.dicom.files import DICOM_ERRORS, DicomFile
-from medseg.data.dicom.rules import INFORMATIVE, Examined, Found, errors_in, examine
-from medseg.data.dicom.wording import plain
+from medseg.data.dicom.file import DicomFile, Found, read_series_number, read_series_uid, refuse_unreadable, show_value
+from medseg.data.dicom.rules import INFORMATIVE, ExaminedSeries, examine, list_errors
+from medseg.data.dicom.series import look_into
 from medseg.errors import ImageError
 
 Severity = Literal["error", "warning", "info"]
@@ -59,9 +58,9 @@ class Series:
         uid: SeriesInstanceUID; empty where the files have none.
         modality: Such as CT or MR; empty where the files do not say.
         number: SeriesNumber, where the files have one.
-        files: Its files, as they lie in the folder.
+        files: The files, as they lie in the folder.
         shape: Voxels (X, Y, Z), or (X, Y) of a picture without a position; None where it cannot be read.
-        spacing_mm: Of ``shape``'s axes; None where it cannot be read.
+        spacing_mm: Spacing along ``shape``'s axes; None where it cannot be read.
         findings: What is wrong or odd about it.
     """
 
@@ -85,7 +84,7 @@ class FolderInventory:
 
     Args:
         folder: The folder that was searched.
-        series: Its image series.
+        series: The image series in it.
         other: DICOM files that hold no acquired image, by kind: SEG, RTSTRUCT, SR, PDF and so on.
         junk: Files that are no DICOM.
         findings: What concerns no single series.
@@ -98,56 +97,55 @@ class FolderInventory:
     findings: tuple[SeriesFinding, ...] = ()
 
 
-def inventory(folder: str | Path) -> FolderInventory:
+def take_inventory(folder: str | Path) -> FolderInventory:
     """The series of a folder, at any depth, with what is wrong with each.
 
     Headers are read, pixels are not decoded. Never raises for what a file holds: that becomes a finding.
     """
     root = Path(folder)
     contents = look_into(root, at_any_depth=True)
-    series = tuple(_series(files, root) for files in contents.series)
+    series = tuple(_describe_series(files, root) for files in contents.series)
     other: dict[str, tuple[Path, ...]] = {}
     for file in contents.other:
         other[file.kind] = (*other.get(file.kind, ()), file.path)
-    return FolderInventory(root, series, other, tuple(contents.junk), _findings(contents.found, root, "."))
+    return FolderInventory(root, series, other, tuple(contents.junk), _list_findings(contents.found, root, "."))
 
 
-def _series(files: Sequence[DicomFile], root: Path) -> Series:
+def _describe_series(files: Sequence[DicomFile], root: Path) -> Series:
     header = files[0].header
     where = Path(os.path.commonpath([file.path.parent for file in files]))
     try:
-        examined = examine(files, where)
-    except DICOM_ERRORS as error:
-        problem = f"a header value cannot be read ({type(error).__name__}: {error})"
-        refused = ImageError("DICOM_UNREADABLE", where, problem, "export the series again")
-        examined = Examined(tuple(files), (), None, (refused,))
+        with refuse_unreadable(where):
+            examined = examine(files, where)
+    except ImageError as error:
+        examined = ExaminedSeries(tuple(files), (), None, (error,))
     return Series(
-        series_uid(files[0]),
-        plain(header.get("Modality") or ""),
-        series_number(files[0]),
+        read_series_uid(header),
+        show_value(header.get("Modality") or ""),
+        read_series_number(header),
         tuple(file.path for file in files),
-        None if errors_in(examined.found) else examined.shape,
-        None if errors_in(examined.found) else examined.spacing_mm,
-        _findings(examined.found, root, where),
+        None if list_errors(examined.found) else examined.shape,
+        None if list_errors(examined.found) else examined.spacing_mm,
+        _list_findings(examined.found, root, where),
     )
 
 
-def _findings(found: Sequence[Found], root: Path, where: str | Path) -> tuple[SeriesFinding, ...]:
+def _list_findings(found: Sequence[Found], root: Path, where: str | Path) -> tuple[SeriesFinding, ...]:
     """What was found as findings; the same thing about several files is one."""
     places: dict[tuple[str, str, str, str], list[str]] = {}
     for each in found:
         if isinstance(each, ImageError):
             key = (each.code, "error", each.problem, each.remedy)
-            places.setdefault(key, []).append(_relative(each.case, root))
+            places.setdefault(key, []).append(_make_relative(each.case, root))
         else:
             severity = "info" if each.code in INFORMATIVE else "warning"
             key = (each.code, severity, each.text, REMEDIES.get(each.code, "nothing, if this is expected"))
-            places.setdefault(key, []).append(_relative(str(where), root))
+            places.setdefault(key, []).append(_make_relative(str(where), root))
     return tuple(
         SeriesFinding(code, severity, at[0], what if len(at) == 1 else f"{what} (and {len(at) - 1} more files)", remedy)  # type: ignore[arg-type]
         for (code, severity, what, remedy), at in places.items()
     )
 
 
-def _relative(place: str, root: Path) -> str:
+def _make_relative(place: str, root: Path) -> str:
     return Path(place).relative_to(root).as_posix() if Path(place).is_relative_to(root) else place

@@ -1,7 +1,7 @@
 """What makes the files of a series one volume: the rules, in the order in which they are looked at.
 
 A rule gives what it finds: an ``ImageError`` for which ``read_dicom`` refuses the series,
-or a ``Note``. ``read_dicom`` raises the first error, ``inventory`` lists everything.
+or a ``Note``. ``read_dicom`` raises the first error, ``take_inventory`` lists everything.
 """
 
 from __future__ import annotations
@@ -16,20 +16,24 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.multival import MultiValue
 
-from medseg.data.dicom.files import DicomFile
-from medseg.data.dicom.frames import Frame, frames_of
-from medseg.data.dicom.pixel_checks import check_pixels, trailing_bytes
-from medseg.data.dicom.stacking import differing_trait, ordered_frames, placed_frames
-from medseg.data.dicom.stacks import PICKABLE, picked, stacks_of, with_stacks
-from medseg.data.dicom.wording import names, plain
+from medseg.data.dicom.file import DicomFile, Found, list_names, show_value
+from medseg.data.dicom.frames import Frame, list_frames
+from medseg.data.dicom.pixels import check_pixels, count_trailing_bytes
+from medseg.data.dicom.stacks import (
+    DIRECTION_TOLERANCE,
+    SPACING_TOLERANCE,
+    add_stacks,
+    describe_difference,
+    order_frames,
+    pick_stack,
+    place_frames,
+)
 from medseg.data.volume import Note
 from medseg.errors import ImageError
 from medseg.geometry import spacing_mm
 
-Found = ImageError | Note
 Item = TypeVar("Item")
 
-DIRECTION_TOLERANCE = 1e-3
 LOCALIZER = "LOCALIZER"
 
 ONE_VALUE = ("Modality", "PhotometricInterpretation", "Units", "RescaleType", "SamplesPerPixel")
@@ -40,12 +44,12 @@ INFORMATIVE = frozenset({"DICOM_LOSSY", "DICOM_RESCALE_PER_SLICE"})
 
 
 @dataclass(frozen=True)
-class Examined:
+class ExaminedSeries:
     """A series held against the rules.
 
     Args:
-        files: Its files, those left out that are stored twice.
-        frames: Its planes, in order where they make a volume.
+        files: The files of the series, without those that are stored twice.
+        frames: The planes, in order where they make a volume.
         affine: 4 by 4, voxel index (column, row, slice) to RAS+ mm; None where the planes make no volume.
         found: Errors and notes, in the order of the rules.
     """
@@ -72,73 +76,65 @@ class Examined:
         Raises:
             ImageError: What is wrong, the first of it.
         """
-        for error in errors_in(self.found):
+        for error in list_errors(self.found):
             raise error
         return tuple(each for each in self.found if isinstance(each, Note) and each.code not in INFORMATIVE)
 
 
-def examine(files: Sequence[DicomFile], case: Path, stack: int | None = None) -> Examined:
+def examine(files: Sequence[DicomFile], case: Path, stack: int | None = None) -> ExaminedSeries:
     """Hold the files of one series against the rules; no pixel is decoded.
 
     Args:
-        files: Of one patient and one series.
+        files: The files of one series of one patient.
         case: Named in errors about the series as a whole.
-        stack: Which of several volumes in the series, from 1, as ``stacks_of`` numbers them; None for all as one.
+        stack: Which of several volumes in the series, from 1, as ``find_stacks`` numbers them; None for all as one.
 
     Raises:
         ImageError: ``DICOM_SERIES_NOT_FOUND``: there is no such stack.
     """
-    kept, found = _without_copies(files)
+    kept, found = _drop_copies(files)
     frames: list[Frame] = []
     for file in kept:
         try:
-            frames += frames_of(file.path, file.header)
+            frames += list_frames(file.path, file.header)
         except ImageError as error:
             found.append(error)
-    if errors_in(found):
-        return _examined(kept, frames, found, case)
+    if list_errors(found):
+        return _hold_against_rules(kept, frames, found, case)
     if stack is None:
-        examined = _examined(kept, frames, found, case)
-        return replace(examined, found=_with_stacks(examined.found, frames))
-    wanted = picked(frames, stack, case)
+        examined = _hold_against_rules(kept, frames, found, case)
+        return replace(examined, found=add_stacks(examined.found, frames))
+    wanted = pick_stack(frames, stack, case)
     paths = {frame.path for frame in wanted}
-    return _examined([file for file in kept if file.path in paths], list(wanted), found, case)
+    return _hold_against_rules([file for file in kept if file.path in paths], list(wanted), found, case)
 
 
-def _with_stacks(found: Sequence[Found], frames: Sequence[Frame]) -> tuple[Found, ...]:
-    """What was found; errors that one of several stacks alone may not have tell of these."""
-    if not any(error.code in PICKABLE for error in errors_in(found)):
-        return tuple(found)
-    stacks = stacks_of(frames)
-    return tuple(with_stacks(each, stacks) if isinstance(each, ImageError) else each for each in found)
-
-
-def _examined(kept: list[DicomFile], frames: list[Frame], found: list[Found], case: Path) -> Examined:
+def _hold_against_rules(kept: list[DicomFile], frames: list[Frame], found: list[Found], case: Path) -> ExaminedSeries:
     """Files and frames held against the rules, after what was ``found`` in reading them."""
-    if not errors_in(found):
-        found += [*_localizers(kept, case), *_differences(frames), *_mixed_values(kept)]
-    found += _pixel_errors(kept)
+    if not list_errors(found):
+        found += [*_find_localizers(kept, case), *_find_differences(frames), *_find_mixed_values(kept)]
+    found += _list_pixel_errors(kept)
     affine = None
-    if not errors_in(found):
+    if not list_errors(found):
         try:
-            frames, affine, notes = _as_volume(frames, case)
+            frames, affine, notes = _make_volume(frames, case)
             found += notes
         except ImageError as error:
             found.append(error)
-    found += _value_notes(kept, frames)
-    return Examined(tuple(kept), tuple(frames), affine, tuple(found))
+    found += _note_values(kept, frames)
+    return ExaminedSeries(tuple(kept), tuple(frames), affine, tuple(found))
 
 
-def errors_in(found: Sequence[Found]) -> list[ImageError]:
+def list_errors(found: Sequence[Found]) -> list[ImageError]:
     """What is wrong, without what is merely odd."""
     return [each for each in found if isinstance(each, ImageError)]
 
 
-def _as_volume(frames: list[Frame], case: Path) -> tuple[list[Frame], NDArray[np.float64] | None, list[Note]]:
+def _make_volume(frames: list[Frame], case: Path) -> tuple[list[Frame], NDArray[np.float64] | None, list[Note]]:
     """Order, affine and notes of planes that are alike; a picture without a position has no affine."""
     if frames[0].position_mm is not None:
-        ordered = ordered_frames(frames, case)
-        return ordered, *placed_frames(ordered, case)
+        ordered = order_frames(frames, case)
+        return ordered, *place_frames(ordered, case)
     if len(frames) > 1:
         problem = f"{len(frames)} pictures without positions"
         raise ImageError("DICOM_GEOMETRY", case, problem, "give one file at a time")
@@ -146,7 +142,7 @@ def _as_volume(frames: list[Frame], case: Path) -> tuple[list[Frame], NDArray[np
     return frames, None, [Note("DICOM_NO_POSITION", text)]
 
 
-def _pixel_errors(files: Sequence[DicomFile]) -> Iterator[ImageError]:
+def _list_pixel_errors(files: Sequence[DicomFile]) -> Iterator[ImageError]:
     for file in files:
         try:
             check_pixels(file)
@@ -154,7 +150,7 @@ def _pixel_errors(files: Sequence[DicomFile]) -> Iterator[ImageError]:
             yield error
 
 
-def _without_copies(files: Sequence[DicomFile]) -> tuple[list[DicomFile], list[Found]]:
+def _drop_copies(files: Sequence[DicomFile]) -> tuple[list[DicomFile], list[Found]]:
     """The files, each instance once."""
     kept: dict[str, DicomFile] = {}
     copies, found = [], list[Found]()
@@ -167,29 +163,31 @@ def _without_copies(files: Sequence[DicomFile]) -> tuple[list[DicomFile], list[F
             found.append(ImageError("DICOM_DUPLICATE_SLICE", file.path, problem, "remove the wrong one"))
         copies.append(file.path)
     if copies and not found:
-        found.append(Note("DICOM_DUPLICATE_FILE", f"{names(copies)} are copies and were left out"))
+        found.append(Note("DICOM_DUPLICATE_FILE", f"{list_names(copies)} are copies and were left out"))
     return list(kept.values()), found
 
 
-def _localizers(files: Sequence[DicomFile], case: Path) -> Iterator[Found]:
-    scouts = [file.path for file in files if LOCALIZER in _words(file, "ImageType")]
+def _find_localizers(files: Sequence[DicomFile], case: Path) -> Iterator[Found]:
+    scouts = [file.path for file in files if LOCALIZER in _read_words(file, "ImageType")]
     if scouts and len(scouts) < len(files):
-        problem = f"{names(scouts)} of {len(files)} files are localizers"
+        problem = f"{list_names(scouts)} of {len(files)} files are localizers"
         yield ImageError("DICOM_LOCALIZER", case, problem, "move the localizers out of the folder")
     elif scouts:
         yield Note("DICOM_LOCALIZER_ONLY", "the series is a localizer, an overview for planning the scan")
 
 
-def _differences(frames: Sequence[Frame]) -> Iterator[Found]:
+def _find_differences(frames: Sequence[Frame]) -> Iterator[Found]:
     """Every plane has the size, spacing and orientation that most have."""
-    usual = _most(frames, lambda frame: (frame.size, frame.position_mm is None, *np.round(_axes(frame), 2)))
+    usual = _find_most_frequent(
+        frames, lambda frame: (frame.size, frame.position_mm is None, *np.round(_join_axes(frame), 2))
+    )
     for frame in frames:
         if frame.size != usual.size:
             problem = f"{frame.size[0]}×{frame.size[1]} voxels, {usual.name} has {usual.size[0]}×{usual.size[1]}"
-        elif not np.allclose(frame.spacing_mm, usual.spacing_mm, rtol=1e-4):
+        elif not np.allclose(frame.spacing_mm, usual.spacing_mm, rtol=SPACING_TOLERANCE):
             problem = f"spacing {frame.spacing_mm} mm, {usual.name} has {usual.spacing_mm} mm"
-        elif not np.allclose(_axes(frame), _axes(usual), atol=DIRECTION_TOLERANCE):
-            problem = f"orientation differs from that of {usual.name}{differing_trait([frame, usual])}"
+        elif not np.allclose(_join_axes(frame), _join_axes(usual), atol=DIRECTION_TOLERANCE):
+            problem = f"orientation differs from that of {usual.name}{describe_difference([frame, usual])}"
         elif (frame.position_mm is None) != (usual.position_mm is None):
             problem = f"of this and {usual.name} only one has a position"
         else:
@@ -198,13 +196,13 @@ def _differences(frames: Sequence[Frame]) -> Iterator[Found]:
         yield ImageError("DICOM_MIXED_GEOMETRY", frame.path, problem, remedy)
 
 
-def _mixed_values(files: Sequence[DicomFile]) -> Iterator[Found]:
+def _find_mixed_values(files: Sequence[DicomFile]) -> Iterator[Found]:
     """Values that do not mean the same in every slice; coordinates that may not."""
     for keyword in ONE_VALUE:
-        usual = _most(files, lambda file: _words(file, keyword))  # noqa: B023 -- used before the next turn
+        usual = _find_most_frequent(files, lambda file: _read_words(file, keyword))  # noqa: B023 -- used before the next turn
         for file in files:
-            if _words(file, keyword) != _words(usual, keyword):
-                own, other = (plain(each.header.get(keyword)) for each in (file, usual))
+            if _read_words(file, keyword) != _read_words(usual, keyword):
+                own, other = (show_value(each.header.get(keyword)) for each in (file, usual))
                 problem = f"{keyword} is {own}, {usual.path.name} has {other}"
                 yield ImageError("DICOM_MIXED_VALUES", file.path, problem, "keep one kind of image per folder")
     references = {str(file.header.get("FrameOfReferenceUID", "")) for file in files}
@@ -213,17 +211,17 @@ def _mixed_values(files: Sequence[DicomFile]) -> Iterator[Found]:
         yield Note("DICOM_FRAMES_OF_REFERENCE", text)
 
 
-def _most(items: Sequence[Item], key: Callable[[Item], Hashable]) -> Item:
+def _find_most_frequent(items: Sequence[Item], key: Callable[[Item], Hashable]) -> Item:
     """The first of the items that have the most frequent key."""
     ((wanted, _),) = Counter(key(item) for item in items).most_common(1)
     return next(item for item in items if key(item) == wanted)
 
 
-def _axes(frame: Frame) -> NDArray[np.float64]:
+def _join_axes(frame: Frame) -> NDArray[np.float64]:
     return np.concatenate([frame.along_row, frame.along_column])
 
 
-def _value_notes(files: Sequence[DicomFile], frames: Sequence[Frame]) -> Iterator[Note]:
+def _note_values(files: Sequence[DicomFile], frames: Sequence[Frame]) -> Iterator[Note]:
     if any(file.header.get("PhotometricInterpretation") == "MONOCHROME1" for file in files):
         yield Note("DICOM_MONOCHROME1", "high values are dark (MONOCHROME1); values are left as they are")
     if any("YBR" in str(file.header.get("PhotometricInterpretation")) for file in files):
@@ -231,15 +229,15 @@ def _value_notes(files: Sequence[DicomFile], frames: Sequence[Frame]) -> Iterato
     if files[0].header.get("Modality") == "CT" and not all(frame.is_rescaled for frame in frames):
         text = "CT without rescale slope and intercept; values may not be Hounsfield units"
         yield Note("DICOM_NO_RESCALE", text)
-    trailing = [file.path for file in files if trailing_bytes(file)]
+    trailing = [file.path for file in files if count_trailing_bytes(file)]
     if trailing:
-        yield Note("TRAILING_DATA", f"{names(trailing)} hold bytes behind the pixels that belong to nothing")
+        yield Note("TRAILING_DATA", f"{list_names(trailing)} hold bytes behind the pixels that belong to nothing")
     if len({(frame.slope, frame.intercept) for frame in frames}) > 1:
         yield Note("DICOM_RESCALE_PER_SLICE", "slices have different rescale slopes or intercepts, as of PET")
     if any(str(file.header.get("LossyImageCompression")) == "01" for file in files):
         yield Note("DICOM_LOSSY", "the pixels have been compressed with loss")
 
 
-def _words(file: DicomFile, keyword: str) -> tuple[str, ...]:
+def _read_words(file: DicomFile, keyword: str) -> tuple[str, ...]:
     value = file.header.get(keyword)
     return tuple(map(str, value)) if isinstance(value, MultiValue) else (str(value),)

@@ -12,20 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medseg.data.dicom.sniff import DIRECTORY_NAME, is_dicom_file
+from medseg.data.dicom.sniff import DIRECTORY_NAME, find_mask_file, is_dicom_file
 from medseg.data.formats import Format
 from medseg.data.volume import Extent, Volume
 
 if TYPE_CHECKING:
-    from medseg.data.dicom.segments import Names
-
-
-def looks_like_dicom(path: Path) -> bool:
-    """Whether the file can be read and bears DICOM's mark."""
-    try:
-        return is_dicom_file(path)
-    except OSError:
-        return False
+    from medseg.data.terminology import Names
 
 
 def holds_images(files: Iterable[Path]) -> bool:
@@ -34,7 +26,7 @@ def holds_images(files: Iterable[Path]) -> bool:
     first = next(marked, None)
     if first is None:
         return False
-    from medseg.data.dicom import files as dicom_files
+    from medseg.data.dicom import file as dicom_files
 
     return dicom_files.holds_images(chain([first], marked))
 
@@ -61,19 +53,14 @@ def read_segments(path: Path, names: Names | None = None) -> Volume | None:
     """Read a SEG or RTSTRUCT, or the only one in a folder; None where there is none.
 
     Raises:
-        ImageError: As :func:`medseg.data.dicom.masks.read_dicom_mask`.
+        ImageError: As :func:`medseg.data.dicom.read_seg.read_dicom_mask`.
     """
-    from medseg.data.dicom.masks import mask_file, read_dicom_mask
+    drawn = find_mask_file(path)
+    if drawn is None:
+        return None
+    from medseg.data.dicom.read_seg import read_dicom_mask
 
-    drawn = mask_file(path)
-    return None if drawn is None else read_dicom_mask(drawn, names)
-
-
-def find_segments(folder: Path) -> list[Path]:
-    """Every SEG and RTSTRUCT below ``folder``, sorted; hidden files and folders are passed over."""
-    from medseg.data.dicom.masks import find_dicom_masks
-
-    return find_dicom_masks(folder)
+    return read_dicom_mask(drawn, names)
 
 
 def read_series_extent(path: Path, series: str | None = None) -> Extent:
@@ -84,18 +71,17 @@ def read_series_extent(path: Path, series: str | None = None) -> Extent:
     """
     if not path.is_dir():
         return Extent.of(read_series(path, series))
-    from medseg.data.dicom.contents import chosen, look_into
-    from medseg.data.dicom.naming import split_stack
-    from medseg.data.dicom.pixel_checks import stored_dtype
-    from medseg.data.dicom.rules import errors_in, examine
+    from medseg.data.dicom.pixels import find_stored_dtype
+    from medseg.data.dicom.rules import examine, list_errors
+    from medseg.data.dicom.series import choose_series, look_into, split_stack
 
     contents = look_into(path)
-    examined = examine(chosen(contents, path, series), path, split_stack(series)[1])
-    for error in errors_in((*contents.found, *examined.found)):
+    examined = examine(choose_series(contents, path, series), path, split_stack(series)[1])
+    for error in list_errors((*contents.found, *examined.found)):
         raise error
     affine = np.diag([*examined.spacing_mm, 1.0, 1.0]) if examined.affine is None else examined.affine
     header = examined.files[0].header
-    return Extent(examined.shape, affine, int(header.get("SamplesPerPixel", 1)), stored_dtype(header).itemsize)
+    return Extent(examined.shape, affine, int(header.get("SamplesPerPixel", 1)), find_stored_dtype(header).itemsize)
 
 
 DICOM = Format(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from medseg.data.dicom.sniff import looks_like_dicom
 from medseg.data.formats import Format
-from medseg.data.formats.dicom import DICOM, looks_like_dicom
+from medseg.data.formats.dicom import DICOM
 from medseg.data.formats.itk import METAIMAGE, NRRD
 from medseg.data.formats.nifti import NIFTI, NIFTI_PAIR
 from medseg.data.formats.npz import NPZ

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import medseg
-from medseg.data.dicom.terminology import Term, plain_terms, read_terms
+from medseg.data.terminology import Term, dump_terms, read_terms
 from medseg.errors import BundleError, first_line
 from medseg.files import write_json
 from medseg.inference.exported.steps import BEFORE, LATER, Step, check_steps
@@ -145,7 +145,7 @@ def write_description(description: Description, folder: Path) -> None:
         "bundle": named,
         **{key: plain[key] for key in kept},
         "labels": {str(value): name for value, name in description.labels.items()},
-        "terminology": plain_terms(description.terms),
+        "terminology": dump_terms(description.terms),
         "files": files,
     }
     write_json(content, folder / NAME)

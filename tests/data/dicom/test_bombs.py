@@ -19,7 +19,7 @@ CLAIMS = {
 
 READ_ALL = """
 import resource, sys, warnings
-from medseg.data.dicom.inventory import inventory
+from medseg.data.dicom.inventory import take_inventory
 from medseg.data.images import read
 from medseg.errors import ImageError
 warnings.simplefilter("ignore")
@@ -30,7 +30,7 @@ def most():
 read(sys.argv[1])
 before = most()
 for folder in sys.argv[2:]:
-    inventory(folder)
+    take_inventory(folder)
     try:
         read(folder)
     except ImageError as error:

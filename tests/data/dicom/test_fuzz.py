@@ -12,7 +12,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from medseg.data.dicom.inventory import inventory
+from medseg.data.dicom.inventory import take_inventory
 from medseg.data.dicom.series import read_dicom
 from medseg.errors import MedsegError
 from tests.dicom_folders import compress, enhanced, save, slices
@@ -62,7 +62,7 @@ def attack(form, folder, seeds):
         path.write_bytes(mutated(raw, np.random.default_rng(seed)))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = inventory(folder)
+            found = take_inventory(folder)
             try:
                 volume = read_dicom(path)
             except MedsegError as error:

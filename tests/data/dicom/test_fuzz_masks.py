@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 
-from medseg.data.dicom.masks import referenced_series
+from medseg.data.dicom.source import read_referenced_series
 from medseg.data.read import read, read_mask
 from medseg.demonstration.synthetic_ct import write_ct_series
 from medseg.errors import MedsegError
@@ -73,7 +73,7 @@ def attack(form, ct, seeds):
         started = time.monotonic()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            for reader in (read_mask, referenced_series, lambda file: read_mask(file, names={1: ("lung",)})):
+            for reader in (read_mask, read_referenced_series, lambda file: read_mask(file, names={1: ("lung",)})):
                 try:
                     made = reader(path)
                 except MedsegError as error:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medseg.data.dicom.inventory import inventory
+from medseg.data.dicom.inventory import take_inventory
 from medseg.data.read import read
 from medseg.errors import ImageError
 from tests.dicom_folders import AFFINE, TRUTH
@@ -53,7 +53,7 @@ def test_what_is_wrong_is_refused_with_its_code_and_a_remedy(case, built):
 @pytest.mark.parametrize("case", FOLDERS, ids=str)
 def test_the_inventory_finds_what_the_reader_finds(case, built):
     folder, _ = built(case)
-    found = inventory(folder)
+    found = take_inventory(folder)
     findings = [*found.findings, *(finding for series in found.series for finding in series.findings)]
     codes = {finding.code for finding in findings if finding.severity != "info"} - {"SHEARED_GRID"}
     assert all(finding.remedy and not finding.where.startswith("/") for finding in findings)

@@ -12,7 +12,8 @@ from PIL import Image
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit, JPEGLosslessSV1
 
-from medseg.data.dicom.inventory import inventory
+from medseg.data.dicom.inventory import take_inventory
+from medseg.data.dicom.pixels import read_coded_size
 from medseg.data.dicom.series import read_dicom
 from medseg.demonstration.synthetic_ct import write_ct_series
 from medseg.errors import ImageError, MedsegError
@@ -113,7 +114,7 @@ def test_jpeg_of_8_bits_is_decoded_as_pillow_does(tmp_path):
     Image.fromarray(array).save(stream, "JPEG", quality=95)
     path = picture(tmp_path, array, JPEGBaseline8Bit, stream.getvalue(), LossyImageCompression="01")
     np.testing.assert_array_equal(read_dicom(path).array, np.asarray(Image.open(stream)).T)
-    (series,) = inventory(tmp_path).series
+    (series,) = take_inventory(tmp_path).series
     assert "DICOM_LOSSY" in {finding.code for finding in series.findings}
 
 
@@ -154,3 +155,19 @@ def test_a_large_intercept_is_added_exactly(tmp_path):
     array = read_dicom(path).array
     assert array.dtype == np.int16
     np.testing.assert_array_equal(array, stored.T.astype(int) - 40_000)
+
+
+@pytest.mark.parametrize(
+    ("stream", "expected"),
+    [
+        (bytes.fromhex("ffd8 ffc4 0004 0000 ffc3 000b 10 0018 0014 01"), (24, 20)),
+        (bytes.fromhex("ffd8 fff7 000b 10 0018 0014 01"), (24, 20)),
+        (bytes.fromhex("ff4f ff51 0029 0000 00000014 00000018 00000000 00000000"), (24, 20)),
+        (bytes.fromhex("ffd8 ffda 000b 10 0018 0014 01"), None),
+        (b"\x01\0\0\0" * 20, None),
+        (b"", None),
+    ],
+    ids=["lossless", "ls", "2000", "no size", "rle", "empty"],
+)
+def test_the_size_that_a_compressed_stream_states_is_found(stream, expected):
+    assert read_coded_size(stream) == expected

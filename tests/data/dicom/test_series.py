@@ -1,18 +1,24 @@
 """DICOM series: one whole, regular series becomes a volume; everything else is refused."""
 
+import shutil
+
 import numpy as np
 import pydicom
 import pytest
 import SimpleITK
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, RLELossless, generate_uid
 
 from medseg.data.dicom.series import read_dicom
 from medseg.data.read import read
 from medseg.demonstration.synthetic_ct import write_ct_series
 from medseg.errors import ImageError
 from medseg.geometry import Grid, reindex
+from tests.dicom_folders import TRUTH, add_series, edit, save, save_all, slices, uid
 
 
 def codes(volume):
@@ -160,53 +166,6 @@ class TestRescaling:
         assert codes(volume) == ["DICOM_MONOCHROME1"]
 
 
-class TestIrregular:
-    def test_a_missing_slice_is_refused_between_its_neighbours(self, series):
-        series.path(3).unlink()
-        error = refusal(series.folder)
-        assert error.code == "DICOM_MISSING_SLICE"
-        assert "slice0002.dcm to slice0004.dcm" in error.problem
-
-    def test_one_of_many_slices_missing_is_called_so(self, series):
-        write_ct_series(np.repeat(series.array, 3, axis=2), series.affine, series.folder, seed_uid="tests")
-        series.path(6).unlink()
-        error = refusal(series.folder)
-        assert error.code == "DICOM_MISSING_SLICE"
-        assert "6 mm from slice0005.dcm to slice0007.dcm, 3 mm elsewhere" in error.problem
-
-    @pytest.mark.parametrize(
-        ("values", "code"),
-        [
-            ({"ImagePositionPatient": [-10, -20, 36]}, "DICOM_DUPLICATE_SLICE"),
-            ({"ImagePositionPatient": [-10, -20, 33.4]}, "DICOM_IRREGULAR_SLICES"),
-            ({"ImagePositionPatient": [-9, -20, 33]}, "DICOM_IRREGULAR_SLICES"),
-            ({"ImageOrientationPatient": [1, 0, 0, 0, 0, -1]}, "DICOM_MIXED_GEOMETRY"),
-            ({"PixelSpacing": [2, 1.6]}, "DICOM_MIXED_GEOMETRY"),
-            ({"SeriesInstanceUID": "1.2.3"}, "DICOM_SEVERAL_SERIES"),
-            ({"PatientID": "someone else"}, "DICOM_SEVERAL_SERIES"),
-            ({"ImagePositionPatient": None}, "DICOM_GEOMETRY"),
-            ({"ImageOrientationPatient": None}, "DICOM_GEOMETRY"),
-            ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "DICOM_GEOMETRY"),
-            ({"ImageOrientationPatient": [2, 0, 0, 0, 2, 0]}, "DICOM_GEOMETRY"),
-            ({"PixelSpacing": None}, "DICOM_GEOMETRY"),
-            ({"PixelSpacing": [0, 0]}, "DICOM_GEOMETRY"),
-            ({"PixelSpacing": [-2, 1.5]}, "DICOM_GEOMETRY"),
-            ({"Rows": 4}, "DICOM_MIXED_GEOMETRY"),
-            ({"PixelData": b"\0" * 10}, "IMAGE_TRUNCATED"),
-            ({"PixelData": None}, "DICOM_PIXELS"),
-            ({"BitsAllocated": 12}, "DICOM_PIXELS"),
-            ({"ModalityLUTSequence": []}, "DICOM_RESCALE"),
-            ({"SOPInstanceUID": "first"}, "DICOM_DUPLICATE_SLICE"),
-            ({"NumberOfFrames": 100_000_000}, "DICOM_GEOMETRY"),
-        ],
-    )
-    def test_one_wrong_slice_refuses_the_series(self, series, values, code):
-        if values.get("SOPInstanceUID") == "first":
-            values = {"SOPInstanceUID": pydicom.dcmread(series.path(1)).SOPInstanceUID}
-        series.edit(2, **values)
-        assert refusal(series.folder).code == code
-
-
 class TestPictures:
     def test_an_x_ray_without_a_position_is_a_2d_picture(self, series):
         path = series.path(1)
@@ -228,3 +187,114 @@ class TestPictures:
         volume = read_dicom(path)
         assert volume.has_channels
         np.testing.assert_array_equal(volume.array, colours.transpose(2, 1, 0))
+
+
+def test_files_that_are_no_dicom_are_left_out_and_noted_by_name(series):
+    (series.folder / "notes.txt").write_text("notes")
+    (series.folder / "empty.dcm").write_bytes(b"")
+    (series.folder / ".DS_Store").write_bytes(b"hidden")
+    volume = read_dicom(series.folder)
+    np.testing.assert_array_equal(volume.array, series.array)
+    assert codes(volume) == ["DICOM_JUNK_SKIPPED"]
+    assert "empty.dcm, notes.txt" in volume.notes[0].text
+
+
+def test_an_empty_file_named_like_the_slices_is_a_lost_slice(series):
+    series.path(5).write_bytes(b"")
+    error = refusal(series.folder)
+    assert (error.code, error.case) == ("DICOM_UNREADABLE", str(series.path(5)))
+
+
+def test_objects_without_an_image_are_left_out_and_noted(series):
+    series.edit(1, series.folder / "report.dcm", Rows=None, PixelData=None, SOPClassUID="1.2.840.10008.5.1.4.1.1.88.11")
+    assert codes(read_dicom(series.folder)) == ["DICOM_NON_IMAGE_SKIPPED"]
+
+
+def test_a_preamble_that_is_a_program_is_noted(series):
+    path = series.path(1)
+    path.write_bytes(b"\x7fELF" + path.read_bytes()[4:])
+    assert codes(read_dicom(series.folder)) == ["DICOM_PREAMBLE"]
+
+
+def test_a_folder_without_any_image_is_refused(tmp_path):
+    assert refusal(tmp_path).code == "DICOM_NO_IMAGE"
+
+
+def test_folders_below_a_dicomdir_are_searched(series, tmp_path):
+    disc = make_disc(series, tmp_path, ["ST0", "SE0", "IM0"])
+    np.testing.assert_array_equal(read_dicom(disc).array, series.array)
+
+
+def test_a_dicomdir_that_points_outside_is_refused(series, tmp_path):
+    assert refusal(make_disc(series, tmp_path, ["..", "..", "secret"])).code == "DICOM_DIRECTORY"
+
+
+def make_disc(series, tmp_path, referenced):
+    disc = tmp_path / "disc"
+    (disc / "ST0").mkdir(parents=True)
+    series.folder.rename(disc / "ST0" / "SE0")
+    directory, record = Dataset(), Dataset()
+    record.ReferencedFileID = referenced
+    directory.DirectoryRecordSequence = Sequence([record])
+    directory.SOPClassUID, directory.SOPInstanceUID = "1.2.840.10008.1.3.10", generate_uid()
+    directory.file_meta = pydicom.dataset.FileMetaDataset()
+    directory.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    directory.save_as(disc / "DICOMDIR", enforce_file_format=True)
+    return disc
+
+
+def test_the_series_of_a_folder_are_listed_without_naming_patients(series):
+    series.edit(2, PatientID="MRN-12345", PatientName="Somebody^Real")
+    error = refusal(series.folder)
+    assert error.code == "DICOM_SEVERAL_SERIES"
+    assert "CT 6×5, 3 slices" in error.problem
+    assert "(such as slice0002.dcm)" in error.problem
+    assert "MRN" not in str(error)
+    assert "Somebody" not in str(error)
+
+
+class TestChoosing:
+    @pytest.fixture
+    def mixed(self, tmp_path):
+        """A CT of number 3 and an MR of number 12 in one folder."""
+        save_all(slices(), tmp_path / "x")
+        add_series(tmp_path / "y", "other", 12, Modality="MR", RescaleIntercept=0)
+        for path in (tmp_path / "y").iterdir():
+            shutil.move(path, tmp_path / "x" / f"o{path.name}")
+        return tmp_path / "x"
+
+    def test_the_series_are_listed_with_what_picks_one(self, mixed):
+        with pytest.raises(ImageError) as caught:
+            read_dicom(mixed)
+        assert caught.value.code == "DICOM_SEVERAL_SERIES"
+        for piece in ("number 3", "number 12", "CT 36×34", "MR 36×34", "6 slices", uid("series")[-12:]):
+            assert piece in caught.value.problem
+        assert "--series" in caught.value.remedy
+
+    @pytest.mark.parametrize("wanted", ["12", uid("other")[-6:], uid("other")])
+    def test_a_number_or_an_ending_of_the_uid_picks_a_series(self, mixed, wanted):
+        assert read_dicom(mixed, wanted).array.max() == TRUTH.max() + 1024
+        assert read(f"{mixed}#series={wanted}").array.max() == TRUTH.max() + 1024
+
+    @pytest.mark.parametrize("wanted", ["4", "99999999", "."])
+    def test_what_fits_no_series_or_several_is_refused(self, mixed, wanted):
+        with pytest.raises(ImageError) as caught:
+            read(f"{mixed}#series={wanted}")
+        assert caught.value.code == "DICOM_SERIES_NOT_FOUND"
+
+    def test_a_number_that_two_series_have_is_refused(self, mixed):
+        for path in mixed.iterdir():
+            save(edit(dcmread(path), SeriesNumber=3), path)
+        with pytest.raises(ImageError) as caught:
+            read_dicom(mixed, "3")
+        assert caught.value.code == "DICOM_SERIES_NOT_FOUND"
+
+    def test_one_series_may_be_named_too(self, tmp_path):
+        save_all(slices(), tmp_path)
+        assert read(f"{tmp_path}#series=3").array.shape == TRUTH.shape
+
+    def test_only_dicom_has_series(self, tmp_path):
+        (tmp_path / "a.nii.gz").write_bytes(b"")
+        with pytest.raises(ImageError) as caught:
+            read(f"{tmp_path / 'a.nii.gz'}#series=3")
+        assert caught.value.code == "DICOM_SERIES_NOT_FOUND"

@@ -8,14 +8,14 @@ import pytest
 from pydicom import Dataset, dcmread
 
 from medseg.data.cases import open_images
-from medseg.data.dicom.files import read_header
-from medseg.data.dicom.frames import frames_of
-from medseg.data.dicom.inventory import inventory
-from medseg.data.dicom.reference import source_series
-from medseg.data.dicom.segmentation import read_segmentation
+from medseg.data.dicom.file import read_file
+from medseg.data.dicom.frames import list_frames
+from medseg.data.dicom.inventory import take_inventory
+from medseg.data.dicom.read_seg import read_segmentation
 from medseg.data.dicom.series import read_dicom
-from medseg.data.dicom.stacks import MOST_STACKS, stacks_of
-from medseg.data.dicom.write_segmentation import write_segmentation
+from medseg.data.dicom.source import read_source
+from medseg.data.dicom.stacks import MOST_STACKS, find_stacks
+from medseg.data.dicom.write_seg import write_segmentation
 from medseg.data.read import read, read_mask
 from medseg.data.volume import Volume
 from medseg.errors import ImageError, UsageError
@@ -42,7 +42,7 @@ def two_echoes(folder, first=4.6, second=9.2):
 
 
 def frames_in(folder):
-    return [frame for path in sorted(folder.iterdir()) for frame in frames_of(path, read_header(path))]
+    return [frame for path in sorted(folder.iterdir()) for frame in list_frames(path, read_file(path).header)]
 
 
 def refusal(path, wanted=None):
@@ -65,7 +65,7 @@ class TestPicking:
         assert error.code == "DICOM_SEVERAL_PHASES"
         assert "1: EchoTime 4.6 (6 slices); 2: EchoTime 9.2 (6 slices)" in error.problem
         assert "--series 3:" in error.remedy
-        (series,) = inventory(tmp_path / "mr").series
+        (series,) = take_inventory(tmp_path / "mr").series
         (finding,) = [each for each in series.findings if each.code == error.code]
         assert (finding.what, finding.remedy) == (error.problem, error.remedy)
 
@@ -107,7 +107,7 @@ class TestPicking:
 
     def test_what_is_wrong_with_the_picked_stack_is_refused_and_what_is_wrong_with_another_is_not(self, tmp_path):
         folder = two_echoes(tmp_path / "mr")
-        second = [frame.path for frame in source_series(folder, "3:2").frames]
+        second = [frame.path for frame in read_source(folder, "3:2").frames]
         second[2].unlink()
         save(edit(dcmread(second[3]), PixelData=bytes(30)), second[3])
         np.testing.assert_array_equal(read_dicom(folder, "3:1").array, TRUTH)
@@ -129,14 +129,14 @@ class TestStacks:
         expected = [("EchoTime 9.5", 6), ("EchoTime 10.0", 6)]
         for seed in range(4):
             mixed = random.Random(seed).sample(frames, len(frames))
-            assert [(stack.what, len(stack.frames)) for stack in stacks_of(mixed)] == expected
+            assert [(stack.what, len(stack.frames)) for stack in find_stacks(mixed)] == expected
 
     def test_echoes_at_several_times_are_told_apart_by_both(self, tmp_path):
         data = enhanced([*range(SLICES)] * 4)
         for number, frame in enumerate(data.PerFrameFunctionalGroupsSequence):
             frame.FrameContentSequence[0].TemporalPositionIndex = 1 + number // (2 * SLICES)
             frame.MREchoSequence = [edit(Dataset(), EffectiveEchoTime=[10.0, 20.0][number // SLICES % 2])]
-        found = stacks_of(frames_of(tmp_path, data))
+        found = find_stacks(list_frames(tmp_path, data))
         assert [len(stack.frames) for stack in found] == [SLICES] * 4
         assert [stack.what for stack in found] == [
             f"TemporalPositionIndex {time}, EffectiveEchoTime {echo:.1f}" for time in (1, 2) for echo in (10, 20)
@@ -146,13 +146,13 @@ class TestStacks:
         twice("TriggerTime", 0)(tmp_path)
         for number, path in enumerate(sorted(tmp_path.iterdir())):
             save(edit(dcmread(path), TriggerTime=10 * number), path)
-        assert len(stacks_of(frames_in(tmp_path))) == 1
+        assert len(find_stacks(frames_in(tmp_path))) == 1
         assert "--series" not in refusal(tmp_path).remedy
 
     def test_no_frame_is_no_stack_and_a_regular_series_is_one(self, tmp_path):
-        assert stacks_of([]) == []
+        assert find_stacks([]) == []
         edited()(tmp_path)
-        (stack,) = stacks_of(frames_in(tmp_path))
+        (stack,) = find_stacks(frames_in(tmp_path))
         assert len(stack.frames) == SLICES
 
     def test_orientations_without_number_are_not_sorted_out(self, tmp_path):
@@ -162,7 +162,7 @@ class TestStacks:
             cosines = [np.cos(angle), np.sin(angle), 0, -np.sin(angle), np.cos(angle), 0]
             frame.PlaneOrientationSequence = [edit(Dataset(), ImageOrientationPatient=[round(c, 9) for c in cosines])]
         del data.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence
-        assert len(stacks_of(frames_of(tmp_path, data))) == 1
+        assert len(find_stacks(list_frames(tmp_path, data))) == 1
 
 
 class TestMasks:
@@ -173,7 +173,7 @@ class TestMasks:
             two_echoes(tmp_path / "mr")
         else:
             frame_values("MREchoSequence", "EffectiveEchoTime", [10.0, 20.0])(tmp_path / "mr")
-        return tmp_path / "mr", source_series(tmp_path / "mr", "3:2")
+        return tmp_path / "mr", read_source(tmp_path / "mr", "3:2")
 
     def test_a_segmentation_refers_to_the_picked_stack_alone(self, picked, tmp_path):
         _, source = picked
@@ -184,7 +184,7 @@ class TestMasks:
         numbers = {frame.path: set() for frame in source.frames}
         for frame in source.frames:
             numbers[frame.path].add(frame.index + 1)
-        instances = {str(read_header(path).SOPInstanceUID): every for path, every in numbers.items()}
+        instances = {str(read_file(path).header.SOPInstanceUID): every for path, every in numbers.items()}
         (series,) = made.ReferencedSeriesSequence
         assert {item.ReferencedSOPInstanceUID for item in series.ReferencedInstanceSequence} == set(instances)
         found = 0
@@ -209,14 +209,14 @@ class TestMasks:
 
     def test_contours_are_filled_on_the_stack_whose_images_they_name(self, tmp_path):
         folder = two_echoes(tmp_path / "mr")
-        source = source_series(folder, "3:2")
+        source = read_source(folder, "3:2")
         corners = [(3.6, 2.6), (10.4, 2.6), (10.4, 8.4), (3.6, 8.4)]
         path = tmp_path / "rt.dcm"
         make_structures(folder, path, {(1, "lung"): [contour_mm(source.grid.affine, corners, 2)]})
         with pytest.raises(ImageError, match="DICOM_SEVERAL_PHASES"):
             read_mask(path)
         data = dcmread(path)
-        named = edit(Dataset(), ReferencedSOPInstanceUID=read_header(source.frames[2].path).SOPInstanceUID)
+        named = edit(Dataset(), ReferencedSOPInstanceUID=read_file(source.frames[2].path).header.SOPInstanceUID)
         data.ROIContourSequence[0].ContourSequence[0].ContourImageSequence = [named]
         data.save_as(path)
         assert np.count_nonzero(read_mask(path).array) == 42

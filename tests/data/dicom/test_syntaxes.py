@@ -23,7 +23,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from medseg.data.dicom.inventory import inventory
+from medseg.data.dicom.inventory import take_inventory
 from medseg.data.dicom.series import read_dicom
 from medseg.errors import ImageError
 from tests.dicom_folders import TRUTH, compress, edit, save, save_all, set_pixels, slices
@@ -83,7 +83,7 @@ def test_lossy_jpeg_of_12_bits_is_read_to_its_rounding(quantum, off, is_inverted
     path = streamed(tmp_path, SMOOTH, stream, JPEGExtended12Bit, 12, LossyImageCompression="01", **colours)
     array = read_dicom(path).array[..., 0]
     assert np.abs(array - (SMOOTH.T - 1024)).max() <= off
-    (series,) = inventory(tmp_path).series
+    (series,) = take_inventory(tmp_path).series
     assert "DICOM_LOSSY" in {finding.code for finding in series.findings}
 
 

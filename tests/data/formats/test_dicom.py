@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from medseg.data.formats.dicom import DICOM, holds_images, looks_like_dicom, read_segments
+from medseg.data.dicom.sniff import looks_like_dicom
+from medseg.data.formats.dicom import DICOM, holds_images, read_segments
 from medseg.demonstration.synthetic_ct import write_ct_series
 from medseg.errors import ImageError
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from medseg.data.dicom.terminology import Code, Term
+from medseg.data.terminology import Code, Term
 from medseg.errors import BundleError
 from medseg.inference.exported.description import (
     Description,

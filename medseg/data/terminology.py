@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 OWN_SCHEME = "99MEDSEG"
@@ -10,7 +10,10 @@ OWN_SCHEME = "99MEDSEG"
 
 LONGEST_VALUE = 16
 LONGEST_MEANING = 64
-PARTS = ("category", "type", "modifier", "region", "colour")
+TERM_PARTS = ("category", "type", "modifier", "region", "colour")
+
+Names = Mapping[int, Sequence[str]]
+"""The names of each label, and its codes as :func:`make_key` has them."""
 
 
 @dataclass(frozen=True)
@@ -49,47 +52,47 @@ class Term:
     @property
     def key(self) -> str:
         """One text for type and modifier, by which segments of other programs are recognised."""
-        return code_key(self.kind.scheme, self.kind.value, self.modifier.value if self.modifier else "")
+        return make_key(self.kind.scheme, self.kind.value, self.modifier.value if self.modifier else "")
 
 
-def code_key(scheme: str, value: str, modifier: str = "") -> str:
+def make_key(scheme: str, value: str, modifier: str = "") -> str:
     """Scheme, code and the modifier's code in one text.
 
-    >>> code_key("SCT", "39607008", "7771000")
+    >>> make_key("SCT", "39607008", "7771000")
     'SCT 39607008 7771000'
     """
     return " ".join(part for part in (scheme, value, modifier) if part)
 
 
-def base_key(key: str) -> str:
+def drop_modifier(key: str) -> str:
     """A key without its modifier.
 
-    >>> base_key("SCT 39607008 7771000")
+    >>> drop_modifier("SCT 39607008 7771000")
     'SCT 39607008'
     """
     return " ".join(key.split()[:2])
 
 
-def recognised_by(labels: Mapping[int, str], terms: Mapping[int, Term]) -> dict[int, list[str]]:
+def list_known_names(labels: Mapping[int, str], terms: Mapping[int, Term]) -> dict[int, list[str]]:
     """By which names and codes a segment is recognised as each label.
 
     A code without a modifier stands for a label that alone has it: both the left and the right
     lung are lungs.
 
     >>> lung = Term(Code("91723000", "SCT", "Anatomical Structure"), Code("39607008", "SCT", "Lung"))
-    >>> recognised_by({0: "background", 1: "lungs"}, {1: lung})
+    >>> list_known_names({0: "background", 1: "lungs"}, {1: lung})
     {0: ['background'], 1: ['lungs', 'SCT 39607008']}
     """
-    bases = [base_key(term.key) for term in terms.values()]
+    bases = [drop_modifier(term.key) for term in terms.values()]
     known: dict[int, list[str]] = {}
     for label, name in labels.items():
         keys = [terms[label].key] if label in terms else []
-        keys += [base for base in map(base_key, keys) if bases.count(base) == 1 and base not in keys]
+        keys += [base for base in map(drop_modifier, keys) if bases.count(base) == 1 and base not in keys]
         known[label] = [name, *keys]
     return known
 
 
-def plain_terms(terms: Mapping[int, Term]) -> dict[str, dict[str, list[str] | list[int]]]:
+def dump_terms(terms: Mapping[int, Term]) -> dict[str, dict[str, list[str] | list[int]]]:
     """Terms as plain values, as ``read_terms`` takes them."""
     plain: dict[str, dict[str, list[str] | list[int]]] = {}
     for label, term in terms.items():
@@ -100,7 +103,7 @@ def plain_terms(terms: Mapping[int, Term]) -> dict[str, dict[str, list[str] | li
     return plain
 
 
-def own_term(value: int, name: str) -> Term:
+def make_own_term(value: int, name: str) -> Term:
     """A term for a label that no bundle has coded: its name under a private code."""
     kind = Code(f"LABEL{value}"[:LONGEST_VALUE], OWN_SCHEME, name[:LONGEST_MEANING])
     return Term(Code("STRUCTURE", OWN_SCHEME, "Segmented structure"), kind)
@@ -122,21 +125,23 @@ def read_terms(content: object) -> dict[int, Term]:
     for label, parts in content.items():
         if not str(label).isdecimal() or not isinstance(parts, Mapping):
             raise ValueError(f"terminology of {label!r} is no table of a label's codes")
-        if unknown := sorted(set(parts) - set(PARTS)):
-            raise ValueError(f"terminology of {label}: {', '.join(map(str, unknown))} is none of {', '.join(PARTS)}")
+        if unknown := sorted(set(parts) - set(TERM_PARTS)):
+            raise ValueError(
+                f"terminology of {label}: {', '.join(map(str, unknown))} is none of {', '.join(TERM_PARTS)}"
+            )
         if not {"category", "type"} <= set(parts):
             raise ValueError(f"terminology of {label} lacks a category or a type")
-        terms[int(label)] = _term(parts)
+        terms[int(label)] = _read_term(parts)
     return terms
 
 
-def _term(parts: Mapping[str, object]) -> Term:
-    codes = {part: _code(parts[part]) for part in PARTS[:4] if part in parts}
-    colour = _colour(parts["colour"]) if "colour" in parts else None
+def _read_term(parts: Mapping[str, object]) -> Term:
+    codes = {part: _read_code(parts[part]) for part in TERM_PARTS[:4] if part in parts}
+    colour = _read_colour(parts["colour"]) if "colour" in parts else None
     return Term(codes["category"], codes["type"], codes.get("modifier"), codes.get("region"), colour)
 
 
-def _code(content: object) -> Code:
+def _read_code(content: object) -> Code:
     if not isinstance(content, list | tuple) or len(content) != 3:
         raise ValueError(f"{content!r} is no code: give [value, scheme, meaning]")
     value, scheme, meaning = (str(part) for part in content)
@@ -147,7 +152,7 @@ def _code(content: object) -> Code:
     return Code(value, scheme, meaning)
 
 
-def _colour(content: object) -> tuple[int, int, int]:
+def _read_colour(content: object) -> tuple[int, int, int]:
     if isinstance(content, list | tuple) and len(content) == 3 and all(part in range(256) for part in content):
         red, green, blue = (int(part) for part in content)
         return red, green, blue

@@ -9,12 +9,12 @@ import pydicom
 import pytest
 from pydicom.sr.codedict import codes
 
-from medseg.data.dicom import write_segmentation as writing
-from medseg.data.dicom.reference import source_series
-from medseg.data.dicom.segmentation import read_own_planes
-from medseg.data.dicom.terminology import Code, Term
-from medseg.data.dicom.write_segmentation import centroids_mm, write_segmentation
+from medseg.data.dicom import write_seg as writing
+from medseg.data.dicom.read_seg import read_own_planes
+from medseg.data.dicom.source import read_source
+from medseg.data.dicom.write_seg import find_centroids_mm, write_segmentation
 from medseg.data.read import read, read_mask
+from medseg.data.terminology import Code, Term
 from medseg.data.volume import Volume
 from medseg.demonstration.synthetic_ct import write_ct_series
 from medseg.errors import GridError, ImageError, OutputError
@@ -41,7 +41,7 @@ def made_series(folder, direction="axial", order="up", spacing=SPACINGS[0]):
     if order == "shuffled":
         for file, name in zip(files, np.random.default_rng(4).permutation(SHAPE[2]), strict=True):
             file.rename(folder / f"{name}x.dcm")
-    return source_series(folder)
+    return read_source(folder)
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ class TestOracles:
         np.testing.assert_array_equal(read_mask(path).array, mask.array)
         alone = read_own_planes(path)
         assert alone.spatial_shape == SHAPE
-        np.testing.assert_allclose(centroids_mm(alone, [1, 2, 3]), centroids_mm(mask, [1, 2, 3]), atol=1e-6)
+        np.testing.assert_allclose(find_centroids_mm(alone, [1, 2, 3]), find_centroids_mm(mask, [1, 2, 3]), atol=1e-6)
 
 
 class TestContent:
@@ -143,7 +143,7 @@ class TestContent:
                 delattr(data_set, keyword)
             data_set.SpecificCharacterSet = ""
             data_set.save_as(file.path)
-        made = pydicom.dcmread(written(mask, source_series(tmp_path / "ct"), tmp_path / "seg.dcm"))
+        made = pydicom.dcmread(written(mask, read_source(tmp_path / "ct"), tmp_path / "seg.dcm"))
         assert made.PatientID == "SYNTHETIC"
         assert not made.PatientName
 
@@ -168,7 +168,7 @@ class TestContent:
             data_set = pydicom.dcmread(frame.path)
             data_set.ImagePositionPatient[1] += 0.4 * index
             data_set.save_as(frame.path)
-        tilted = source_series(tmp_path / "ct")
+        tilted = read_source(tmp_path / "ct")
         labels = blobs(SHAPE)
         path = written(Volume(labels, tilted.grid.affine), tilted, tmp_path / "seg.dcm")
         np.testing.assert_array_equal(read_mask(path).array, labels)
@@ -184,7 +184,7 @@ class TestContent:
             data_set = pydicom.dcmread(frame.path)
             data_set.ImagePositionPatient[2] = round(float(data_set.ImagePositionPatient[2]), 3) + 0.004 * (index % 2)
             data_set.save_as(frame.path)
-        uneven = source_series(tmp_path / "ct")
+        uneven = read_source(tmp_path / "ct")
         labels = blobs(SHAPE)
         path = written(Volume(labels, uneven.grid.affine), uneven, tmp_path / "seg.dcm")
         volume = read_mask(path)
@@ -205,7 +205,7 @@ class TestNever:
 
     @pytest.mark.parametrize("fault", ["voxel", "place", "unreadable"])
     def test_what_reads_back_otherwise_gets_no_name(self, mask, source, tmp_path, monkeypatch, fault):
-        made = writing._segmentation
+        made = writing._make_segmentation
 
         def spoilt(*parts):
             data_set = made(*parts)
@@ -219,7 +219,7 @@ class TestNever:
                 del data_set.SegmentSequence
             return data_set
 
-        monkeypatch.setattr(writing, "_segmentation", spoilt)
+        monkeypatch.setattr(writing, "_make_segmentation", spoilt)
         with pytest.raises(OutputError, match="OUTPUT_NOT_VERIFIED"):
             written(mask, source, tmp_path / "seg.dcm")
         assert [path.name for path in tmp_path.iterdir()] == ["ct"]
@@ -230,7 +230,7 @@ class TestNever:
             del data_set.FrameOfReferenceUID
             data_set.save_as(file.path)
         with pytest.raises(OutputError, match="SEG_SOURCE"):
-            written(mask, source_series(tmp_path / "ct"), tmp_path / "seg.dcm")
+            written(mask, read_source(tmp_path / "ct"), tmp_path / "seg.dcm")
 
     def test_a_picture_without_a_position_has_no_segmentation(self, tmp_path, source):
         path = source.files[0].path
@@ -241,4 +241,4 @@ class TestNever:
         data_set.save_as(tmp_path / "dx.dcm")
         assert read(tmp_path / "dx.dcm").array.ndim == 2
         with pytest.raises(ImageError, match="DICOM_GEOMETRY"):
-            source_series(tmp_path / "dx.dcm")
+            read_source(tmp_path / "dx.dcm")

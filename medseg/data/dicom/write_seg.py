@@ -13,12 +13,11 @@ from pydicom.config import disable_value_validation
 from pydicom.dataset import FileDataset
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
-from medseg.data.dicom.files import DICOM_ERRORS, read_file
-from medseg.data.dicom.reference import SourceSeries
-from medseg.data.dicom.references import keep_references
-from medseg.data.dicom.segmentation import read_own_planes, read_segmentation
-from medseg.data.dicom.terminology import OWN_SCHEME, Code, Term, own_term
+from medseg.data.dicom.file import DICOM_ERRORS, read_file
+from medseg.data.dicom.read_seg import read_own_planes, read_segmentation
+from medseg.data.dicom.source import SourceSeries, keep_references
 from medseg.data.labels import label_values
+from medseg.data.terminology import OWN_SCHEME, Code, Term, make_own_term
 from medseg.data.volume import Note, Volume
 from medseg.errors import GridError, ImageError, OutputError, first_line
 from medseg.files import write_whole
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
 SERIES_NUMBER = 1000
 CENTROID_TOLERANCE_MM = 1e-3
-LONGEST_NAME = 64
+LONGEST_TEXT = 64
 IDENTITY = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
     *("AccessionNumber", "StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"),
@@ -62,7 +61,7 @@ class Meaning:
     """What the labels of a mask are called.
 
     Args:
-        names: Of each label, the background included.
+        names: The name of each label, the background included.
         terms: Codes of the labels that have them.
     """
 
@@ -71,7 +70,7 @@ class Meaning:
 
     def term(self, label: int) -> Term:
         """The label's codes, or private ones made of its name."""
-        return self.terms.get(label) or own_term(label, self.names[label])
+        return self.terms.get(label) or make_own_term(label, self.names[label])
 
 
 def write_segmentation(
@@ -102,11 +101,11 @@ def write_segmentation(
     if apart >= SAME_GRID_VOXELS:
         problem = f"the mask lies {apart:.3g} voxels off the series that it is to refer to"
         raise GridError("GRID_MISMATCH", path, problem, "write it as NIfTI, or predict on that series")
-    notes = _notes(mask, meaning)
+    notes = _note_mask(mask, meaning)
     try:
         # Warnings of odd values would show them, and they are the patient's.
         with disable_value_validation():
-            made = _identified(_segmentation(mask, source, meaning, author, kind), source)
+            made = _identify(_make_segmentation(mask, source, meaning, author, kind), source)
     except DICOM_ERRORS as error:
         remedy = "export the series again, or write the mask as NIfTI"
         raise OutputError(
@@ -123,7 +122,7 @@ def write_segmentation(
     return notes
 
 
-def _notes(mask: Volume, meaning: Meaning) -> tuple[Note, ...]:
+def _note_mask(mask: Volume, meaning: Meaning) -> tuple[Note, ...]:
     notes = []
     if not mask.array.any():
         notes.append(Note("SEG_EMPTY", "nothing was found; each segment, or the mask, has one empty frame"))
@@ -134,15 +133,15 @@ def _notes(mask: Volume, meaning: Meaning) -> tuple[Note, ...]:
     return tuple(notes)
 
 
-def _segmentation(mask: Volume, source: SourceSeries, meaning: Meaning, author: Author, kind: str) -> Segmentation:
+def _make_segmentation(mask: Volume, source: SourceSeries, meaning: Meaning, author: Author, kind: str) -> Segmentation:
     import highdicom
     from highdicom.coding_schemes import CodingSchemeIdentificationItem
     from highdicom.seg import Segmentation
 
-    headers = _source_headers(source)
+    headers = _read_source_headers(source)
     labels = [label for label in sorted(meaning.names) if label]
     is_empty = not mask.array.any()
-    pixels, geometry = _pixels(mask, source, slice(0, 1) if is_empty else slice(None))
+    pixels, geometry = _arrange_pixels(mask, source, slice(0, 1) if is_empty else slice(None))
     used = {term.kind.scheme for term in map(meaning.term, labels)}
     own = [CodingSchemeIdentificationItem(OWN_SCHEME, name="medseg labels")] if OWN_SCHEME in used else None
     is_labelmap = kind == "labelmap"
@@ -151,28 +150,28 @@ def _segmentation(mask: Volume, source: SourceSeries, meaning: Meaning, author: 
         further_source_images=headers[1:] if "NumberOfFrames" in headers[0] else None,
         pixel_array=pixels,
         segmentation_type=kind.upper(),
-        segment_descriptions=[_description(label, meaning, author) for label in labels],
+        segment_descriptions=[_describe_segment(label, meaning, author) for label in labels],
         series_instance_uid=highdicom.UID(),
         series_number=SERIES_NUMBER,
         sop_instance_uid=highdicom.UID(),
         instance_number=1,
         manufacturer="medseg",
-        manufacturer_model_name=author.name[:LONGEST_NAME],
+        manufacturer_model_name=author.name[:LONGEST_TEXT],
         software_versions=author.software,
-        device_serial_number=author.serial[:LONGEST_NAME] or "none",
+        device_serial_number=author.serial[:LONGEST_TEXT] or "none",
         transfer_syntax_uid=RLELossless if is_labelmap else ExplicitVRLittleEndian,
         omit_empty_frames=not is_empty,
         content_label="SEGMENTATION",
         content_description=None,
-        series_description=f"medseg {author.name}"[:LONGEST_NAME],
+        series_description=f"medseg {author.name}"[:LONGEST_TEXT],
         specific_character_set="ISO_IR 192",  # UTF-8
         coding_schemes=own,
         **geometry,
     )
 
 
-def _source_headers(source: SourceSeries) -> list[FileDataset]:
-    """The files' headers in the order of the slices, the first one's identity left empty: see ``_identified``.
+def _read_source_headers(source: SourceSeries) -> list[FileDataset]:
+    """The files' headers in the order of the slices, the first one's identity left empty: see ``_identify``.
 
     Raises:
         KeyError: What may not be empty is missing.
@@ -189,7 +188,7 @@ def _source_headers(source: SourceSeries) -> list[FileDataset]:
     return [first, *headers[1:]]
 
 
-def _identified(made: Segmentation, source: SourceSeries) -> Segmentation:
+def _identify(made: Segmentation, source: SourceSeries) -> Segmentation:
     """The segmentation with the patient and study of its source, and references to no other frame.
 
     highdicom does not get to see these values: it would tell of those that it finds odd.
@@ -202,7 +201,7 @@ def _identified(made: Segmentation, source: SourceSeries) -> Segmentation:
     return made
 
 
-def _pixels(mask: Volume, source: SourceSeries, slices: slice) -> tuple[Any, dict[str, Any]]:
+def _arrange_pixels(mask: Volume, source: SourceSeries, slices: slice) -> tuple[Any, dict[str, Any]]:
     """The labels as highdicom takes them, with where the planes lie.
 
     A Volume where the slices are even and upright: highdicom then places the planes itself. Slices of
@@ -213,7 +212,7 @@ def _pixels(mask: Volume, source: SourceSeries, slices: slice) -> tuple[Any, dic
     planes = np.ascontiguousarray(mask.array.transpose(2, 1, 0)[slices])
     planes = planes.astype(np.uint8 if planes.max(initial=0) < 256 else np.uint16)
     lps = LPS_TO_RAS @ source.grid.affine
-    if _is_upright(lps) and unevenness_mm(source) < SAME_GRID_VOXELS * min(source.grid.spacing_mm):
+    if _is_upright(lps) and measure_unevenness_mm(source) < SAME_GRID_VOXELS * min(source.grid.spacing_mm):
         frame_of_reference = source.frame_of_reference
         return highdicom.Volume(planes, lps[:, [2, 1, 0, 3]], "PATIENT", frame_of_reference), {}
     positions = [highdicom.PlanePositionSequence("PATIENT", position) for position in source.positions_mm[slices]]
@@ -225,14 +224,14 @@ def _is_upright(affine: NDArray[np.float64]) -> bool:
     return bool(np.abs(directions.T @ directions - np.eye(3)).max() < 1e-6)
 
 
-def unevenness_mm(source: SourceSeries) -> float:
+def measure_unevenness_mm(source: SourceSeries) -> float:
     """How far the slice that fits worst lies off the grid, in mm."""
     lps = LPS_TO_RAS @ source.grid.affine
     even = lps[:3, 3] + np.arange(len(source.frames))[:, None] * lps[:3, 2]
     return float(np.linalg.norm(source.positions_mm - even, axis=1).max())
 
 
-def _description(label: int, meaning: Meaning, author: Author) -> SegmentDescription:
+def _describe_segment(label: int, meaning: Meaning, author: Author) -> SegmentDescription:
     from highdicom import AlgorithmIdentificationSequence
     from highdicom.color import CIELabColor
     from highdicom.seg import SegmentDescription
@@ -240,28 +239,28 @@ def _description(label: int, meaning: Meaning, author: Author) -> SegmentDescrip
 
     term = meaning.term(label)
     algorithm = AlgorithmIdentificationSequence(
-        name=author.name[:LONGEST_NAME],
+        name=author.name[:LONGEST_TEXT],
         family=codes.DCM.ArtificialIntelligence,
-        version=author.version[:LONGEST_NAME],
+        version=author.version[:LONGEST_TEXT],
         source=f"medseg {author.software}",
     )
     description = SegmentDescription(
         segment_number=label,
-        segment_label=meaning.names[label][:LONGEST_NAME],
-        segmented_property_category=_concept(term.category),
-        segmented_property_type=_concept(term.kind),
+        segment_label=meaning.names[label][:LONGEST_TEXT],
+        segmented_property_category=_make_concept(term.category),
+        segmented_property_type=_make_concept(term.kind),
         algorithm_type="AUTOMATIC",
         algorithm_identification=algorithm,
-        anatomic_regions=[_concept(term.region)] if term.region else None,
+        anatomic_regions=[_make_concept(term.region)] if term.region else None,
         display_color=CIELabColor.from_rgb(*term.colour) if term.colour else None,
     )
     if term.modifier:
         kind = description.SegmentedPropertyTypeCodeSequence[0]
-        kind.SegmentedPropertyTypeModifierCodeSequence = [_concept(term.modifier)]
+        kind.SegmentedPropertyTypeModifierCodeSequence = [_make_concept(term.modifier)]
     return description
 
 
-def _concept(code: Code) -> CodedConcept:
+def _make_concept(code: Code) -> CodedConcept:
     from highdicom.sr import CodedConcept
 
     return CodedConcept(code.value, code.scheme, code.meaning)
@@ -279,13 +278,13 @@ def _verify(written: Path, path: Path, mask: Volume, source: SourceSeries) -> No
         problem = "the voxels read back differ from those written"
         raise OutputError("OUTPUT_NOT_VERIFIED", path, problem, "check the disk")
     labels = [label for label in label_values(mask.array) if label]
-    far_mm = np.linalg.norm(centroids_mm(alone, labels) - centroids_mm(mask, labels), axis=1)
-    if far_mm.max(initial=0) > CENTROID_TOLERANCE_MM + unevenness_mm(source):
+    far_mm = np.linalg.norm(find_centroids_mm(alone, labels) - find_centroids_mm(mask, labels), axis=1)
+    if far_mm.max(initial=0) > CENTROID_TOLERANCE_MM + measure_unevenness_mm(source):
         problem = f"label {labels[int(far_mm.argmax())]} reads back {far_mm.max():.3g} mm from where it lies"
         raise OutputError("OUTPUT_NOT_VERIFIED", path, problem, "write the mask as NIfTI, and report this")
 
 
-def centroids_mm(mask: Volume, labels: Sequence[int]) -> NDArray[np.float64]:
+def find_centroids_mm(mask: Volume, labels: Sequence[int]) -> NDArray[np.float64]:
     """Centre of mass of each label in RAS+ mm, (labels, 3); nan for one that no voxel has."""
     centres = np.full((len(labels), 3), np.nan)
     for row, label in enumerate(labels):

@@ -1,4 +1,4 @@
-"""One DICOM file: its header, what kind of object it is, and where its pixels lie.
+"""One DICOM file: its header, what kind of object it is, what names its series, and where its pixels lie.
 
 Nothing is inflated or allocated beyond what the header accounts for.
 """
@@ -6,12 +6,13 @@ Nothing is inflated or allocated beyond what the header accounts for.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO
 
-import pydicom
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
@@ -19,17 +20,18 @@ from pydicom.filereader import read_dataset, read_partial
 from pydicom.tag import BaseTag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
-from medseg.data.dicom.kinds import NOT_IMAGES, kind_of
-from medseg.data.dicom.sniff import DIRECTORY_NAME, META_START, is_dicom_file
+from medseg.data.dicom.sniff import DIRECTORY_NAME, META_START, NOT_IMAGES, is_dicom_file, name_kind
 from medseg.data.formats.payload import Inflated, check_budget
-from medseg.data.volume import PARSER_ERRORS
+from medseg.data.volume import PARSER_ERRORS, Note
 from medseg.errors import ImageError
 
-GROUP_LENGTH_BYTES = 12
 BARE_DEFLATE_WINDOW = -15
 
 DEFLATED_HEADER_LIMIT_BYTES = 1 << 23
 """A deflated header longer than this is none: it inflates without end."""
+
+ENDING_SHOWN = 12
+"""Last characters of a UID by which a series can be named."""
 
 PIXEL_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 PIXEL_DATA = 0x7FE00010
@@ -40,6 +42,9 @@ DICOM_ERRORS: tuple[type[Exception], ...] = (InvalidDicomError, BytesLengthExcep
 """What pydicom raises on broken files; header values are decoded, and so fail, on first use."""
 
 HEADER_ERRORS: tuple[type[Exception], ...] = (ImageError, *DICOM_ERRORS)
+
+Found = ImageError | Note
+"""What is found in a file or series: what it is refused for, or what is odd about it."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ class DicomFile:
 
     Args:
         path: The file.
-        header: Its data set up to the pixels.
+        header: The data set up to the pixels.
         pixels: Where they are; None where there are none.
     """
 
@@ -98,7 +103,28 @@ class DicomFile:
     @property
     def kind(self) -> str:
         """What a file that holds no acquired image holds, such as SEG or SR."""
-        return kind_of(str(self.header.get("SOPClassUID", "") or self.storage_class))
+        return name_kind(str(self.header.get("SOPClassUID", "") or self.storage_class))
+
+
+@contextmanager
+def refuse_unreadable(
+    case: Path, what: str = "a header value cannot be read", remedy: str = "export the series again"
+) -> Iterator[None]:
+    """Turn what pydicom raises on a broken file into an error with a code.
+
+    Args:
+        case: The file or folder, named in the error.
+        what: The problem in words, to which pydicom's own are added.
+        remedy: What the user can do about it.
+
+    Raises:
+        ImageError: ``DICOM_UNREADABLE``.
+    """
+    try:
+        yield
+    except DICOM_ERRORS as error:
+        problem = f"{what} ({type(error).__name__}: {error})"
+        raise ImageError("DICOM_UNREADABLE", case, problem, remedy) from error
 
 
 def holds_images(files: Iterable[Path]) -> bool:
@@ -118,50 +144,19 @@ def read_file(path: Path) -> DicomFile:
     Raises:
         ImageError: ``DICOM_UNREADABLE``, ``IMAGE_TRUNCATED`` or ``IMAGE_TOO_LARGE``.
     """
-    try:
-        with path.open("rb") as file:
-            meta = _meta(file, path)
-            if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-                return _read_deflated(file, path, meta)
-            file.seek(0)
-            header = read_partial(file, stop_when=_StopAtPixels(path))
-            place = _pixel_place(file, path.stat().st_size, header)
-            if place is None:
-                _check_whole(header, file, path)
-            return DicomFile(path, header, place)
-    except DICOM_ERRORS as error:
-        problem = f"the DICOM file is damaged ({type(error).__name__}: {error})"
-        raise ImageError("DICOM_UNREADABLE", path, problem, "export the series again") from error
+    with refuse_unreadable(path, "the DICOM file is damaged"), path.open("rb") as file:
+        meta = _read_meta(file, path)
+        if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+            return _read_deflated(file, path, meta)
+        file.seek(0)
+        header = read_partial(file, stop_when=_StopAtPixels(path))
+        place = _find_pixels(file, path.stat().st_size, header)
+        if place is None:
+            _check_whole(header, file, path)
+        return DicomFile(path, header, place)
 
 
-def read_header(path: Path) -> FileDataset:
-    """The data set of a DICOM file without its pixels.
-
-    Raises:
-        ImageError: As ``read_file``.
-    """
-    return read_file(path).header
-
-
-def read_data_set(path: Path) -> FileDataset:
-    """The whole data set of a DICOM file.
-
-    Raises:
-        ImageError: ``DICOM_UNREADABLE``, ``IMAGE_TRUNCATED`` or ``IMAGE_TOO_LARGE``.
-    """
-    file = read_file(path)
-    try:
-        if file.is_deflated and file.pixels is not None:
-            data = pixel_bytes(file)
-            file.header.add_new(BaseTag(file.pixels.tag), file.pixels.vr, data)
-            return file.header
-        return pydicom.dcmread(path)
-    except DICOM_ERRORS as error:
-        problem = f"the DICOM file is damaged ({type(error).__name__}: {error})"
-        raise ImageError("DICOM_UNREADABLE", path, problem, "export the series again") from error
-
-
-def pixel_bytes(file: DicomFile) -> bytes:
+def read_pixel_bytes(file: DicomFile) -> bytes:
     """The value of PixelData as it is stored; empty where there is none.
 
     Raises:
@@ -178,12 +173,56 @@ def pixel_bytes(file: DicomFile) -> bytes:
             problem = "deflated pixels of undefined length"
             raise ImageError("DICOM_PIXELS", file.path, problem, "export it without compression")
         check_budget(place.length, file.path.stat().st_size, True, file.path)
-        _meta(opened, file.path)
+        _read_meta(opened, file.path)
         with io.BufferedReader(Inflated(opened, file.path, BARE_DEFLATE_WINDOW)) as source:
             source.read(place.offset)
             data = source.read(place.length)
             _read_rest(source, file.path)
             return data
+
+
+def show_value(value: object) -> str:
+    """A header's value as text that can be shown: numbers and short codes; anything else is left out.
+
+    >>> show_value("AXIAL"), show_value([0.5, 2]), show_value("Doe^John")
+    ('AXIAL', '0.5, 2', '…')
+    """
+    values = [value] if isinstance(value, str | int | float) or value is None else list(value)  # type: ignore[call-overload]
+    texts = ["none" if each in (None, "") else str(each) for each in values]
+    return ", ".join(text if re.fullmatch(r"[A-Z0-9_.+\-e ]{1,16}|none", text) else "…" for text in texts)
+
+
+def list_names(paths: Sequence[Path]) -> str:
+    """Some file names, and how many more there are."""
+    return list_some([path.name for path in paths], most=5)
+
+
+def list_some(texts: Sequence[str], most: int) -> str:
+    """The first of some texts, and how many more there are.
+
+    >>> list_some(["a", "b", "c"], most=2), list_some([], most=2)
+    ('a, b and 1 more', '')
+    """
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more
+
+
+def read_series_uid(header: Dataset) -> str:
+    """The SeriesInstanceUID; empty where there is none, or none that is made of digits and dots."""
+    uid = str(header.get("SeriesInstanceUID", ""))
+    return uid if re.fullmatch(r"[0-9.]{1,64}", uid) else ""
+
+
+def read_series_number(header: Dataset) -> int | None:
+    """The SeriesNumber, where there is one."""
+    text = str(header.get("SeriesNumber", ""))
+    return int(text) if re.fullmatch(r"-?[0-9]{1,12}", text) else None
+
+
+def name_series(header: Dataset) -> str:
+    """What names a series among others: its number, else the end of its UID; empty where it has neither."""
+    number = read_series_number(header)
+    return str(number) if number is not None and number >= 0 else read_series_uid(header)[-ENDING_SHOWN:]
 
 
 def _read_rest(source: IO[bytes], path: Path) -> None:
@@ -195,7 +234,7 @@ def _read_rest(source: IO[bytes], path: Path) -> None:
             raise _endless(path)
 
 
-def _meta(file: BinaryIO, path: Path) -> Dataset:
+def _read_meta(file: BinaryIO, path: Path) -> Dataset:
     """The file meta information; leaves ``file`` at the first byte behind it."""
     file.seek(META_START)
     meta = read_dataset(
@@ -217,7 +256,7 @@ def _read_deflated(file: BinaryIO, path: Path, meta: Dataset) -> DicomFile:
     data_set = read_dataset(stream, is_implicit_VR=False, is_little_endian=True, stop_when=_StopAtPixels(path))
     header = FileDataset(str(path), data_set, None, FileMetaDataset(meta), False, True)
     is_whole = len(start) < DEFLATED_HEADER_LIMIT_BYTES
-    place = _pixel_place(stream, len(start) if is_whole else None, header)
+    place = _find_pixels(stream, len(start) if is_whole else None, header)
     if place is None:
         if not is_whole:
             raise _endless(path)
@@ -266,7 +305,7 @@ class _StopAtPixels:
         return number in PIXEL_TAGS
 
 
-def _pixel_place(file: IO[bytes], total: int | None, header: FileDataset) -> PixelPlace | None:
+def _find_pixels(file: IO[bytes], total: int | None, header: FileDataset) -> PixelPlace | None:
     start = file.read(12)
     is_big = header.file_meta.get("TransferSyntaxUID") == ExplicitVRBigEndian
     order = "big" if is_big else "little"

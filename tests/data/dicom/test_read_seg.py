@@ -7,7 +7,7 @@ import pydicom
 import pytest
 
 from medseg.data.align import put_on_grid
-from medseg.data.dicom.segmentation import read_own_planes, read_segmentation
+from medseg.data.dicom.read_seg import read_own_planes, read_segmentation
 from medseg.data.read import read, read_mask
 from medseg.demonstration.synthetic_ct import write_ct_series
 from medseg.errors import GridError, ImageError, LabelError, MedsegError
