@@ -16,7 +16,7 @@ from pathlib import Path
 
 import medseg
 from medseg.data.phantom import write_phantoms
-from medseg.training.engine import TrainOptions
+from medseg.training.options import TrainOptions
 from medseg.training.scoring import score_part
 
 BUNDLES = Path(__file__).resolve().parents[1] / "bundles"

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from medseg.bundle.forms import Config, at, read_config, read_forms, resolved
-from medseg.bundle.load import find_bundle
+from medseg.bundle.config import Config, at, read_config, read_forms, resolved
+from medseg.bundle.shipped import find_bundle
 from medseg.data.case import SERIES_NAME, Dataset
 from medseg.data.channels import with_channels
 from medseg.data.checking.doctor import Examined, examine

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from medseg.bundle.augmentation import KEYS, random_transforms
-from medseg.bundle.configs import Config, network_config, places, preprocessing, sliding_window, to_classes
+from medseg.bundle.inference_config import Config, network_config, places, preprocessing, sliding_window, to_classes
 from medseg.bundle.settings import Settings
 
 _ON_CUDA = "$@device.type == 'cuda'"

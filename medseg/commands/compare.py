@@ -13,7 +13,7 @@ from medseg.errors import UsageError
 from medseg.progress import Progress
 
 if TYPE_CHECKING:
-    from medseg.training.planning import Experiment, PlannedRun
+    from medseg.training.compare import Experiment, PlannedRun
 
 SUMMARY = "set ways of training side by side"
 EXAMPLE = (
@@ -96,8 +96,8 @@ def _draw(runs: Mapping[str, Sequence[Path]], output: str, data: str | None) -> 
 
 
 def _experiment(parsed: argparse.Namespace) -> Experiment:
+    from medseg.training.compare import Experiment
     from medseg.training.options import TrainOptions
-    from medseg.training.planning import Experiment
 
     if parsed.runs or not parsed.data or not parsed.output:
         problem = f"runs are named as well: {parsed.runs[0]}" if parsed.runs else "--data or --output is not given"
@@ -131,13 +131,13 @@ def _check_no_training(parsed: argparse.Namespace) -> None:
 
 def _score(parsed: argparse.Namespace) -> None:
     if parsed.data:
-        from medseg.training.experiment import score_missing
+        from medseg.training.compare import score_missing
 
         score_missing(parsed.runs, parsed.data, parsed.part)
 
 
 def _list_runs(experiment: Experiment, output: str) -> int:
-    from medseg.training.planning import planned_runs
+    from medseg.training.compare import planned_runs
 
     runs = planned_runs(experiment, output)
     for run in runs:

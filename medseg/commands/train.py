@@ -13,7 +13,7 @@ from medseg.errors import UsageError
 from medseg.progress import Progress
 
 if TYPE_CHECKING:
-    from medseg.training.engine import TrainingRun
+    from medseg.training.train import TrainingRun
 
 SUMMARY = "train a bundle on a data set"
 EXAMPLE = "medseg train hippocampus_mr_segmentation --data Task04_Hippocampus --output my_bundle --epochs 50"
@@ -52,7 +52,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run_train(parsed: argparse.Namespace) -> int:
     """Train, tell of each epoch; returns the exit code."""
-    from medseg.training.engine import TrainOptions
+    from medseg.training.options import TrainOptions
 
     settings = read_settings(parsed.set)
     form = _form(parsed)
@@ -89,7 +89,7 @@ class _Steps:
     def show(self, step: int, length: int) -> None:
         """``step`` is done, of an epoch of ``length``."""
         if not self.has_told_notes:
-            from medseg.training.beginning import notes_of
+            from medseg.training.run_folder import notes_of
 
             for note in notes_of(self.folder):
                 self.progress.line(f"note: {note}")

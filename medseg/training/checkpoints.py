@@ -16,13 +16,13 @@ from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from medseg.errors import UsageError
 from medseg.files import write_whole
-from medseg.training.averaging import WeightAverage
-from medseg.training.failures import StepNames
 from medseg.training.handlers import VAL_LOSS, ValidationLoss, mean_over_ranks
-from medseg.training.logs import LOG_COLUMNS, TrainingLog
+from medseg.training.log import LOG_COLUMNS, TrainingLog
 from medseg.training.optimisation import Schedule
-from medseg.training.resuming import check_same, prints_of, read_checkpoint
+from medseg.training.run_folder import check_same, prints_of, read_checkpoint
 from medseg.training.selection import Patience, Selection
+from medseg.training.step_errors import StepNames
+from medseg.training.weight_average import WeightAverage
 
 
 @dataclass(eq=False)

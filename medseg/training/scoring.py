@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import medseg
-from medseg.bundle.forms import read_config
+from medseg.bundle.config import read_config
 from medseg.bundle.load import open_bundle
 from medseg.data.cases import open_dataset
 from medseg.data.images import write
@@ -29,7 +29,7 @@ from medseg.evaluation.tables import Evaluation
 from medseg.files import held, write_json, write_text
 from medseg.inference.cohort import CaseRecord, predict
 from medseg.networks import count_parameters
-from medseg.training.resuming import read_checkpoint
+from medseg.training.run_folder import read_checkpoint
 
 if TYPE_CHECKING:
     from monai.bundle import ConfigParser

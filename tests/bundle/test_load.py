@@ -4,7 +4,8 @@ import sys
 import pytest
 import torch
 
-from medseg.bundle.load import _labels, find_bundle, open_bundle, running_root
+from medseg.bundle.load import _labels, open_bundle, running_root
+from medseg.bundle.shipped import find_bundle
 from medseg.errors import BundleError
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from medseg.bundle.configs import inference_config
+from medseg.bundle.inference_config import inference_config
 from medseg.bundle.trust import sections_of
 from medseg.errors import BundleError
 

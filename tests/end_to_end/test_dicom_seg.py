@@ -15,7 +15,8 @@ from medseg.data.dicom.synthetic_ct import write_ct_series
 from medseg.data.images import read, read_mask
 from medseg.errors import UsageError
 from medseg.inference.options import PredictOptions
-from medseg.training.engine import TrainOptions, train
+from medseg.training.options import TrainOptions
+from medseg.training.train import train
 from tests.conftest import ball, save_nifti
 from tests.dicom_segs import headers, make_seg, segment
 

@@ -17,8 +17,8 @@ from medseg.data.cases import open_images
 from medseg.data.images import read
 from medseg.evaluation.evaluate import EvaluateOptions
 from medseg.networks import build_network
-from medseg.networks.named import PUBLISHED, count_parameters
-from medseg.training.engine import TrainOptions
+from medseg.networks.network_table import PUBLISHED, count_parameters
+from medseg.training.options import TrainOptions
 from medseg.training.scoring import score_part
 from tests.conftest import ROOT
 from tests.end_to_end.miniatures import STUDIES

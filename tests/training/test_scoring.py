@@ -9,7 +9,7 @@ from medseg.data.images import read_mask
 from medseg.errors import BundleError, DatasetError, ImageError, UsageError
 from medseg.evaluation.comparison.folders import is_scored
 from medseg.networks import build_network, count_parameters
-from medseg.training.engine import TrainOptions
+from medseg.training.options import TrainOptions
 from medseg.training.scoring import score_part
 from tests.conftest import ball, save_nifti
 

@@ -1,24 +1,30 @@
-"""A data set as a bundle takes it: its labels, channels and files looked at before a training begins."""
+"""A data set as a bundle takes it, looked at before a training begins: labels, channels, files and split."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from medseg.bundle.config import Config, at
 from medseg.bundle.expecting import image_axes
-from medseg.bundle.forms import Config, at
 from medseg.data.case import Dataset, some_of
 from medseg.data.channels import with_channels
 from medseg.data.checking.findings import counted
 from medseg.data.checking.pairs import require_usable
+from medseg.data.foreground import with_foreground
 from medseg.data.mask_steps import mask_reading
+from medseg.data.splits import Split, parts, write_split
 from medseg.errors import DatasetError
+from medseg.training.options import TrainOptions
 
 CaseSeen = Callable[[str, int], None]
 
 WHITE = 255
 MOST_NAMED = 12
+_TRAINED_ON = ("train", "validation")
+"""Parts of a split without which no weights can be had or chosen."""
 
 NEEDS_MASK = (
     "TRAIN_NEEDS_MASK: training and validation see only what the reference mask leaves of an image, and prediction, "
@@ -86,3 +92,72 @@ def _check_labels(dataset: Dataset, values: list[int] | None, metadata: Config) 
             f"{', '.join(map(str, taken))}",
             "use a bundle made for these values, or make one: see docs/reference/bundles.md",
         )
+
+
+def choose_split(bundle: Path, dataset: Dataset, config: Config, options: TrainOptions) -> Split:
+    """The split to train on: the one that was given, or in a file, or one that the seed draws.
+
+    Args:
+        bundle: Folder whose own split is looked at.
+        dataset: Cases to divide.
+        config: The `train.json` that is followed: its fractions and seed.
+        options: Where a split or its file may be named.
+
+    Raises:
+        DatasetError: The split does not go with the data set; PART_EMPTY, it leaves nothing to train or choose by.
+    """
+    if options.split is not None:
+        split = _confirm(options.split, dataset)
+    else:
+        split = parts(dataset.cases, split_file_of(bundle, options), config["fractions"], config["seed"])
+    for part in _TRAINED_ON:
+        if not getattr(split, part):
+            raise _empty(dataset, part, split.how)
+    return split
+
+
+def split_file_of(bundle: Path, options: TrainOptions) -> Path | str | None:
+    """The split to look at: one named in the settings, or the form's or bundle's own unless a new one is wanted."""
+    of_form = bundle / "configs" / f"split_{options.form}.json"
+    own = of_form if options.form and of_form.is_file() else bundle / "configs" / "split.json"
+    named = options.overrides.get("split_file")
+    if isinstance(named, str) and not named.startswith("$"):
+        return named
+    return own if own.is_file() and not options.new_split else None
+
+
+def check_foreground(dataset: Dataset, split: Split, config: Config) -> None:
+    """Refuse a split of which a part holds nothing but empty masks, where a training leaves those out.
+
+    Masks are read until one shows something.
+
+    Args:
+        dataset: With masks that can be read.
+        split: Of its cases.
+        config: The `train.json` that is followed.
+
+    Raises:
+        DatasetError: PART_EMPTY.
+    """
+    if config.get("drop_empty") is not True:
+        return
+    for part in _TRAINED_ON:
+        wanted = set(getattr(split, part))
+        if not any(with_foreground([case]) for case in dataset.cases if case.id in wanted):
+            raise _empty(dataset, part, f"{split.how}, empty masks left out")
+
+
+def _empty(dataset: Dataset, part: str, how: str) -> DatasetError:
+    return DatasetError(
+        "PART_EMPTY", dataset.root, f"no case is left for {part} ({how})", "add cases or change the fractions"
+    )
+
+
+def _confirm(split: Split, dataset: Dataset) -> Split:
+    """A split that was given, checked like one in a file: it names all cases, and divides no patient."""
+    if not {case.id for case in dataset.cases} & set(split.ids):
+        raise DatasetError(
+            "SPLIT_PARTIAL", dataset.root, "has none of the split's cases", "give the split of its cases"
+        )
+    with TemporaryDirectory() as folder:
+        return parts(dataset.cases, write_split(split, Path(folder) / "split.json"))

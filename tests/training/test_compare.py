@@ -8,8 +8,7 @@ import torch
 import medseg
 from medseg.data.splits import Split, read_split, write_split
 from medseg.errors import DatasetError, ImageError, InputError, UsageError
-from medseg.training import experiment
-from medseg.training.experiment import Experiment, compare, planned_runs, score_missing
+from medseg.training.compare import Experiment, compare, planned_runs, score_missing
 from medseg.training.options import TrainOptions
 from tests.conftest import save_nifti
 
@@ -71,12 +70,14 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(study, tmp_path, monkeyp
         raise Stop
 
     asked = study(epochs=2)
-    train = experiment.train
-    monkeypatch.setattr(experiment, "train", lambda *words, options: train(*words, options=options, on_epoch=stop))
+    train = medseg.train
+    monkeypatch.setattr(
+        "medseg.training.compare.train", lambda *words, options: train(*words, options=options, on_epoch=stop)
+    )
     with pytest.raises(Stop):
         compare(asked, tmp_path / "parts")
     assert [run.state for run in planned_runs(asked, tmp_path / "parts")] == ["begun"]
-    monkeypatch.setattr(experiment, "train", train)
+    monkeypatch.setattr("medseg.training.compare.train", train)
     parts, whole = compare(asked, tmp_path / "parts"), compare(asked, tmp_path / "whole")
     assert repr(parts.rows[0].classes) == repr(whole.rows[0].classes)
     weights = [torch.load(tmp_path / name / "base" / "models" / "model.pt") for name in ("parts", "whole")]
@@ -147,7 +148,7 @@ def test_where_every_row_fails_the_first_error_is_raised(study, tmp_path, monkey
     def fail(*words, **options):
         raise ImageError("NONFINITE_VOXELS", "a", "holds NaN", "replace it")
 
-    monkeypatch.setattr(experiment, "train", fail)
+    monkeypatch.setattr("medseg.training.compare.train", fail)
     with pytest.raises(ImageError, match="NONFINITE_VOXELS"):
         compare(study(), tmp_path / "out")
 
@@ -156,9 +157,9 @@ def test_an_unfinished_scoring_is_made_again_without_training(study, out, monkey
     scored = out / "unet" / "scores_test" / "scored.json"
     scored.unlink()
     seen = []
-    train = experiment.train
+    train = medseg.train
     monkeypatch.setattr(
-        experiment, "train", lambda *words, options: train(*words, options=options, on_epoch=seen.append)
+        "medseg.training.compare.train", lambda *words, options: train(*words, options=options, on_epoch=seen.append)
     )
     compare(study(networks=("unet",)), out)
     assert scored.is_file()

@@ -7,7 +7,7 @@ from monai.transforms import Lambdad
 
 from medseg.errors import BundleError, ImageError, UsageError
 from medseg.losses import build_loss
-from medseg.training.failures import StepNames
+from medseg.training.step_errors import StepNames
 
 
 def records(*values):

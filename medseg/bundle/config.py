@@ -12,13 +12,15 @@ from typing import Any
 import yaml
 
 from medseg.bundle.findings import Finding, as_finding
-from medseg.errors import BundleError, first_line
+from medseg.errors import BundleError, check_known, first_line
 
 Config = dict[str, Any]
 
 KINDS = ("metadata", "inference", "train")
 SUFFIXES = (".json", ".yaml", ".yml")
 SEPARATOR = "::"
+STUDY = "study"
+"""Name of the form in which a bundle is trained by itself, where its shipped weights are of another."""
 DEEPEST = 5
 """References that lead to each other are followed so far."""
 
@@ -69,6 +71,36 @@ def read_forms(root: Path) -> tuple[list[Form], list[Finding]]:
         except BundleError as error:
             found.append(as_finding(error))
     return forms, found
+
+
+def form_names(bundle: Path) -> tuple[str, ...]:
+    """Names of the bundle's forms, sorted."""
+    names = [path.stem.removeprefix(f"{kind}_") for kind in KINDS for path in _json_overlays(bundle, kind)]
+    return tuple(sorted(set(names)))
+
+
+def read_form(bundle: Path, form: str | None) -> dict[str, Config]:
+    """The bundle's train, inference and metadata configurations in a form.
+
+    Without a form they are taken as they are, unless the shipped weights are of another form than
+    the bundle is trained in; then it is trained as its study has it.
+
+    Raises:
+        UsageError: FORM_UNKNOWN.
+        BundleError: A file is missing or cannot be read, or a form changes what is not there.
+    """
+    configs = {kind: read_config(bundle / "configs" / f"{kind}.json") for kind in KINDS}
+    form = form or (STUDY if configs["metadata"].get("weights_form") else None)
+    if form is None:
+        return configs
+    check_known("FORM_UNKNOWN", [form], form_names(bundle), bundle.name)
+    paths = {kind: bundle / "configs" / f"{kind}_{form}.json" for kind in KINDS}
+    laid = {kind: lay_over(configs[kind], read_config(path), path) for kind, path in paths.items() if path.is_file()}
+    return {**configs, **laid}
+
+
+def _json_overlays(bundle: Path, kind: str) -> list[Path]:
+    return sorted((bundle / "configs").glob(f"{kind}_*.json"))
 
 
 def read_config(path: Path) -> Config:
@@ -125,7 +157,7 @@ def value_at(config: Any, way: list[str]) -> Any:
     return place
 
 
-def at(config: Config, key: str) -> Any:
+def at(config: Mapping[str, Any], key: str) -> Any:
     """What stands at a key such as ``train::trainer``; None where there is nothing."""
     return value_at(config, key.split(SEPARATOR))
 

@@ -8,9 +8,9 @@ import torch
 
 import medseg
 from medseg.errors import BundleError, OutputError
-from medseg.training.beginning import notes_of
-from medseg.training.logs import TrainingLog, epochs_logged
+from medseg.training.log import TrainingLog, epochs_logged
 from medseg.training.options import TrainOptions
+from medseg.training.run_folder import notes_of
 
 ONE = TrainOptions(epochs=1)
 

@@ -7,15 +7,15 @@ import pytest
 import torch
 
 import medseg
+from medseg.bundle.config import read_form
 from medseg.data.cases import open_dataset
 from medseg.data.splits import Split, read_split, write_split
 from medseg.errors import BundleError, DatasetError, LockedError, OutputError, UsageError
 from medseg.files import LOCK_NAME, held
 from medseg.inference.cohort import predict
-from medseg.training.checks import check_start
-from medseg.training.engine import TrainOptions
-from medseg.training.forms import laid_over
-from medseg.training.logs import LOG_COLUMNS
+from medseg.training.log import LOG_COLUMNS
+from medseg.training.options import TrainOptions
+from medseg.training.train import check_start
 from tests.conftest import ball, save_nifti
 
 
@@ -261,14 +261,14 @@ def test_a_split_file_named_in_the_settings_is_the_one_that_the_run_records(tiny
     named = write_split(Split(ids[:3], ids[3:5], ids[5:], None, "by hand"), tmp_path / "named.json")
     options = TrainOptions(settings={"split_file": str(named)})
     assert (
-        check_start(tiny_bundle, tmp_path / "run", open_dataset(ball_data), laid_over(tiny_bundle, None), options).train
+        check_start(tiny_bundle, tmp_path / "run", open_dataset(ball_data), read_form(tiny_bundle, None), options).train
         == ids[:3]
     )
 
 
 def test_sizes_of_the_parts_may_be_a_ratio(tiny_bundle, ball_data, tmp_path):
     options = TrainOptions(settings={"fractions": "6:1:1"})
-    split = check_start(tiny_bundle, tmp_path / "run", open_dataset(ball_data), laid_over(tiny_bundle, None), options)
+    split = check_start(tiny_bundle, tmp_path / "run", open_dataset(ball_data), read_form(tiny_bundle, None), options)
     assert (len(split.train), len(split.validation), len(split.test)) == (6, 1, 1)
 
 
@@ -396,7 +396,7 @@ def test_the_split_of_a_form_is_the_one_that_is_trained_on(tiny_bundle, ball_dat
     small_form(ids[4:], ids[2:4], ids[:2])
     write_split(Split(ids[:4], ids[4:6], ids[6:], None, "by hand"), tiny_bundle / "configs" / "split.json")
     for form, test in (("small", ids[:2]), (None, ids[6:])):
-        configs, options = laid_over(tiny_bundle, form), TrainOptions(form=form)
+        configs, options = read_form(tiny_bundle, form), TrainOptions(form=form)
         split = check_start(tiny_bundle, tmp_path / "run", open_dataset(ball_data), configs, options)
         assert split.test == test
 
@@ -408,7 +408,7 @@ def test_a_form_s_split_with_some_of_the_cases_is_refused(tiny_bundle, ball_data
         medseg.train(tiny_bundle, ball_data, tmp_path / "run", options=TrainOptions(epochs=1, form="small"))
     assert not (tmp_path / "run").exists()
     options = TrainOptions(form="small", new_split=True)
-    configs = laid_over(tiny_bundle, "small")
+    configs = read_form(tiny_bundle, "small")
     assert len(check_start(tiny_bundle, tmp_path / "run", open_dataset(ball_data), configs, options).ids) == 8
 
 

@@ -9,27 +9,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medseg.bundle.load import find_bundle
+from medseg.bundle.config import Config, at, read_form
+from medseg.bundle.shipped import find_bundle
+from medseg.data.case import Dataset
 from medseg.data.cases import open_dataset
+from medseg.data.splits import Split
 from medseg.errors import BundleError, MedsegError, coded_cause, first_line
 from medseg.files import held
-from medseg.training.beginning import Start, begin, go_on, notes_of
 from medseg.training.checkpoints import Checkpoints
-from medseg.training.checks import (
-    check_foreground,
-    check_resumable,
-    check_start,
-    check_validated,
-    has_checkpoint,
-)
-from medseg.training.choices import notes_on_changes
-from medseg.training.forms import laid_over, with_overrides
-from medseg.training.intake import CaseSeen, check_data
+from medseg.training.data_check import CaseSeen, check_data, check_foreground, choose_split
 from medseg.training.options import TrainOptions
+from medseg.training.run_folder import (
+    Start,
+    begin,
+    check_free,
+    check_resumable,
+    check_validated,
+    go_on,
+    has_checkpoint,
+    notes_of,
+)
+from medseg.training.settings_check import check_choices, check_overrides, notes_on_changes, with_overrides
 
 __all__ = ["EpochSeen", "TrainOptions", "TrainingRun", "train"]
 
 _LIBRARY_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, OSError, MemoryError)
+
+_NEEDED = {
+    "train": ("epochs", "seed", "fractions", "checkpoints"),
+    "inference": (),
+    "metadata": ("network_data_format::outputs::pred::num_channels",),
+}
 
 EpochSeen = Callable[[Mapping[str, Any]], None]
 
@@ -104,7 +114,7 @@ def train(
             checkpoints = _followed(folder, dataset_dir, has_checkpoint(folder), on_epoch, on_step)
     else:
         source = find_bundle(bundle)
-        configs = laid_over(source, options.form)
+        configs = read_form(source, options.form)
         dataset = open_dataset(dataset_dir)
         split = check_start(source, folder, dataset, configs, options)
         config = with_overrides(configs["train"], options.overrides)
@@ -125,6 +135,41 @@ def train(
         time.perf_counter() - started,
         notes_of(folder),
     )
+
+
+def check_start(
+    bundle: Path, folder: Path, dataset: Dataset, configs: Mapping[str, Config], options: TrainOptions
+) -> Split:
+    """Refuse what cannot be trained, before anything is written; returns the split to train on.
+
+    Args:
+        bundle: Where the configurations come from.
+        folder: Of the run.
+        dataset: The data set.
+        configs: The bundle's configurations in the form that is trained.
+        options: Changes to them.
+
+    Raises:
+        OutputError: The folder holds another run.
+        BundleError: The bundle lacks something.
+        UsageError: A setting is not known or has a value that it cannot have.
+        DatasetError: The data set or the split cannot be used; PART_EMPTY, it leaves nothing to train or choose by.
+    """
+    check_free(bundle, folder)
+    _check_complete(bundle, configs)
+    check_overrides(configs["train"], options.overrides)
+    config = with_overrides(configs["train"], options.overrides)
+    check_choices(config)
+    return choose_split(bundle, dataset, config, options)
+
+
+def _check_complete(bundle: Path, configs: Mapping[str, Config]) -> None:
+    for name, keys in _NEEDED.items():
+        for key in keys:
+            if at(configs[name], key) is None:
+                raise BundleError(
+                    "BUNDLE_INCOMPLETE", bundle, f"configs/{name}.json has no {key}", "add it, or use another bundle"
+                )
 
 
 def _followed(

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medseg.bundle.config import read_form
 from medseg.data.cases import open_dataset
 from medseg.errors import DatasetError
-from medseg.training.forms import laid_over
-from medseg.training.intake import check_data, mask_values
+from medseg.training.data_check import check_data, mask_values
 from tests.conftest import ball, save_nifti
 
 
 def checked(bundle, data, on_case=None):
-    configs = laid_over(bundle, None)
+    configs = read_form(bundle, None)
     return check_data(open_dataset(data), configs["train"], configs["metadata"], on_case)
 
 
@@ -44,14 +44,14 @@ def flat(configs, inferer):
 
 
 def test_volumes_are_refused_for_a_network_of_pictures_and_taken_slice_by_slice(tiny_bundle, ball_data):
-    configs = laid_over(tiny_bundle, None)
+    configs = read_form(tiny_bundle, None)
     assert check_data(open_dataset(ball_data), *flat(configs, "SliceInferer")) == ()
     with pytest.raises(DatasetError, match="IMAGE_NOT_2D"):
         check_data(open_dataset(ball_data), *flat(configs, "SlidingWindowInferer"))
 
 
 def test_the_values_of_a_mask_are_those_that_its_reader_takes(tiny_bundle):
-    assert mask_values(laid_over(tiny_bundle, None)["train"]) == [0, 1]
+    assert mask_values(read_form(tiny_bundle, None)["train"]) == [0, 1]
     assert mask_values({}) is None
 
 
@@ -108,7 +108,7 @@ def test_soft_edges_of_masks_are_noted_with_their_threshold(tmp_path):
 
 
 def test_what_only_a_mask_makes_possible_is_told_of(tiny_bundle, ball_data):
-    configs = laid_over(tiny_bundle, None)
+    configs = read_form(tiny_bundle, None)
     steps = configs["train"]["validate"]["preprocessing"]["transforms"]
     steps.append({"_target_": "CropForegroundd", "keys": ["image", "label"], "source_key": "label"})
     notes = check_data(open_dataset(ball_data), configs["train"], configs["metadata"])

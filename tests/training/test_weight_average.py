@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from medseg.training.averaging import WeightAverage
+from medseg.training.weight_average import WeightAverage
 
 
 def network():

@@ -6,8 +6,8 @@ from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.transforms import Compose
 
-from medseg.bundle.card import metadata
-from medseg.bundle.configs import inference_config, preprocessing
+from medseg.bundle.build import metadata
+from medseg.bundle.inference_config import inference_config, preprocessing
 from medseg.bundle.train_config import train_config
 
 REVERSED = ("SpatialCropd", "Resized", "ResizeWithPadOrCropd")

@@ -1,28 +1,43 @@
-"""Which runs a comparison of several ways of training takes, and how far each of them is."""
+"""Several ways of training side by side: what is missing is trained and scored, then all is compared."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
-from medseg.bundle.forms import Config
-from medseg.bundle.load import find_bundle
+from medseg.bundle.config import Config, read_form
+from medseg.bundle.shipped import find_bundle
 from medseg.data.cases import open_dataset
 from medseg.data.splits import PARTS, Split, folds, parts
-from medseg.errors import DatasetError, UsageError, check_known
-from medseg.evaluation.comparison.folders import is_scored, read_table, runs_below, split_of
+from medseg.errors import DatasetError, InputError, MedsegError, UsageError, check_known
+from medseg.evaluation.comparison.folders import (
+    SCORED_NAME,
+    is_scored,
+    read_table,
+    run_folders,
+    runs_below,
+    split_of,
+    usual_part,
+)
+from medseg.evaluation.comparison.gather import Comparison, LeftOut, gather
+from medseg.evaluation.comparison.published import NOTHING, read_published
+from medseg.evaluation.comparison.records import write_comparison
 from medseg.evaluation.comparison.row import slug
-from medseg.losses.named import LOSSES
+from medseg.losses.loss_table import LOSSES
 from medseg.networks import MONAI_NETWORKS, NETWORKS
-from medseg.training.checks import RECORD_NAME, split_file_of
-from medseg.training.choices import check_choices
-from medseg.training.forms import check_overrides, laid_over, with_overrides
+from medseg.training.data_check import split_file_of
 from medseg.training.options import TrainOptions
+from medseg.training.run_folder import RECORD_NAME
+from medseg.training.scoring import score_part
+from medseg.training.settings_check import check_choices, check_overrides, with_overrides
+from medseg.training.train import train
+
+__all__ = ["Experiment", "PlannedRun", "compare", "planned_runs"]
 
 State = Literal["missing", "begun", "scored"]
 
@@ -86,6 +101,114 @@ class PlannedRun:
         return f"{self.row}/fold{self.fold}" if self.fold else self.row
 
 
+RunSeen = Callable[[PlannedRun, str, int], None]
+"""Called with a run, what happens to it, and the number of runs in all."""
+
+
+def compare(
+    what: Experiment | Sequence[str | Path],
+    output: str | Path | None = None,
+    *,
+    part: str | None = None,
+    data: str | Path | None = None,
+    published: str | Path | None = None,
+    on_run: RunSeen | None = None,
+) -> Comparison:
+    """Set ways of training side by side; the runs that an experiment lacks are trained and scored first.
+
+    Each run of an experiment gets a folder below ``output``, named by what varies. What is
+    finished there stays; what was interrupted goes on. A run that fails is reported and the
+    others go on. The comparison is made from the run folders alone, so that comparing
+    ``[output]`` gives it again.
+
+    Args:
+        what: An experiment, or folders of scored runs (or folders that hold some).
+        output: Folder for comparison.csv, .json, .html and .png, and for an experiment's runs.
+        part: The part of the split whose scores count, of run folders; an experiment names its own.
+        data: The data set of run folders, for the picture of examples, where it is no longer where it was in training.
+        published: A table to set beside, with the columns row, class, metric and value.
+        on_run: Called with a run, `training`, `scoring`, `done`, `kept` or `failed`, and the number of runs.
+
+    Raises:
+        UsageError: The experiment makes no sense, or the rows cannot be compared.
+        InputError: There is no run, or none with scores.
+        DatasetError: The data set, a run or the published table cannot be used.
+        OutputError: A file cannot be written.
+    """
+    table = NOTHING if published is None else read_published(published)
+    if not isinstance(what, Experiment):
+        comparison = gather(what, part, table)
+        if output is not None:
+            write_comparison(comparison, Path(output), data)
+        return comparison
+    if output is None:
+        raise UsageError("SETTING_INVALID", "output", "an experiment needs a folder for its runs", "name one")
+    failed = list(_train_missing(what, planned_runs(what, output), on_run))
+    try:
+        comparison = gather([output], what.scored_part, table)
+    except InputError as error:
+        raise failed[0][1] if failed else error from None
+    write_comparison(comparison, Path(output), what.data)
+    return _with_failures(comparison, failed)
+
+
+def score_missing(places: Sequence[str | Path], data: str | Path, part: str | None = None) -> None:
+    """Score the runs in some folders on a part of their splits, those that are not yet.
+
+    Args:
+        places: Run folders, or folders that hold some.
+        data: The data set that they were trained on.
+        part: By default `validation` of folds, else `test`.
+
+    Raises:
+        InputError: There is no run.
+        DatasetError: RUN_UNREADABLE, a file of a run is damaged.
+        MedsegError: As ``score_part``.
+    """
+    for folder in run_folders(places):
+        own = part or usual_part(folder)
+        if not is_scored(folder, own):
+            score_part(folder, data, own)
+
+
+def _train_missing(
+    experiment: Experiment, runs: Sequence[PlannedRun], on_run: RunSeen | None
+) -> Iterator[tuple[PlannedRun, MedsegError]]:
+    """Train and score every run that is not; those that fail are given with their error."""
+
+    def tell(run: PlannedRun, what: str) -> None:
+        if on_run:
+            on_run(run, what, len(runs))
+
+    for run in runs:
+        if run.state == "scored":
+            tell(run, "kept")
+            continue
+        try:
+            tell(run, "training")
+            _train(experiment, run)
+            tell(run, "scoring")
+            score_part(run.folder, experiment.data, experiment.scored_part)
+            tell(run, "done")
+        except MedsegError as error:
+            tell(run, "failed")
+            yield run, error
+
+
+def _train(experiment: Experiment, run: PlannedRun) -> None:
+    for part in PARTS:  # Scores of a run whose training goes on are those of other weights.
+        (run.folder / f"scores_{part}" / SCORED_NAME).unlink(missing_ok=True)
+    options = TrainOptions(epochs=run.epochs, resume=True) if run.state == "begun" else run.options
+    train(experiment.bundle, experiment.data, run.folder, options=options)
+
+
+def _with_failures(comparison: Comparison, failed: Sequence[tuple[PlannedRun, MedsegError]]) -> Comparison:
+    """The comparison with the reasons of this call in place of what the folders show of them."""
+    rows = {run.row for run, _ in failed}
+    reasons = [LeftOut(run.name, error.code, f"{error.case}: {error.problem}", error.remedy) for run, error in failed]
+    return replace(comparison, failures=(*reasons, *(each for each in comparison.failures if each.case not in rows)))
+
+
 def planned_runs(experiment: Experiment, output: str | Path) -> tuple[PlannedRun, ...]:
     """The runs of an experiment, row by row; nothing is written.
 
@@ -101,7 +224,7 @@ def planned_runs(experiment: Experiment, output: str | Path) -> tuple[PlannedRun
     check_known("LOSS_UNKNOWN", experiment.losses, LOSSES)
     check_known("PART_UNKNOWN", [experiment.scored_part], PARTS)
     bundle = find_bundle(experiment.bundle)
-    config = laid_over(bundle, experiment.options.form)["train"]
+    config = read_form(bundle, experiment.options.form)["train"]
     _check_settings(experiment)
     rows = _rows(experiment)
     for options in rows.values():
