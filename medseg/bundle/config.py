@@ -1,9 +1,9 @@
-"""A bundle's configurations as plain data: the base, and each form laid over it."""
+"""A bundle's configurations as plain data: the base, and each form laid over it, as MONAI merges files."""
 
 from __future__ import annotations
 
-import copy
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +17,14 @@ from medseg.errors import BundleError, check_known, first_line
 Config = dict[str, Any]
 
 KINDS = ("metadata", "inference", "train")
-SUFFIXES = (".json", ".yaml", ".yml")
+CONFIG_SUFFIXES = (".json", ".yaml", ".yml")
 SEPARATOR = "::"
 STUDY = "study"
 """Name of the form in which a bundle is trained by itself, where its shipped weights are of another."""
 DEEPEST = 5
 """References that lead to each other are followed so far."""
+MOST_TOLD = 200
+"""Characters of what a library says of a key."""
 
 
 @dataclass(frozen=True)
@@ -47,39 +49,26 @@ class Form:
 def read_forms(root: Path) -> tuple[list[Form], list[Finding]]:
     """The base and every form of the bundle, by name, and what could not be read.
 
-    ``train_small.json`` makes a form ``small``, laid over ``train.json``.
+    ``train_small.json`` makes a form ``small``, laid over ``train.json``; both may be YAML.
     """
-    folder = root / "configs"
-    configs: dict[str, Config] = {}
-    files: dict[str, Path] = {}
+    forms: list[Form] = []
     found: list[Finding] = []
-    for kind in KINDS:
-        path = next((folder / f"{kind}{suffix}" for suffix in SUFFIXES if (folder / f"{kind}{suffix}").is_file()), None)
-        try:
-            configs |= {kind: read_config(path)} if path else {}
-            files |= {kind: path} if path else {}
-        except BundleError as error:
-            found.append(as_finding(error))
-    base = Form("", configs, files)
-    overlays = {kind: {_name(path, kind): path for path in _overlays(folder, kind)} for kind in KINDS}
-    forms = [base]
-    for name in sorted({name for paths in overlays.values() for name in paths}):
-        own = {kind: paths[name] for kind, paths in overlays.items() if name in paths}
-        try:
-            laid = {kind: lay_over(configs.get(kind, {}), read_config(path), path) for kind, path in own.items()}
-            forms.append(Form(name, {**configs, **laid}, {**files, **own}))
-        except BundleError as error:
-            found.append(as_finding(error))
+    for name in ("", *form_names(root)):
+        configs: dict[str, Config] = {}
+        files = _files_of(root, name)
+        wrong: list[Finding] = []
+        for kind, paths in files.items():
+            try:
+                configs[kind] = merge_files(*paths)
+            except BundleError as error:
+                wrong.append(as_finding(error))
+        found += wrong
+        if not (name and wrong):
+            forms.append(Form(name, configs, {kind: files[kind][-1] for kind in configs}))
     return forms, found
 
 
-def form_names(bundle: Path) -> tuple[str, ...]:
-    """Names of the bundle's forms, sorted."""
-    names = [path.stem.removeprefix(f"{kind}_") for kind in KINDS for path in _json_overlays(bundle, kind)]
-    return tuple(sorted(set(names)))
-
-
-def read_form(bundle: Path, form: str | None) -> dict[str, Config]:
+def read_form(root: Path, name: str | None) -> dict[str, Config]:
     """The bundle's train, inference and metadata configurations in a form.
 
     Without a form they are taken as they are, unless the shipped weights are of another form than
@@ -89,65 +78,105 @@ def read_form(bundle: Path, form: str | None) -> dict[str, Config]:
         UsageError: FORM_UNKNOWN.
         BundleError: A file is missing or cannot be read, or a form changes what is not there.
     """
-    configs = {kind: read_config(bundle / "configs" / f"{kind}.json") for kind in KINDS}
-    form = form or (STUDY if configs["metadata"].get("weights_form") else None)
-    if form is None:
+    configs = {kind: merge_files(find_config(root, kind)) for kind in KINDS}
+    name = name or (STUDY if configs["metadata"].get("weights_form") else None)
+    if name is None:
         return configs
-    check_known("FORM_UNKNOWN", [form], form_names(bundle), bundle.name)
-    paths = {kind: bundle / "configs" / f"{kind}_{form}.json" for kind in KINDS}
-    laid = {kind: lay_over(configs[kind], read_config(path), path) for kind, path in paths.items() if path.is_file()}
-    return {**configs, **laid}
+    check_known("FORM_UNKNOWN", [name], form_names(root), root.name)
+    return configs | {kind: merge_files(*paths) for kind, paths in _files_of(root, name).items() if len(paths) > 1}
 
 
-def _json_overlays(bundle: Path, kind: str) -> list[Path]:
-    return sorted((bundle / "configs").glob(f"{kind}_*.json"))
+def form_names(root: Path) -> tuple[str, ...]:
+    """Names of the bundle's forms, sorted."""
+    return tuple(sorted({path.stem.removeprefix(f"{kind}_") for kind in KINDS for path in _overlays(root, kind)}))
+
+
+def find_config(root: Path, name: str) -> Path:
+    """The file of a configuration, JSON before YAML; the JSON file where there is none."""
+    paths = [root / "configs" / f"{name}{suffix}" for suffix in CONFIG_SUFFIXES]
+    return next((path for path in paths if path.is_file()), paths[0])
+
+
+def merge_files(*paths: Path) -> Config:
+    """What files say together, each laid over those before it, as MONAI merges them.
+
+    A key ``a::b`` goes deeper, also into lists; ``+a`` adds to the table or list that is there.
+
+    Raises:
+        BundleError: BUNDLE_INCOMPLETE, a file is missing; BUNDLE_UNREADABLE, or there is no place for a key.
+    """
+    contents = [read_config(path) for path in paths]
+    if len(contents) == 1 and all(map(_is_plain, contents[0])):
+        return contents[0]  # As it stands: reading a data set's bundle needs no MONAI then, which is slow to import.
+    from monai.bundle import ConfigParser
+    from monai.bundle.utils import merge_kv
+
+    parser = ConfigParser(config={})
+    for path, content in zip(paths, contents, strict=True):
+        for key, value in content.items():
+            try:
+                merge_kv(parser, key, value)
+            except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+                problem = f"there is no place for {key} ({first_line(error)[:MOST_TOLD]})"
+                remedy = "correct the key, or add its parent before it"
+                raise BundleError("BUNDLE_UNREADABLE", path, problem, remedy) from error
+    return _require_table(parser.get(), paths[-1])
 
 
 def read_config(path: Path) -> Config:
-    """A configuration file as a table.
+    """A configuration file as a table, its keys as they are written.
 
     Raises:
-        BundleError: BUNDLE_INCOMPLETE, there is no such file; BUNDLE_UNREADABLE.
+        BundleError: BUNDLE_INCOMPLETE, there is no such file; BUNDLE_UNREADABLE, also where a key is there twice.
     """
     if not path.is_file():
         raise BundleError("BUNDLE_INCOMPLETE", path, f"there is no {path.name}", "add it, or use another bundle")
     try:
         text = path.read_text(encoding="utf8")
-        content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise BundleError("BUNDLE_UNREADABLE", path, first_line(error), "correct the file") from error
+        is_json = path.suffix == ".json"
+        content = json.loads(text, object_pairs_hook=_table_of) if is_json else yaml.load(text, _YamlLoader)
+    except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
+        raise BundleError("BUNDLE_UNREADABLE", path, " ".join(str(error).split()), "correct the file") from error
+    return _require_table(content, path)
+
+
+def _require_table(content: Any, path: Path) -> Config:
     if not isinstance(content, dict):
         raise BundleError("BUNDLE_UNREADABLE", path, "not a table of settings", "correct the file")
-    return {str(key): value for key, value in content.items()}
+    return content
 
 
-def lay_over(base: Config, overlay: Config, path: Path) -> Config:
-    """``base`` with the overlay's keys, as MONAI merges files: ``a::b`` goes deeper, ``+a`` adds.
-
-    Raises:
-        BundleError: BUNDLE_UNREADABLE, there is no place for a key of the overlay ``path``.
-    """
-    merged = copy.deepcopy(base)
-    for key, value in overlay.items():
-        *way, last = key.lstrip("+").replace("#", SEPARATOR).split(SEPARATOR)
-        place = value_at(merged, way)
-        if not isinstance(place, dict):
-            problem = f"the file below it has no place for {key}"
-            raise BundleError("BUNDLE_UNREADABLE", path, problem, "correct the key, or add its parent to that file")
-        present = place.get(last)
-        if key.startswith("+") and isinstance(present, dict) and isinstance(value, dict):
-            place[last] = {**present, **value}
-        elif key.startswith("+") and isinstance(present, list) and isinstance(value, list):
-            place[last] = [*present, *value]
-        else:
-            place[last] = value
-    return merged
+def _is_plain(key: Any) -> bool:
+    return isinstance(key, str) and key != "" and not key.startswith("+") and len(split_key(key)) == 1
 
 
-def value_at(config: Any, way: list[str]) -> Any:
-    """What stands at the end of a way through tables and lists; None where there is nothing."""
+def _table_of(pairs: list[tuple[str, Any]]) -> Config:
+    """A table of a JSON file, in which each key stands once: MONAI would take the last and say so at most."""
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        _refuse_twice([key for key, _ in pairs])
+    return table
+
+
+def _refuse_twice(keys: list[Any]) -> None:
+    for key, times in Counter(keys).items():
+        if times > 1:
+            raise ValueError(f"the key {key!r} stands there {times} times")
+
+
+class _YamlLoader(yaml.SafeLoader):
+    """Plain data, each key of a table once; merge keys (``<<``) are refused, as MONAI refuses them."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The table of a node."""
+        _refuse_twice([self.construct_object(key, deep=True) for key, _ in node.value])
+        return super().construct_mapping(node, deep)
+
+
+def value_at(config: Any, key: str) -> Any:
+    """What stands at a key such as ``train::trainer`` or ``transforms::0``; None where there is nothing."""
     place = config
-    for step in way:
+    for step in split_key(key):
         if isinstance(place, Mapping):
             place = place.get(step)
         elif isinstance(place, list) and step.isdecimal() and int(step) < len(place):
@@ -157,23 +186,27 @@ def value_at(config: Any, way: list[str]) -> Any:
     return place
 
 
-def at(config: Mapping[str, Any], key: str) -> Any:
-    """What stands at a key such as ``train::trainer``; None where there is nothing."""
-    return value_at(config, key.split(SEPARATOR))
+def split_key(key: str) -> list[str]:
+    """The steps of a key through tables and lists; MONAI's older ``#`` parts them as ``::`` does.
+
+    >>> split_key("train::trainer#max_epochs")
+    ['train', 'trainer', 'max_epochs']
+    """
+    return key.replace("#", SEPARATOR).split(SEPARATOR)
 
 
-def resolved(config: Config, value: Any, depth: int = 0) -> Any:
+def resolve(config: Config, value: Any, depth: int = 0) -> Any:
     """``value`` with references such as ``@patch`` (or macros, ``%patch``) to plain data replaced by what they name.
 
     An expression, and a reference to what is not there, stays as it is; so do references in a ring.
     """
     if isinstance(value, dict):
-        return {key: resolved(config, inner, depth) for key, inner in value.items()}
+        return {key: resolve(config, inner, depth) for key, inner in value.items()}
     if isinstance(value, list):
-        return [resolved(config, inner, depth) for inner in value]
+        return [resolve(config, inner, depth) for inner in value]
     if isinstance(value, str) and value.startswith(("@", "%")) and depth < DEEPEST:
-        target = at(config, value[1:].replace("#", SEPARATOR))
-        return value if target is None else resolved(config, target, depth + 1)
+        target = value_at(config, value[1:])
+        return value if target is None else resolve(config, target, depth + 1)
     return value
 
 
@@ -185,9 +218,12 @@ def strings(value: Any) -> Iterator[str]:
         yield from strings(inner)
 
 
-def _overlays(folder: Path, kind: str) -> list[Path]:
-    return sorted(path for path in folder.glob(f"{kind}_*") if path.suffix in SUFFIXES)
+def _files_of(root: Path, form: str) -> dict[str, list[Path]]:
+    """The files of each kind that are laid over each other, the base's first, as far as there are any."""
+    base = {kind: path for kind in KINDS if (path := find_config(root, kind)).is_file()}
+    own = {kind: path for kind in KINDS if form and (path := find_config(root, f"{kind}_{form}")).is_file()}
+    return {kind: [files[kind] for files in (base, own) if kind in files] for kind in KINDS if kind in base | own}
 
 
-def _name(path: Path, kind: str) -> str:
-    return path.stem.removeprefix(f"{kind}_")
+def _overlays(root: Path, kind: str) -> list[Path]:
+    return [path for path in (root / "configs").glob(f"{kind}_*") if path.suffix in CONFIG_SUFFIXES]

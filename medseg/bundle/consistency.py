@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from medseg.bundle.config import Config, Form, at, resolved
+from medseg.bundle.config import Config, Form, resolve, value_at
 from medseg.bundle.findings import Finding, as_finding
 from medseg.data.mask_steps import mask_reading
 from medseg.errors import BundleError
@@ -30,11 +30,20 @@ def disagreements(forms: Sequence[Form]) -> Iterator[Finding]:
     twins = [
         form.name for form in both if form.name and not form.owns("inference") and _is_sound(of_form.get(form.name))
     ]
-    if errors and twins and at(both[0].configs["train"], "ckpt_dir") != at(both[0].configs["inference"], "ckpt_dir"):
+    if (
+        errors
+        and twins
+        and value_at(both[0].configs["train"], "ckpt_dir") != value_at(both[0].configs["inference"], "ckpt_dir")
+    ):
         told = f"without a form another network is trained than inference.json has, which is form {twins[0]}'s"
         of_form[""] = [Finding(str(both[0].files["train"]), "FORM_OF_WEIGHTS", told, f"train the form {twins[0]}")]
     for found in of_form.values():
         yield from found
+
+
+def _trains_apart(form: Form) -> bool:
+    """Whether what is trained goes into another folder than the weights that predict."""
+    return value_at(form.configs["train"], "ckpt_dir") != value_at(form.configs["inference"], "ckpt_dir")
 
 
 def _of_form(form: Form) -> list[Finding]:
@@ -47,13 +56,13 @@ def _is_sound(found: Sequence[Finding] | None) -> bool:
 
 def _steps(form: Form) -> Iterator[Finding]:
     inference, train = form.configs["inference"], form.configs["train"]
-    wanted = _transforms(inference, at(inference, "preprocessing"))
+    wanted = _transforms(inference, value_at(inference, "preprocessing"))
     if wanted is None:
         return
     key = next((name for step in wanted if _kind(step) == _LOADER for name in _keys(step)), "image")
     seen = _on_image(wanted, key)
     for section in ("train::deterministic_transforms", "validate::preprocessing"):
-        given = _transforms(train, at(train, section))
+        given = _transforms(train, value_at(train, section))
         if given is None:
             continue
         place = f"{form.files['train']}: {section}"
@@ -68,7 +77,7 @@ def _steps(form: Form) -> Iterator[Finding]:
 
 def _transforms(config: Config, section: Any) -> list[Config] | None:
     """The steps of a chain as plain data; None where an expression makes it, or there is none."""
-    section = resolved(config, section)
+    section = resolve(config, section)
     steps = section.get("transforms") if isinstance(section, dict) else section
     if not isinstance(steps, list) or not all(isinstance(step, dict) and "_target_" in step for step in steps):
         return None
@@ -127,8 +136,8 @@ def _first_difference(ours: Sequence[Config], theirs: Sequence[Config]) -> str:
 def _windows(form: Form) -> Iterator[Finding]:
     """Validation and inference run the network over the same windows; training patches are as large."""
     inference, train = form.configs["inference"], form.configs["train"]
-    window = resolved(inference, at(inference, "inferer"))
-    validated = resolved(train, at(train, "validate::inferer"))
+    window = resolve(inference, value_at(inference, "inferer"))
+    validated = resolve(train, value_at(train, "validate::inferer"))
     place = f"{form.files['train']}: validate::inferer"
     if isinstance(window, dict) and isinstance(validated, dict):
         for name in _INFERER_KEYS:
@@ -136,7 +145,7 @@ def _windows(form: Form) -> Iterator[Finding]:
             if _is_plain(ours) and _is_plain(theirs) and ours != theirs:
                 yield as_finding(_differ(place, f"{name} is {ours}, in inference {theirs}", "windows"))
     roi = _without_ones(window.get("roi_size")) if isinstance(window, dict) else None
-    for step in _transforms(train, at(train, "train::random_transforms")) or []:
+    for step in _transforms(train, value_at(train, "train::random_transforms")) or []:
         patch = _without_ones(step.get("spatial_size", step.get("roi_size")))
         if "Crop" in _kind(step) and patch and roi and patch != roi:
             told = f"training patches have {patch} voxels, windows of inference {roi}"
@@ -165,7 +174,7 @@ def _network(form: Form) -> Iterator[Finding]:
 
 def _network_def(form: Form, kind: str) -> Config | None:
     config = form.configs[kind]
-    network = resolved(config, at(config, "network_def"))
+    network = resolve(config, value_at(config, "network_def"))
     return network if isinstance(network, dict) else None
 
 
@@ -193,14 +202,14 @@ def _named(form: Form) -> Iterator[Finding]:
     """The metadata's names count from 0 without gaps, one for each channel."""
     metadata, place = form.configs["metadata"], f"{form.files['metadata']}"
     for side, name in (("inputs", "image"), ("outputs", "pred")):
-        tensor = at(metadata, f"network_data_format::{side}::{name}")
+        tensor = value_at(metadata, f"network_data_format::{side}::{name}")
         if not isinstance(tensor, dict):
             yield as_finding(BundleError("BUNDLE_INCOMPLETE", place, f"there is no {side}::{name}", "describe it"))
             continue
         named, channels = tensor.get("channel_def"), tensor.get("num_channels")
         if isinstance(named, dict) and not _counts(named, channels):
             yield as_finding(_wrong(place, f"{side}::{name} has {channels} channels, channel_def {list(named)}"))
-    stated, pred = metadata.get("labels"), at(metadata, "network_data_format::outputs::pred")
+    stated, pred = metadata.get("labels"), value_at(metadata, "network_data_format::outputs::pred")
     if not isinstance(stated, dict) or not isinstance(pred, dict):
         return
     if not _counts(stated, len(stated)):
@@ -217,7 +226,7 @@ def _counts(named: Config, size: Any) -> bool:
 
 
 def _classes(form: Form) -> int | None:
-    channels = at(form.configs.get("metadata", {}), "network_data_format::outputs::pred::num_channels")
+    channels = value_at(form.configs.get("metadata", {}), "network_data_format::outputs::pred::num_channels")
     return max(channels, 2) if isinstance(channels, int) and not isinstance(channels, bool) else None
 
 
@@ -226,11 +235,11 @@ def _miscounted(config: Config, classes: int) -> Iterator[str]:
     for component in _components(config):
         kind = component["_target_"].rpartition(".")[2]
         for key in ("to_onehot", "num_classes"):
-            number = resolved(config, component.get(key))
+            number = resolve(config, component.get(key))
             if type(number) is int and number != classes:
                 yield f"{kind} has {key} {number}"
     for section in ("train::deterministic_transforms", "validate::preprocessing::transforms"):
-        values = mask_reading(resolved(config, at(config, section))).reaching
+        values = mask_reading(resolve(config, value_at(config, section))).reaching
         if values is not None and values != set(range(classes)):
             yield f"the masks of {section} hold {sorted(values)}"
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medseg.bundle.config import Config, Form, at, resolved
+from medseg.bundle.config import Config, Form, resolve, value_at
 from medseg.bundle.findings import Finding, as_finding
 from medseg.bundle.load import load_weights
 from medseg.bundle.trust import SECTIONS, sections_of
@@ -166,7 +166,7 @@ def _tensors(form: Form) -> tuple[Config, Config] | None:
     """What the metadata says of the network's image and of its output; None where it says too little."""
     metadata = form.configs.get("metadata", {})
     pair = [
-        at(metadata, f"network_data_format::{side}::{name}")
+        value_at(metadata, f"network_data_format::{side}::{name}")
         for side, name in (("inputs", "image"), ("outputs", "pred"))
     ]
     for tensor in pair:
@@ -179,7 +179,7 @@ def _tensors(form: Form) -> tuple[Config, Config] | None:
 def _is_other_network(form: Form) -> bool:
     """Whether training names a network as data, and another one than inference."""
     trained, predicting = (
-        resolved(config, at(config, "network_def"))
+        resolve(config, value_at(config, "network_def"))
         for config in (form.configs["train"], form.configs.get("inference", {}))
     )
     return isinstance(trained, dict) and trained != predicting
@@ -205,7 +205,7 @@ def _shapes(network: Any, tensors: tuple[Config, Config], place: str) -> Iterato
 
 def _window(config: Config, spatial_shape: Sequence[object], place: str) -> Iterator[Finding]:
     """The inferer's windows have as many axes as the network's image."""
-    window = resolved(config, at(config, "inferer::roi_size"))
+    window = resolve(config, value_at(config, "inferer::roi_size"))
     if isinstance(window, list) and len(window) != len(spatial_shape):
         yield as_finding(_misfit(place, f"windows of {window} voxels, spatial_shape is {spatial_shape}"))
 

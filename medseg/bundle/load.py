@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
+from medseg.bundle.config import find_config, merge_files
 from medseg.bundle.locator import MARGIN_MM, read_locator
 from medseg.bundle.shipped import find_bundle
 from medseg.bundle.trust import ALLOW_CODE, sections_of
@@ -22,8 +20,6 @@ if TYPE_CHECKING:
     import torch
     from monai.inferers import Inferer
     from monai.transforms import Compose
-
-CONFIG_SUFFIXES = (".json", ".yaml", ".yml")
 
 
 @dataclass(frozen=True)
@@ -99,8 +95,8 @@ def open_bundle(name: str | Path, allow: Collection[str] = ()) -> Bundle:
 
     root = find_bundle(name)
     allow_code = ALLOW_CODE in allow
-    source, config = _read_config(root)
-    meta = _read_metadata(root)
+    source, config = _read(root, "inference")
+    described_in, meta = _read(root, "metadata")
     if allow_code:
         config = {**config, "bundle_root": str(root)}
         sys.path.insert(0, str(root))
@@ -109,8 +105,8 @@ def open_bundle(name: str | Path, allow: Collection[str] = ()) -> Bundle:
     chains = {section: _chain(_built(parser, section, source)) for section in ("preprocessing", "postprocessing")}
     locator, margin_mm = read_locator(config, source)
     weights = root / "models" / "model.pt"
-    image = _tensor_format(meta, "inputs", "image", root)
-    pred = _tensor_format(meta, "outputs", "pred", root)
+    image = _tensor_format(meta, "inputs", "image", described_in)
+    pred = _tensor_format(meta, "outputs", "pred", described_in)
     return Bundle(
         root=root,
         version=str(meta.get("version", "unknown")),
@@ -123,7 +119,7 @@ def open_bundle(name: str | Path, allow: Collection[str] = ()) -> Bundle:
         spatial_dims=len(image["spatial_shape"]),
         mirror_axes=_mirror_axes(config, len(image["spatial_shape"]), source),
         weights_sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
-        terms=_terms(meta, root),
+        terms=_terms(meta, described_in),
         is_hounsfield=image.get("format") == "hounsfield",
         locator=locator,
         locator_margin_mm=margin_mm,
@@ -184,30 +180,12 @@ def _check_fits(expected: Mapping[str, Any], state: Any, path: Path) -> None:
         raise BundleError("WEIGHTS_NONFINITE", path, f"NaN or Inf in {broken[0]}", "train or fetch them again")
 
 
-def _read_config(root: Path) -> tuple[Path, dict[str, Any]]:
-    for suffix in CONFIG_SUFFIXES:
-        path = root / "configs" / f"inference{suffix}"
-        if path.is_file():
-            return path, _parsed(path)
-    raise BundleError("BUNDLE_INCOMPLETE", root, "there is no configs/inference.json", "add it, or use another bundle")
-
-
-def _read_metadata(root: Path) -> dict[str, Any]:
-    path = root / "configs" / "metadata.json"
+def _read(root: Path, kind: str) -> tuple[Path, dict[str, Any]]:
+    path = find_config(root, kind)
     if not path.is_file():
-        raise BundleError("BUNDLE_INCOMPLETE", root, "there is no configs/metadata.json", "add it")
-    return _parsed(path)
-
-
-def _parsed(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf8")
-        content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise BundleError("BUNDLE_UNREADABLE", path, str(error).replace("\n", " "), "correct the file") from error
-    if not isinstance(content, dict):
-        raise BundleError("BUNDLE_UNREADABLE", path, "not a table of settings", "correct the file")
-    return content
+        problem = f"there is no configs/{kind}.json"
+        raise BundleError("BUNDLE_INCOMPLETE", root, problem, "add it, or use another bundle")
+    return path, merge_files(path)
 
 
 def _built(parser: Any, section: str, source: Path) -> Any:
@@ -224,7 +202,7 @@ def _chain(built: Any) -> Compose:
     return built if isinstance(built, Compose) else Compose(built)
 
 
-def _tensor_format(meta: Mapping[str, Any], direction: str, key: str, root: Path) -> Mapping[str, Any]:
+def _tensor_format(meta: Mapping[str, Any], direction: str, key: str, source: Path) -> Mapping[str, Any]:
     """A tensor's description in the metadata, with the types that are relied on."""
     try:
         tensor = meta["network_data_format"][direction][key]
@@ -239,7 +217,7 @@ def _tensor_format(meta: Mapping[str, Any], direction: str, key: str, root: Path
     if not is_usable:
         raise BundleError(
             "BUNDLE_INCOMPLETE",
-            root / "configs" / "metadata.json",
+            source,
             f"network_data_format.{direction}.{key} has no num_channels, spatial_shape or channel_def to go by",
             "describe the network's input and output there",
         )
@@ -261,12 +239,11 @@ def _labels(pred: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[int, str]:
     return {0: str(background), 1: names[0]}
 
 
-def _terms(meta: Mapping[str, Any], root: Path) -> dict[int, Term]:
+def _terms(meta: Mapping[str, Any], source: Path) -> dict[int, Term]:
     try:
         return read_terms(meta.get("terminology", {}))
     except ValueError as error:
-        place = root / "configs" / "metadata.json"
-        raise BundleError("BUNDLE_UNREADABLE", place, str(error), "correct it, or leave terminology out") from error
+        raise BundleError("BUNDLE_UNREADABLE", source, str(error), "correct it, or leave terminology out") from error
 
 
 def _mirror_axes(config: Mapping[str, Any], spatial_dims: int, source: Path) -> tuple[int, ...]:

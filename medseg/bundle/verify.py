@@ -12,7 +12,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from medseg.bundle.config import SEPARATOR, Config, Form, at, lay_over, read_config, read_forms, strings, value_at
+from medseg.bundle.config import (
+    SEPARATOR,
+    Config,
+    Form,
+    find_config,
+    merge_files,
+    read_forms,
+    split_key,
+    strings,
+    value_at,
+)
 from medseg.bundle.consistency import disagreements, label_findings
 from medseg.bundle.dry_forward import tried, weight_findings
 from medseg.bundle.findings import Finding, as_finding
@@ -115,7 +125,7 @@ def _property_findings(config: Config, properties: dict[str, Any], place: Path) 
                 yield as_finding(_incomplete(place, f"MONAI's property {name} is missing: {key}", f"name {key}"))
             continue
         # The validator and its interval are found in a handler, and referred to by no fixed key.
-        user = at(config, referring) if referring and SEPARATOR in referring else None
+        user = value_at(config, referring) if referring and SEPARATOR in referring else None
         if isinstance(user, str) and not user.startswith("$") and user.replace("#", SEPARATOR) != f"@{key}":
             problem = f"{referring} is {user}, MONAI's property {name} is @{key}"
             yield as_finding(BundleError("BUNDLE_PROPERTY", place, problem, f"name it {key}, and refer to that"))
@@ -128,10 +138,10 @@ def _references(root: Path, forms: Sequence[Form]) -> Iterator[Finding]:
             if form.owns(kind):
                 yield from _dangling(form.configs[kind], form.files[kind])
     for name in OVER_TRAIN:
-        path = root / "configs" / f"{name}.json"
-        if path.is_file() and "train" in forms[0].configs:
+        path = find_config(root, name)
+        if path.is_file() and "train" in forms[0].files:
             try:
-                yield from _dangling(lay_over(forms[0].configs["train"], read_config(path), path), path)
+                yield from _dangling(merge_files(forms[0].files["train"], path), path)
             except BundleError as error:
                 yield as_finding(error)
 
@@ -149,13 +159,13 @@ def _dangling(config: Config, place: Path) -> Iterator[Finding]:
 
 def _is_there(config: Config, key: str) -> bool:
     """Whether a key is in the configuration, or inside something that only running it would make."""
-    way = key.replace("#", SEPARATOR).split(SEPARATOR)
+    way = split_key(key)
     place: Any = config
     for position, step in enumerate(way):
         if isinstance(place, str) and place.startswith(("@", "$", "%")):
             return True
         parent = place
-        place = value_at(parent, [step])
+        place = value_at(parent, step)
         if place is None:
             is_last = position == len(way) - 1
             return is_last and isinstance(parent, dict) and step in parent

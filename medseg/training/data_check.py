@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from medseg.bundle.config import Config, at
+from medseg.bundle.config import Config, value_at
 from medseg.bundle.expecting import image_axes
 from medseg.data.case import Dataset, some_of
 from medseg.data.channels import with_channels
@@ -61,7 +61,7 @@ def check_data(dataset: Dataset, train: Config, metadata: Config, on_case: CaseS
 
 
 def _steps(train: Config) -> list[Mapping[str, Any]]:
-    steps: Any = at(train, "validate::preprocessing::transforms")
+    steps: Any = value_at(train, "validate::preprocessing::transforms")
     return [step for step in steps if isinstance(step, Mapping)] if isinstance(steps, list) else []
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 import medseg
-from medseg.bundle.config import KINDS, Config, at, read_config
+from medseg.bundle.config import CONFIG_SUFFIXES, KINDS, Config, read_config, value_at
 from medseg.bundle.locator import locator_inside, read_locator
 from medseg.data.splits import PARTS, Split, write_split
 from medseg.errors import BundleError, OutputError, UsageError, first_line
@@ -112,10 +112,12 @@ def notes_of(folder: Path) -> tuple[str, ...]:
 
 
 def _copy(bundle: Path, folder: Path) -> None:
-    other_forms = shutil.ignore_patterns(*(f"{name}_*.json" for name in (*KINDS, "split")))
+    """Copy what the bundle says of itself, but for its forms and for YAML, in whose place the run has JSON."""
+    forms = [f"{name}_*{suffix}" for name in (*KINDS, "split") for suffix in CONFIG_SUFFIXES]
+    ignored = shutil.ignore_patterns(*forms, *(f"{kind}.y*ml" for kind in KINDS))
     for name in _COPIED:
         if (bundle / name).is_dir():
-            shutil.copytree(bundle / name, folder / name, dirs_exist_ok=True, ignore=other_forms)
+            shutil.copytree(bundle / name, folder / name, dirs_exist_ok=True, ignore=ignored)
         elif (bundle / name).is_file():
             shutil.copy2(bundle / name, folder / name)
 
@@ -259,7 +261,7 @@ def check_resumable(folder: Path, overrides: Mapping[str, Any]) -> None:
     config = read_config(path)
     check_overrides(config, overrides)
     for key, value in overrides.items():
-        if key not in RESUMABLE and not _holds(at(config, key), value):
+        if key not in RESUMABLE and not _holds(value_at(config, key), value):
             raise UsageError("RESUME_SETTING", key, "cannot change in a run under way", "start a new run for it")
     if has_checkpoint(folder):
         check_same(read_checkpoint(folder / "models" / "checkpoint.pt").get("settings", {}), path)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import medseg
-from medseg.bundle.config import read_config
+from medseg.bundle.config import merge_files
 from medseg.bundle.load import open_bundle
 from medseg.data.cases import open_dataset
 from medseg.data.images import write
@@ -86,9 +86,7 @@ def _parser(folder: Path, dataset_dir: Path, part: str) -> ConfigParser:
     from monai.bundle import ConfigParser
 
     path = folder / "configs" / "train.json"
-    read_config(path)  # MONAI's own reading has no coded errors.
-    parser = ConfigParser()
-    parser.read_config(str(path))
+    parser = ConfigParser(merge_files(path))
     parser.update({"bundle_root": str(folder), "dataset_dir": str(dataset_dir), "part": part})
     return parser
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from medseg.bundle.config import Config, at, resolved
+from medseg.bundle.config import Config, resolve, value_at
 from medseg.data.volume import Note
 from medseg.errors import UsageError, check_known, first_line
 from medseg.losses.loss_table import LOSSES, build_loss
@@ -128,7 +128,7 @@ def put(config: Config, key: str, value: Any) -> bool:
     A table for one of OPEN_TABLES is laid over what is there.
     """
     *way, last = key.split("::")
-    place = at(config, "::".join(way)) if way else config
+    place = value_at(config, "::".join(way)) if way else config
     if not isinstance(place, dict) or (last not in place and key not in _options_open_in(config)):
         return False
     place[last] = {**place[last], **value} if key in OPEN_TABLES and isinstance(value, Mapping) else value
@@ -159,7 +159,7 @@ def check_overrides(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> 
             continue
         check_key(config, key, open_keys)
         check_not_built(config, key, value)
-        check_kind(key, at(config, key), value)
+        check_kind(key, value_at(config, key), value)
 
 
 def _options_open_in(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -300,7 +300,7 @@ def notes_on_changes(config: Config, overrides: Mapping[str, Any]) -> Iterator[N
 
 def _arguments(config: Config, part: str, target: str) -> dict[str, Any]:
     """What a part is built with, references looked up; nothing where it is not ours, or computed."""
-    definition = resolved(config, config.get(part))
+    definition = resolve(config, config.get(part))
     if not isinstance(definition, dict) or definition.get("_target_") != target:
         return {}
     return {key: value for key, value in definition.items() if not _is_computed(value)}
@@ -340,7 +340,7 @@ def _check_loss(name: str, options_by_name: Mapping[str, Mapping[str, Any]]) -> 
 
 def _check_selection(config: Config) -> None:
     wanted = config.get("select_by")
-    measured = sorted(name for place in _MEASURED for name in at(config, place) or {})
+    measured = sorted(name for place in _MEASURED for name in value_at(config, place) or {})
     if isinstance(wanted, str) and measured and wanted not in (*measured, "val_loss"):
         remedy = f"use one of {', '.join(('val_loss', *measured))}"
         raise UsageError("SETTING_INVALID", "select_by", f"{wanted!r} is not measured", remedy)

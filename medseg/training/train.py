@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medseg.bundle.config import Config, at, read_form
+from medseg.bundle.config import Config, find_config, read_form, value_at
 from medseg.bundle.shipped import find_bundle
 from medseg.data.case import Dataset
 from medseg.data.cases import open_dataset
@@ -164,12 +165,18 @@ def check_start(
 
 
 def _check_complete(bundle: Path, configs: Mapping[str, Config]) -> None:
+    """Refuse configurations that lack something, or hold what the run's JSON files cannot, such as YAML's dates."""
     for name, keys in _NEEDED.items():
         for key in keys:
-            if at(configs[name], key) is None:
+            if value_at(configs[name], key) is None:
                 raise BundleError(
                     "BUNDLE_INCOMPLETE", bundle, f"configs/{name}.json has no {key}", "add it, or use another bundle"
                 )
+        try:
+            json.dumps(configs[name])
+        except (TypeError, ValueError) as error:
+            place = find_config(bundle, name)
+            raise BundleError("BUNDLE_UNREADABLE", place, first_line(error), "write it as text") from error
 
 
 def _followed(

@@ -3,6 +3,7 @@ import sys
 
 import pytest
 import torch
+import yaml
 
 from medseg.bundle.load import _labels, open_bundle, running_root
 from medseg.bundle.shipped import find_bundle
@@ -165,6 +166,32 @@ def test_a_configuration_that_is_no_table_is_refused(tiny_bundle, content):
     (tiny_bundle / "configs" / "metadata.json").write_bytes(content)
     with pytest.raises(BundleError, match="BUNDLE_UNREADABLE"):
         open_bundle(tiny_bundle)
+
+
+@pytest.mark.parametrize("name", ["inference", "metadata"])
+def test_a_key_that_stands_twice_is_refused(tiny_bundle, name):
+    path = tiny_bundle / "configs" / f"{name}.json"
+    path.write_text(path.read_text().replace("{", '{"version": "0.0.1", "version": "0.0.2",', 1))
+    with pytest.raises(BundleError, match=rf"BUNDLE_UNREADABLE: .*{name}.json: the key 'version' stands there"):
+        open_bundle(tiny_bundle)
+
+
+def test_a_bundle_in_yaml_opens_as_in_json(tiny_bundle):
+    before = open_bundle(tiny_bundle)
+    for name in ("inference", "metadata"):
+        path = tiny_bundle / "configs" / f"{name}.json"
+        path.with_suffix(".yml").write_text(yaml.safe_dump(json.loads(path.read_text())))
+        path.unlink()
+    after = open_bundle(tiny_bundle)
+    assert (after.labels, after.channels, after.mirror_axes) == (before.labels, before.channels, before.mirror_axes)
+    assert [type(step) for step in after.preprocessing.transforms] == [
+        type(step) for step in before.preprocessing.transforms
+    ]
+
+
+def test_a_key_that_goes_deeper_is_taken_as_monai_takes_it(tiny_bundle):
+    change_json(tiny_bundle / "configs" / "inference.json", lambda config: config.update({"inferer::overlap": 0.125}))
+    assert open_bundle(tiny_bundle).inferer.overlap == 0.125
 
 
 @pytest.mark.parametrize("kind", [torch.complex64, torch.int8])

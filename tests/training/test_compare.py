@@ -190,6 +190,12 @@ def test_every_choice_goes_with_every_other_and_names_the_row(study, tmp_path):
     }
 
 
+def test_a_form_in_yaml_is_that_of_every_row(tiny_bundle, ball_data, tmp_path):
+    (tiny_bundle / "configs" / "train_small.yaml").write_text("epochs: 3\n")
+    asked = Experiment(tiny_bundle, ball_data, losses=("dice", "ce"), options=TrainOptions(form="small"))
+    assert [run.epochs for run in planned_runs(asked, tmp_path / "out")] == [3, 3]
+
+
 def test_every_case_is_held_out_once(study, tmp_path):
     runs = planned_runs(study(folds=4), tmp_path / "out")
     held_out = [case for run in runs for case in run.options.split.validation]

@@ -5,9 +5,11 @@ import shutil
 import numpy as np
 import pytest
 import torch
+import yaml
 
 import medseg
 from medseg.bundle.config import read_form
+from medseg.bundle.verify import verify
 from medseg.data.cases import open_dataset
 from medseg.data.splits import Split, read_split, write_split
 from medseg.errors import BundleError, DatasetError, LockedError, OutputError, UsageError
@@ -245,6 +247,31 @@ def test_an_unknown_form_is_refused_with_those_that_there_are(tiny_bundle, ball_
     form(tiny_bundle, "volumetric", inference={"amp": False})
     with pytest.raises(UsageError, match="FORM_UNKNOWN.*volumetric"):
         medseg.train(tiny_bundle, ball_data, tmp_path / "run", options=TrainOptions(form="large"))
+    assert not (tmp_path / "run").exists()
+
+
+def to_yaml(path):
+    path.with_suffix(".yaml").write_text(yaml.safe_dump(json.loads(path.read_text()), sort_keys=False))
+    path.unlink()
+
+
+def test_a_form_in_yaml_over_a_bundle_in_yaml_is_sound_and_trained_and_predicted_with(tiny_bundle, ball_data, tmp_path):
+    form(tiny_bundle, "small", train={"epochs": 1, "batch_size": 1}, inference={"mirror_axes": []})
+    for path in [*(tiny_bundle / "configs").glob("*_small.json"), tiny_bundle / "configs" / "train.json"]:
+        to_yaml(path)
+    assert [finding for finding in verify(tiny_bundle) if not finding.is_note] == []
+    medseg.train(tiny_bundle, ball_data, tmp_path / "run", options=TrainOptions(form="small"))
+    configs = tmp_path / "run" / "configs"
+    assert json.loads((configs / "train.json").read_text())["batch_size"] == 1
+    assert json.loads((configs / "inference.json").read_text())["mirror_axes"] == []
+    assert not list(configs.glob("*.y*ml"))
+    assert predict(tmp_path / "run", ball_data / "images", tmp_path / "masks").exit_code == 0
+
+
+def test_what_json_cannot_hold_is_refused_before_the_folder_is_made(tiny_bundle, ball_data, tmp_path):
+    (tiny_bundle / "configs" / "train_dated.yaml").write_text("epochs: 1\nnote: 2026-01-01\n")
+    with pytest.raises(BundleError, match="BUNDLE_UNREADABLE.*date is not JSON"):
+        medseg.train(tiny_bundle, ball_data, tmp_path / "run", options=TrainOptions(form="dated"))
     assert not (tmp_path / "run").exists()
 
 
