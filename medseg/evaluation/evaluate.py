@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from medseg.data.labels import whole_labels
 from medseg.data.splits import Split, read_split
+from medseg.data.volume import Volume, check_affine
 from medseg.errors import ImageError, LabelError, UsageError
 from medseg.evaluation.classes import known_names, map_white, names_found, split_ignored, with_background
 from medseg.evaluation.counting import Counted, Counting, aligned
@@ -21,7 +23,7 @@ from medseg.evaluation.records import write_tables
 from medseg.evaluation.summaries import summarise
 from medseg.evaluation.tables import ALL_CASES, EMPTY_TRUTH, Evaluation, Finding, Row, Summary
 
-__all__ = ["EvaluateOptions", "aligned", "evaluate"]
+__all__ = ["EvaluateOptions", "Evaluation", "aligned", "evaluate", "evaluate_cases"]
 
 Progress = Callable[[int, int, str], None]
 
@@ -70,6 +72,38 @@ def evaluate(
     if output is not None:
         write_tables(evaluation, Path(output))
     return evaluation
+
+
+def evaluate_cases(
+    masks: Mapping[str, Path],
+    read_reference: Callable[[str], tuple[NDArray, NDArray[np.float64]]],
+    *,
+    labels: Mapping[int, str],
+    settings: Mapping[str, str],
+    progress: Progress | bool | None = False,
+) -> Evaluation:
+    """Compare the masks of cases with references that need not lie in files, one case in memory at a time.
+
+    Args:
+        masks: File of each case's mask.
+        read_reference: From a case to its reference: labels (X, Y) or (X, Y, Z), and their 4 by 4 matrix from voxel
+            index to RAS+ millimetres.
+        labels: Name of each value.
+        settings: Where ``masks`` and ``references`` come from, as the evaluation tells it.
+        progress: As ``evaluate`` takes it.
+
+    Returns:
+        As ``evaluate``; a reference that cannot be read is that case's error.
+    """
+
+    def read(pair: Pair) -> Volume:
+        array, affine = read_reference(pair.case)
+        return Volume(whole_labels(array, pair.case), affine, notes=check_affine(affine, array.shape, pair.case))
+
+    pairing = Pairing(tuple(Pair(case, Path(case), masks[case], case) for case in sorted(masks)), ())
+    options = EvaluateOptions()
+    counting = Counting(with_background(dict(labels)), options.missing, read_reference=read)
+    return _judged(pairing, counting, {}, {**settings, **options.to_record()}, progress)
 
 
 def _names_of(pairing: Pairing, options: EvaluateOptions) -> dict[int, str] | None:
