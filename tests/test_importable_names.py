@@ -15,8 +15,8 @@ from monai.bundle.config_item import ComponentLocator
 from monai.transforms import Compose
 from torch import nn
 
-from medseg.bundle.config import merge_files, strings
-from medseg.bundle.dry_forward import built_sections
+from medseg.bundle.config import iterate_texts, merge_files
+from medseg.bundle.dry_forward import build_sections
 from medseg.bundle.trust import SECTIONS
 from tests.conftest import ROOT
 
@@ -71,13 +71,13 @@ def test_every_name_that_a_bundle_holds_today_is_in_the_frozen_list():
     for path in sorted((ROOT / "bundles").glob("*/configs/*.json")):
         config = json.loads(path.read_text(encoding="utf8"))
         assert names_in(config) <= known, path
-        assert {text[1:] for text in strings(config) if text.startswith(("$from ", "$import "))} <= imports, path
+        assert {text[1:] for text in iterate_texts(config) if text.startswith(("$from ", "$import "))} <= imports, path
 
 
 @pytest.mark.parametrize("path", frozen("inference"), ids=lambda path: path.stem)
 def test_a_frozen_inference_configuration_is_trusted_and_built(path):
     config = merge_files(path)
-    built, found = built_sections(config, path)
+    built, found = build_sections(config, path)
     assert found == []
     assert set(built) == set(SECTIONS)
     assert isinstance(built["network_def"], nn.Module)

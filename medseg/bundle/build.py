@@ -59,7 +59,7 @@ def bundle_files(settings: Settings, licence: str) -> dict[str, str]:
         "LICENSE": licence,
         **{f"configs/{name}.json": _json(config) for name, config in configs.items()},
         "configs/logging.conf": _LOGGING,
-        "docs/README.md": card(settings),
+        "docs/README.md": render_card(settings),
     }
 
 
@@ -90,7 +90,7 @@ def write_bundle(settings: Settings, folder: Path, licence: str) -> list[Path]:
     return changed
 
 
-def drifted_files(settings: Settings, folder: Path, licence: str) -> list[Path]:
+def find_drifted_files(settings: Settings, folder: Path, licence: str) -> list[Path]:
     """The files below ``folder/<name>`` that are missing or differ from what the settings give."""
     targets = _targets(settings, folder, licence)
     return [path for path, text in targets.items() if not path.is_file() or path.read_text(encoding="utf8") != text]
@@ -105,7 +105,9 @@ def _json(content: Config) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
-SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
+METADATA_SCHEMA = (
+    "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
+)
 TEMPLATE = Path(__file__).with_name("card.md.jinja")
 TESTED_WITH = {"monai": "1.6.1", "pytorch": "2.13.0", "numpy": "2.4.6", "medseg": "0.1.0"}
 
@@ -114,7 +116,7 @@ def metadata(settings: Settings) -> dict[str, Any]:
     """`metadata.json`, in MONAI's schema of 2024-07-25 (which permits keys of one's own)."""
     labels = {str(value): name for value, name in settings.labels.items()}
     return {
-        "schema": SCHEMA,
+        "schema": METADATA_SCHEMA,
         "version": settings.version,
         "changelog": dict(settings.changelog),
         "monai_version": TESTED_WITH["monai"],
@@ -143,7 +145,7 @@ def metadata(settings: Settings) -> dict[str, Any]:
     }
 
 
-def card(settings: Settings) -> str:
+def render_card(settings: Settings) -> str:
     """`docs/README.md`: what the bundle is for, how it was trained, how well it does, how to run it."""
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
     return environment.from_string(TEMPLATE.read_text(encoding="utf8")).render(

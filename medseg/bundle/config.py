@@ -16,14 +16,14 @@ from medseg.errors import BundleError, check_known, first_line
 
 Config = dict[str, Any]
 
-KINDS = ("metadata", "inference", "train")
+CONFIG_KINDS = ("metadata", "inference", "train")
 CONFIG_SUFFIXES = (".json", ".yaml", ".yml")
 SEPARATOR = "::"
 STUDY = "study"
 """Name of the form in which a bundle is trained by itself, where its shipped weights are of another."""
 DEEPEST = 5
 """References that lead to each other are followed so far."""
-MOST_TOLD = 200
+LONGEST_CAUSE = 200
 """Characters of what a library says of a key."""
 
 
@@ -78,7 +78,7 @@ def read_form(root: Path, name: str | None) -> dict[str, Config]:
         UsageError: FORM_UNKNOWN.
         BundleError: A file is missing or cannot be read, or a form changes what is not there.
     """
-    configs = {kind: merge_files(find_config(root, kind)) for kind in KINDS}
+    configs = {kind: merge_files(find_config(root, kind)) for kind in CONFIG_KINDS}
     name = name or (STUDY if configs["metadata"].get("weights_form") else None)
     if name is None:
         return configs
@@ -88,7 +88,8 @@ def read_form(root: Path, name: str | None) -> dict[str, Config]:
 
 def form_names(root: Path) -> tuple[str, ...]:
     """Names of the bundle's forms, sorted."""
-    return tuple(sorted({path.stem.removeprefix(f"{kind}_") for kind in KINDS for path in _overlays(root, kind)}))
+    files = [(kind, path) for kind in CONFIG_KINDS for path in (root / "configs").glob(f"{kind}_*")]
+    return tuple(sorted({path.stem.removeprefix(f"{kind}_") for kind, path in files if path.suffix in CONFIG_SUFFIXES}))
 
 
 def find_config(root: Path, name: str) -> Path:
@@ -117,7 +118,7 @@ def merge_files(*paths: Path) -> Config:
             try:
                 merge_kv(parser, key, value)
             except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-                problem = f"there is no place for {key} ({first_line(error)[:MOST_TOLD]})"
+                problem = f"there is no place for {key} ({first_line(error)[:LONGEST_CAUSE]})"
                 remedy = "correct the key, or add its parent before it"
                 raise BundleError("BUNDLE_UNREADABLE", path, problem, remedy) from error
     return _require_table(parser.get(), paths[-1])
@@ -210,20 +211,17 @@ def resolve(config: Config, value: Any, depth: int = 0) -> Any:
     return value
 
 
-def strings(value: Any) -> Iterator[str]:
+def iterate_texts(value: Any) -> Iterator[str]:
     """Every text in a configuration, however deep."""
     if isinstance(value, str):
         yield value
     for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from strings(inner)
+        yield from iterate_texts(inner)
 
 
 def _files_of(root: Path, form: str) -> dict[str, list[Path]]:
     """The files of each kind that are laid over each other, the base's first, as far as there are any."""
-    base = {kind: path for kind in KINDS if (path := find_config(root, kind)).is_file()}
-    own = {kind: path for kind in KINDS if form and (path := find_config(root, f"{kind}_{form}")).is_file()}
-    return {kind: [files[kind] for files in (base, own) if kind in files] for kind in KINDS if kind in base | own}
-
-
-def _overlays(root: Path, kind: str) -> list[Path]:
-    return [path for path in (root / "configs").glob(f"{kind}_*") if path.suffix in CONFIG_SUFFIXES]
+    suffixes = ("", f"_{form}") if form else ("",)
+    paths = {kind: [find_config(root, f"{kind}{suffix}") for suffix in suffixes] for kind in CONFIG_KINDS}
+    found = {kind: list(filter(Path.is_file, own)) for kind, own in paths.items()}
+    return {kind: own for kind, own in found.items() if own}

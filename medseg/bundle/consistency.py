@@ -18,7 +18,7 @@ _OF_MASKS = ("source_key", "mask_key", "label_key")
 _INFERER_KEYS = ("roi_size", "spatial_dim")
 
 
-def disagreements(forms: Sequence[Form]) -> Iterator[Finding]:
+def find_disagreements(forms: Sequence[Form]) -> Iterator[Finding]:
     """What differs between training and inference, form by form.
 
     Where the base trains into a folder of its own (``ckpt_dir``), and another form trains what
@@ -184,21 +184,21 @@ def _differ(place: str, told: str, what: str) -> BundleError:
     )
 
 
-def label_findings(form: Form) -> Iterator[Finding]:
+def check_label_names(form: Form) -> Iterator[Finding]:
     """What is wrong with the labels of one form."""
     if form.owns("metadata"):
-        yield from _named(form)
+        yield from _check_names(form)
     classes = _classes(form)
     if classes is None:
         return
     for kind in ("train", "inference"):
         if form.owns(kind):
             place = f"{form.files[kind]}"
-            for told in _miscounted(form.configs[kind], classes):
+            for told in _find_miscounts(form.configs[kind], classes):
                 yield as_finding(_wrong(place, f"{told}; the metadata names {classes} classes"))
 
 
-def _named(form: Form) -> Iterator[Finding]:
+def _check_names(form: Form) -> Iterator[Finding]:
     """The metadata's names count from 0 without gaps, one for each channel."""
     metadata, place = form.configs["metadata"], f"{form.files['metadata']}"
     for side, name in (("inputs", "image"), ("outputs", "pred")):
@@ -230,7 +230,7 @@ def _classes(form: Form) -> int | None:
     return max(channels, 2) if isinstance(channels, int) and not isinstance(channels, bool) else None
 
 
-def _miscounted(config: Config, classes: int) -> Iterator[str]:
+def _find_miscounts(config: Config, classes: int) -> Iterator[str]:
     """Components that speak of another number of classes."""
     for component in _components(config):
         kind = component["_target_"].rpartition(".")[2]

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from medseg.bundle.config import Config, Form, resolve, value_at
 from medseg.bundle.findings import Finding, as_finding
-from medseg.bundle.load import load_weights
-from medseg.bundle.trust import SECTIONS, sections_of
+from medseg.bundle.load import build_section, load_weights
+from medseg.bundle.trust import SECTIONS, select_sections
 from medseg.errors import BundleError, MedsegError, first_line
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _value(node: ast.expr, names: Mapping[str, int]) -> int:
     raise ValueError(f"{ast.unparse(node)!r} is no number, n or p")
 
 
-def tried(form: Form) -> tuple[list[Finding], torch.nn.Module | None]:
+def try_networks(form: Form) -> tuple[list[Finding], torch.nn.Module | None]:
     """What is wrong with the networks of one form, and the network that predicts, where it can be built.
 
     Sections that run code or do not build, and shapes that are not those of the metadata.
@@ -74,57 +74,55 @@ def tried(form: Form) -> tuple[list[Finding], torch.nn.Module | None]:
     tensors = _tensors(form)
     if form.owns("inference"):
         config, source = form.configs["inference"], form.files["inference"]
-        built, found = built_sections(config, source)
+        built, found = build_sections(config, source)
         network = built.get("network_def")
         if tensors:
             found += _shapes(network, tensors, f"{source}: network_def") if "network_def" in built else []
             found += _window(config, tensors[0]["spatial_shape"], f"{source}: inferer")
     if form.owns("train") and tensors and _is_other_network(form):
         source = form.files["train"]
-        built, wrong = built_sections(form.configs["train"], source, ("network_def",))
+        built, wrong = build_sections(form.configs["train"], source, ("network_def",))
         found += [*wrong, *(_shapes(built["network_def"], tensors, f"{source}: network_def") if built else [])]
     return found, network
 
 
-def built_sections(
+def build_sections(
     config: Config, source: Path, sections: Sequence[str] = SECTIONS
 ) -> tuple[dict[str, Any], list[Finding]]:
     """The sections of a configuration, built without running its code, and why any could not be."""
     from monai.bundle import ConfigParser
 
     found: list[Finding] = []
-    safe = [section for section in sections if not _refused(config, section, source, found)]
-    parser = ConfigParser(sections_of(_without(config, *safe), source, allow_code=False))
+    safe = [section for section in sections if not _is_refused(config, section, source, found)]
+    parser = ConfigParser(select_sections(_empty_others(config, *safe), source, allow_code=False))
     built = {}
     for section in safe:
         try:
-            built[section] = parser.get_parsed_content(section, instantiate=True)
-        except (RuntimeError, ValueError, KeyError, TypeError, ImportError, AttributeError, MedsegError) as error:
-            cause = first_line(error.__cause__ or error)
-            place = f"{source}: {section}"
-            found.append(as_finding(BundleError("BUNDLE_UNREADABLE", place, cause, "correct that section")))
+            built[section] = build_section(parser, section, source)
+        except MedsegError as error:
+            found.append(as_finding(error))
     return built, found
 
 
-def _refused(config: Config, section: str, source: Path, found: list[Finding]) -> bool:
+def _is_refused(config: Config, section: str, source: Path, found: list[Finding]) -> bool:
     """Whether a section is missing or would run code, which is added to ``found``."""
     try:
         if section not in config:
             problem, remedy = f"there is no {section!r}", f"an inference configuration has {', '.join(SECTIONS)}"
             raise BundleError("BUNDLE_INCOMPLETE", source, problem, remedy)
-        sections_of(_without(config, section), source, allow_code=False)
+        select_sections(_empty_others(config, section), source, allow_code=False)
     except BundleError as error:
         found.append(as_finding(error))
         return True
     return False
 
 
-def _without(config: Config, *kept: str) -> Config:
-    """The configuration, its sections empty but for those kept."""
+def _empty_others(config: Config, *kept: str) -> Config:
+    """The configuration, its sections empty but for those ``kept``."""
     return {**config, **{section: {} for section in SECTIONS if section not in kept}}
 
 
-def weight_findings(root: Path, base: Form, network: torch.nn.Module | None) -> Iterator[Finding]:
+def check_weights(root: Path, base: Form, network: torch.nn.Module | None) -> Iterator[Finding]:
     """Whether the weights are there, are those on record, and fit the network that predicts."""
     path = root / "models" / "model.pt"
     recorded = _recorded_hash(root, base)

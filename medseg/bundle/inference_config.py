@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from medseg.bundle.settings import Settings
+from medseg.bundle.trust import READER
 
 Config = dict[str, Any]
 
-READER = "medseg.data.images.VolumeReader"
 MASK_READER = "medseg.data.images.MaskReader"
 WRITER = "medseg.data.images.VolumeWriter"
 
@@ -43,7 +43,7 @@ def inference_config(settings: Settings) -> Config:
         "dataset": {"_target_": "Dataset", "data": "@datalist", "transform": "@preprocessing"},
         "dataloader": _loader("@dataset", batch_size=1),
         "inferer": sliding_window(settings),
-        "postprocessing": {"_target_": "Compose", "transforms": [*_to_labels(settings), _saver()]},
+        "postprocessing": {"_target_": "Compose", "transforms": [*_make_labels(settings), _saver()]},
         "handlers": [],
         "evaluator": {
             "_target_": "SupervisedEvaluator",
@@ -124,22 +124,22 @@ def preprocessing(settings: Settings, keys: list[str]) -> list[Config]:
         steps.append({"_target_": "medseg.data.transforms.GreyToOneChanneld", "keys": "image"})
     if "label" in keys:
         steps.append({"_target_": "medseg.data.transforms.AlignToImaged", "keys": "label", "image_key": "image"})
-        steps += _renamed_labels(settings)
+        steps += _rename_labels(settings)
     if settings.image_dims == 3:
         steps.append({"_target_": "Orientationd", "keys": keys, "axcodes": "RAS", "labels": None})
-    steps += _resampled(settings, keys)
+    steps += _resample(settings, keys)
     if "label" in keys:
-        steps += _within_mask(settings, keys)
+        steps += _keep_to_mask(settings, keys)
     return [*steps, _intensity(settings), {"_target_": "EnsureTyped", "keys": keys, "dtype": "float32"}]
 
 
-def _renamed_labels(settings: Settings) -> list[Config]:
+def _rename_labels(settings: Settings) -> list[Config]:
     differing = {value: label for value, label in settings.label_values.items() if value != label}
     names = {"orig_labels": list(differing), "target_labels": list(differing.values())}
     return [{"_target_": "MapLabelValued", "keys": "label", **names}] if differing else []
 
 
-def _resampled(settings: Settings, keys: list[str]) -> list[Config]:
+def _resample(settings: Settings, keys: list[str]) -> list[Config]:
     """Spacing, slices and size, each on the way back undone by `Invertd`."""
     steps: list[Config] = []
     if settings.spacing_mm:
@@ -159,7 +159,7 @@ def _resampled(settings: Settings, keys: list[str]) -> list[Config]:
     return steps
 
 
-def _within_mask(settings: Settings, keys: list[str]) -> list[Config]:
+def _keep_to_mask(settings: Settings, keys: list[str]) -> list[Config]:
     """The region of interest that a study's reference mask gives; there is none where a mask is to be found."""
     steps: list[Config] = []
     if settings.suppress_outside:
@@ -201,7 +201,7 @@ def to_classes(settings: Settings, key: str = "pred", **options: Any) -> Config:
     return {"_target_": "AsDiscreted", "keys": key, **choice, **options}
 
 
-def _to_labels(settings: Settings) -> list[Config]:
+def _make_labels(settings: Settings) -> list[Config]:
     """Logits to labels on the image's own grid: the way back is taken by probabilities, not by labels."""
     foreground = [value for value in settings.labels if value]
     largest = {"_target_": "medseg.inference.postprocess.KeepLargestd", "keys": "pred", "labels": foreground}

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from medseg.bundle.config import find_config, merge_files
 from medseg.bundle.locator import MARGIN_MM, read_locator
 from medseg.bundle.shipped import find_bundle
-from medseg.bundle.trust import ALLOW_CODE, sections_of
+from medseg.bundle.trust import ALLOW_CODE, SECTIONS, select_sections
 from medseg.data.dicom.terminology import Term, read_terms
 from medseg.errors import BundleError, first_line
 
 if TYPE_CHECKING:
     import torch
+    from monai.bundle import ConfigParser
     from monai.inferers import Inferer
     from monai.transforms import Compose
 
@@ -100,9 +101,8 @@ def open_bundle(name: str | Path, allow: Collection[str] = ()) -> Bundle:
     if allow_code:
         config = {**config, "bundle_root": str(root)}
         sys.path.insert(0, str(root))
-    parser = ConfigParser(sections_of(config, source, allow_code))
-    parts = {section: _built(parser, section, source) for section in ("network_def", "inferer")}
-    chains = {section: _chain(_built(parser, section, source)) for section in ("preprocessing", "postprocessing")}
+    parser = ConfigParser(select_sections(config, source, allow_code))
+    built = {section: build_section(parser, section, source) for section in SECTIONS}
     locator, margin_mm = read_locator(config, source)
     weights = root / "models" / "model.pt"
     image = _tensor_format(meta, "inputs", "image", described_in)
@@ -110,10 +110,10 @@ def open_bundle(name: str | Path, allow: Collection[str] = ()) -> Bundle:
     return Bundle(
         root=root,
         version=str(meta.get("version", "unknown")),
-        network=load_weights(parts["network_def"], weights),
-        preprocessing=chains["preprocessing"],
-        inferer=parts["inferer"],
-        postprocessing=chains["postprocessing"],
+        network=load_weights(built["network_def"], weights),
+        preprocessing=_chain(built["preprocessing"]),
+        inferer=built["inferer"],
+        postprocessing=_chain(built["postprocessing"]),
         channels=_names(image, "channel "),
         labels=_labels(pred, meta),
         spatial_dims=len(image["spatial_shape"]),
@@ -188,7 +188,17 @@ def _read(root: Path, kind: str) -> tuple[Path, dict[str, Any]]:
     return path, merge_files(path)
 
 
-def _built(parser: Any, section: str, source: Path) -> Any:
+def build_section(parser: ConfigParser, section: str, source: Path) -> Any:
+    """What a section of a configuration describes.
+
+    Args:
+        parser: With the configuration, as ``medseg.bundle.trust.select_sections`` gives it.
+        section: One of its keys.
+        source: The file, named in errors.
+
+    Raises:
+        BundleError: BUNDLE_UNREADABLE, the section cannot be built.
+    """
     try:
         return parser.get_parsed_content(section, instantiate=True)
     except (RuntimeError, ValueError, KeyError, TypeError, ImportError, AttributeError) as error:

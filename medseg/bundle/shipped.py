@@ -9,7 +9,7 @@ from pathlib import Path
 import medseg
 from medseg.errors import BundleError
 
-SUFFIX = "_segmentation"
+SHIPPED_ENDING = "_segmentation"
 """What the name of every shipped bundle ends with."""
 
 MOST_NEAR = 3
@@ -52,6 +52,6 @@ def near_names(name: str, shipped: Sequence[str]) -> list[str]:
     """
     last = Path(name).name.lower().replace("-", "_")
     within = [known for known in shipped if last and last in known]
-    by_head = {known.removesuffix(SUFFIX): known for known in shipped}
-    near = get_close_matches(last.removesuffix(SUFFIX), by_head, n=2, cutoff=0.6)
+    by_head = {known.removesuffix(SHIPPED_ENDING): known for known in shipped}
+    near = get_close_matches(last.removesuffix(SHIPPED_ENDING), by_head, n=2, cutoff=0.6)
     return within if 0 < len(within) <= MOST_NEAR else [by_head[head] for head in near]

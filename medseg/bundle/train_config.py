@@ -188,10 +188,10 @@ def _train(settings: Settings) -> Config:
                 "interval": "@val_interval",
             },
         ],
-        "key_metric": {"train_mean_dice": _counted("MeanOverlap", measure="dice")},
+        "key_metric": {"train_mean_dice": _count("MeanOverlap", measure="dice")},
         "additional_metrics": {
-            "train_mean_iou": _counted("MeanOverlap", measure="iou"),
-            "train_accuracy": _counted("CountedAccuracy"),
+            "train_mean_iou": _count("MeanOverlap", measure="iou"),
+            "train_accuracy": _count("CountedAccuracy"),
         },
         "trainer": _trainer(),
     }
@@ -229,7 +229,7 @@ def _validate(settings: Settings) -> Config:
             "num_workers": "@num_workers",
         },
         "inferer": sliding_window(settings),
-        "postprocessing": {"_target_": "Compose", "transforms": _to_classes(settings)},
+        "postprocessing": {"_target_": "Compose", "transforms": _make_classes(settings)},
         "handlers": [],
         "key_metric": {"val_mean_dice": _mean("MeanDice")},
         "additional_metrics": {"val_mean_iou": _mean("MeanIoUHandler"), "val_accuracy": _accuracy()},
@@ -266,7 +266,7 @@ def _pad(settings: Settings) -> Config:
     return {"_target_": "SpatialPadd", "keys": KEYS, "spatial_size": size}
 
 
-def _to_classes(settings: Settings) -> list[Config]:
+def _make_classes(settings: Settings) -> list[Config]:
     if settings.activation == "sigmoid":
         return [{"_target_": "AsDiscreted", "keys": "pred", "threshold": 0.0}]  # of logits: a probability of 0.5
     classes = len(settings.labels)
@@ -276,7 +276,7 @@ def _to_classes(settings: Settings) -> list[Config]:
     ]
 
 
-def _counted(metric: str, **options: str) -> Config:
+def _count(metric: str, **options: str) -> Config:
     """A metric of the training batches, from the counts that its postprocessing leaves."""
     return {"_target_": f"medseg.training.counting.{metric}", **options}
 

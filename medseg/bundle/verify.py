@@ -17,14 +17,14 @@ from medseg.bundle.config import (
     Config,
     Form,
     find_config,
+    iterate_texts,
     merge_files,
     read_forms,
     split_key,
-    strings,
     value_at,
 )
-from medseg.bundle.consistency import disagreements, label_findings
-from medseg.bundle.dry_forward import tried, weight_findings
+from medseg.bundle.consistency import check_label_names, find_disagreements
+from medseg.bundle.dry_forward import check_weights, try_networks
 from medseg.bundle.findings import Finding, as_finding
 from medseg.bundle.load import open_bundle
 from medseg.bundle.locator import check_fits, find_locator, read_locator
@@ -57,11 +57,11 @@ def verify(bundle: str | Path) -> list[Finding]:
     found += _schema(forms)
     found += _properties(forms)
     found += _references(root, forms)
-    found += [finding for form in forms for finding in label_findings(form)]
-    found += disagreements(forms)
-    trials = [tried(form) for form in forms]
+    found += [finding for form in forms for finding in check_label_names(form)]
+    found += find_disagreements(forms)
+    trials = [try_networks(form) for form in forms]
     found += [finding for wrong, _ in trials for finding in wrong]
-    found += weight_findings(root, forms[0], trials[0][1])
+    found += check_weights(root, forms[0], trials[0][1])
     found += _split(root)
     found += _locator(root, forms[0])
     if all(finding.is_note for finding in found) and (root / "models" / "model.pt").is_file():
@@ -149,7 +149,8 @@ def _references(root: Path, forms: Sequence[Form]) -> Iterator[Finding]:
 def _dangling(config: Config, place: Path) -> Iterator[Finding]:
     from monai.bundle.reference_resolver import ReferenceResolver
 
-    named = {key for text in strings(config) if text[:1] in "@$" for key in ReferenceResolver.match_refs_pattern(text)}
+    texts = (text for text in iterate_texts(config) if text.startswith(("@", "$")))
+    named = {key for text in texts for key in ReferenceResolver.match_refs_pattern(text)}
     for key in sorted(named):
         # `@::x` is relative to its place, which MONAI alone resolves; `_meta_` is the metadata.
         if not key.startswith((SEPARATOR, "_meta_")) and not _is_there(config, key):

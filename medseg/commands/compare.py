@@ -137,9 +137,9 @@ def _score(parsed: argparse.Namespace) -> None:
 
 
 def _list_runs(experiment: Experiment, output: str) -> int:
-    from medseg.training.compare import planned_runs
+    from medseg.training.compare import plan_runs
 
-    runs = planned_runs(experiment, output)
+    runs = plan_runs(experiment, output)
     for run in runs:
         print(f"{run.state:8} {run.name}")
     done = sum(run.state == "scored" for run in runs)

@@ -89,9 +89,9 @@ class _Steps:
     def show(self, step: int, length: int) -> None:
         """``step`` is done, of an epoch of ``length``."""
         if not self.has_told_notes:
-            from medseg.training.run_folder import notes_of
+            from medseg.training.run_folder import read_notes
 
-            for note in notes_of(self.folder):
+            for note in read_notes(self.folder):
                 self.progress.line(f"note: {note}")
             self.has_told_notes = True
         self.progress.to((step - 1) % length + 1, length)

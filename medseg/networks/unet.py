@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from medseg.errors import UsageError
 from medseg.networks.blocks import (
-    ACTIVATIONS,
     BATCH_NORMS,
+    NONLINEARITIES,
     NORMS,
     UPSAMPLING_MODES,
     AttentionGate,
@@ -65,7 +65,7 @@ class UNetSettings:
 
     def __post_init__(self) -> None:
         _check_choice("norm", self.norm, NORMS)
-        _check_choice("activation", self.activation, ACTIVATIONS)
+        _check_choice("activation", self.activation, NONLINEARITIES)
         _check_choice("upsampling", self.upsampling, UPSAMPLINGS)
         _check_choice("padding", self.padding, CONVOLUTION_PADDINGS)
         for name in ("residual", "attention", "head_norm"):

@@ -19,7 +19,7 @@ from medseg.files import write_whole
 from medseg.training.handlers import VAL_LOSS, ValidationLoss, mean_over_ranks
 from medseg.training.log import LOG_COLUMNS, TrainingLog
 from medseg.training.optimisation import Schedule
-from medseg.training.run_folder import check_same, prints_of, read_checkpoint
+from medseg.training.run_folder import check_same, hash_settings, read_checkpoint
 from medseg.training.selection import Patience, Selection
 from medseg.training.step_errors import StepNames
 from medseg.training.weight_average import WeightAverage
@@ -79,7 +79,7 @@ class Checkpoints:
     def __post_init__(self) -> None:
         self.best_path = Path(self.folder) / "model.pt"
         self.last_path = Path(self.folder) / "checkpoint.pt"
-        self.network = _unwrapped(self.network)
+        self.network = _unwrap(self.network)
         self.selection = Selection(self.select_by)
         self.waiting = Patience(self.patience, self.min_delta)
         self.average = WeightAverage(self.network, self.average_decay) if self.average_decay > 0 else None
@@ -224,7 +224,7 @@ class Checkpoints:
 
     def _state(self) -> dict[str, Any]:
         parts = {name: part.state_dict() for name, part in self._parts.items()}
-        progress = {"epoch": self.trainer.state.epoch, "settings": prints_of(self._config_path)}
+        progress = {"epoch": self.trainer.state.epoch, "settings": hash_settings(self._config_path)}
         return {**parts, **progress, **self.selection.state_dict(), **self.waiting.state_dict()}
 
     def _restore(self) -> int:
@@ -248,7 +248,7 @@ class Checkpoints:
                 group["lr"] = rate * factor(scheduler.last_epoch)
 
 
-def _unwrapped(network: nn.Module) -> nn.Module:
+def _unwrap(network: nn.Module) -> nn.Module:
     return network.module if isinstance(network, nn.parallel.DistributedDataParallel) else network
 
 

@@ -16,6 +16,7 @@ from medseg.data.cases import open_dataset
 from medseg.data.splits import PARTS, Split, folds, parts
 from medseg.errors import DatasetError, InputError, MedsegError, UsageError, check_known
 from medseg.evaluation.comparison.folders import (
+    RECORD_NAME,
     SCORED_NAME,
     is_scored,
     read_table,
@@ -28,16 +29,13 @@ from medseg.evaluation.comparison.gather import Comparison, LeftOut, gather
 from medseg.evaluation.comparison.published import NOTHING, read_published
 from medseg.evaluation.comparison.records import write_comparison
 from medseg.evaluation.comparison.row import slug
-from medseg.losses.loss_table import LOSSES
-from medseg.networks import MONAI_NETWORKS, NETWORKS
-from medseg.training.data_check import split_file_of
+from medseg.training.data_check import find_split_file
 from medseg.training.options import TrainOptions
-from medseg.training.run_folder import RECORD_NAME
 from medseg.training.scoring import score_part
-from medseg.training.settings_check import check_choices, check_overrides, with_overrides
+from medseg.training.settings_check import check_choices, check_names, check_overrides, with_overrides
 from medseg.training.train import train
 
-__all__ = ["Experiment", "PlannedRun", "compare", "planned_runs"]
+__all__ = ["Experiment", "PlannedRun", "compare", "plan_runs"]
 
 State = Literal["missing", "begun", "scored"]
 
@@ -143,7 +141,7 @@ def compare(
         return comparison
     if output is None:
         raise UsageError("SETTING_INVALID", "output", "an experiment needs a folder for its runs", "name one")
-    failed = list(_train_missing(what, planned_runs(what, output), on_run))
+    failed = list(_train_missing(what, plan_runs(what, output), on_run))
     try:
         comparison = gather([output], what.scored_part, table)
     except InputError as error:
@@ -209,7 +207,7 @@ def _with_failures(comparison: Comparison, failed: Sequence[tuple[PlannedRun, Me
     return replace(comparison, failures=(*reasons, *(each for each in comparison.failures if each.case not in rows)))
 
 
-def planned_runs(experiment: Experiment, output: str | Path) -> tuple[PlannedRun, ...]:
+def plan_runs(experiment: Experiment, output: str | Path) -> tuple[PlannedRun, ...]:
     """The runs of an experiment, row by row; nothing is written.
 
     Every row has the same split, or the same folds, drawn by the seed that the rows have in common.
@@ -220,17 +218,16 @@ def planned_runs(experiment: Experiment, output: str | Path) -> tuple[PlannedRun
         DatasetError: The data set or a run in ``output`` cannot be used, or the part to be scored is empty.
         BundleError: The bundle cannot be used.
     """
-    check_known("NETWORK_UNKNOWN", experiment.networks, [*NETWORKS, *MONAI_NETWORKS])
-    check_known("LOSS_UNKNOWN", experiment.losses, LOSSES)
+    check_names(experiment.networks, experiment.losses)
     check_known("PART_UNKNOWN", [experiment.scored_part], PARTS)
     bundle = find_bundle(experiment.bundle)
     config = read_form(bundle, experiment.options.form)["train"]
     _check_settings(experiment)
-    rows = _rows(experiment)
+    rows = _name_rows(experiment)
     for options in rows.values():
         check_overrides(config, options.overrides)
         check_choices(with_overrides(config, options.overrides))
-    splits = _splits(experiment, bundle, config)
+    splits = _choose_splits(experiment, bundle, config)
     _check_alike(Path(output), splits, experiment.scored_part)
     planned = []
     for (row, options), (fold, split) in product(rows.items(), splits.items()):
@@ -257,7 +254,7 @@ def _check_settings(experiment: Experiment) -> None:
         raise UsageError("SETTING_INVALID", "split_file", "folds are drawn", "leave it out, or the folds")
 
 
-def _rows(experiment: Experiment) -> dict[str, TrainOptions]:
+def _name_rows(experiment: Experiment) -> dict[str, TrainOptions]:
     """The options of each row by its name, which is made of what was chosen."""
     choices: list[list[tuple[str, str, Any]]] = []
     if experiment.networks:
@@ -275,7 +272,7 @@ def _rows(experiment: Experiment) -> dict[str, TrainOptions]:
     return rows
 
 
-def _splits(experiment: Experiment, bundle: Path, config: Config) -> dict[int | None, Split]:
+def _choose_splits(experiment: Experiment, bundle: Path, config: Config) -> dict[int | None, Split]:
     """The split of each fold, or the one split."""
     options, part = experiment.options, experiment.scored_part
     common = {**config, **options.overrides}
@@ -284,7 +281,7 @@ def _splits(experiment: Experiment, bundle: Path, config: Config) -> dict[int | 
     if experiment.folds is not None:
         splits = dict(enumerate(folds(cases, experiment.folds, common["seed"]), start=1))
     else:
-        split_file = split_file_of(bundle, options)
+        split_file = find_split_file(bundle, options)
         splits = {None: options.split or parts(cases, split_file, common["fractions"], common["seed"])}
     for split in splits.values():
         if not getattr(split, part):
@@ -315,7 +312,7 @@ def _state(run: PlannedRun, bundle: str, part: str) -> State:
     """
     if not (run.folder / RECORD_NAME).is_file():
         return "missing"
-    differing = list(_differences(run, bundle))
+    differing = list(_find_differences(run, bundle))
     path = run.folder / "configs" / "train.json"
     reached = read_table(path).get("epochs")
     if not isinstance(reached, int):
@@ -328,7 +325,7 @@ def _state(run: PlannedRun, bundle: str, part: str) -> State:
     return "scored" if reached == run.epochs and is_scored(run.folder, part) else "begun"
 
 
-def _differences(run: PlannedRun, bundle: str) -> Iterator[str]:
+def _find_differences(run: PlannedRun, bundle: str) -> Iterator[str]:
     """What a run on record has otherwise than it is asked for; more epochs are none."""
     record = read_table(run.folder / RECORD_NAME)
     overrides = record.get("overrides", {})
@@ -339,13 +336,13 @@ def _differences(run: PlannedRun, bundle: str) -> Iterator[str]:
     found = {"bundle": record.get("bundle"), "form": record.get("form"), **overrides}
     for key in sorted((wanted.keys() | found.keys()) - {"epochs"}):
         if wanted.get(key) != found.get(key):
-            yield f"{key} ({_said(found, key)} there, {_said(wanted, key)} asked for)"
+            yield f"{key} ({_quote(found, key)} there, {_quote(wanted, key)} asked for)"
     split = split_of(run.folder)
     if run.options.split and any(getattr(split, part) != getattr(run.options.split, part) for part in PARTS):
         yield "its split"
 
 
-def _said(settings: Mapping[str, Any], key: str) -> str:
+def _quote(settings: Mapping[str, Any], key: str) -> str:
     """A setting's value; a key that nobody set is as the bundle has it."""
     if settings.get(key) is None:
         return "no form" if key == "form" else "the bundle's own"

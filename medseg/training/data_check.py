@@ -13,6 +13,7 @@ from medseg.data.case import Dataset, some_of
 from medseg.data.channels import with_channels
 from medseg.data.checking.findings import counted
 from medseg.data.checking.pairs import require_usable
+from medseg.data.checking.stored import WHITE
 from medseg.data.foreground import with_foreground
 from medseg.data.mask_steps import mask_reading
 from medseg.data.splits import Split, parts, write_split
@@ -21,7 +22,6 @@ from medseg.training.options import TrainOptions
 
 CaseSeen = Callable[[str, int], None]
 
-WHITE = 255
 MOST_NAMED = 12
 _TRAINED_ON = ("train", "validation")
 """Parts of a split without which no weights can be had or chosen."""
@@ -109,14 +109,14 @@ def choose_split(bundle: Path, dataset: Dataset, config: Config, options: TrainO
     if options.split is not None:
         split = _confirm(options.split, dataset)
     else:
-        split = parts(dataset.cases, split_file_of(bundle, options), config["fractions"], config["seed"])
+        split = parts(dataset.cases, find_split_file(bundle, options), config["fractions"], config["seed"])
     for part in _TRAINED_ON:
         if not getattr(split, part):
             raise _empty(dataset, part, split.how)
     return split
 
 
-def split_file_of(bundle: Path, options: TrainOptions) -> Path | str | None:
+def find_split_file(bundle: Path, options: TrainOptions) -> Path | str | None:
     """The split to look at: one named in the settings, or the form's or bundle's own unless a new one is wanted."""
     of_form = bundle / "configs" / f"split_{options.form}.json"
     own = of_form if options.form and of_form.is_file() else bundle / "configs" / "split.json"

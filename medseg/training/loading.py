@@ -40,9 +40,9 @@ class AheadLoader(DataLoader):
 
     def __iter__(self) -> Any:
         """The batches of one epoch."""
-        return self._made_ahead() if self.ahead else super().__iter__()
+        return self._make_ahead() if self.ahead else super().__iter__()
 
-    def _made_ahead(self) -> Iterator[Any]:
+    def _make_ahead(self) -> Iterator[Any]:
         batches = super().__iter__()
         pool = ThreadPoolExecutor(1, thread_name_prefix="medseg-loader")
         try:

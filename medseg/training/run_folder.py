@@ -14,16 +14,15 @@ from typing import Any
 import torch
 
 import medseg
-from medseg.bundle.config import CONFIG_SUFFIXES, KINDS, Config, read_config, value_at
+from medseg.bundle.config import CONFIG_KINDS, CONFIG_SUFFIXES, Config, read_config, value_at
 from medseg.bundle.locator import locator_inside, read_locator
 from medseg.data.splits import PARTS, Split, write_split
 from medseg.errors import BundleError, OutputError, UsageError, first_line
+from medseg.evaluation.comparison.folders import RECORD_NAME
 from medseg.files import write_json, write_text
 from medseg.training.log import epochs_logged
 from medseg.training.options import TrainOptions
 from medseg.training.settings_check import check_overrides, put
-
-RECORD_NAME = "run.json"
 
 _COPIED = ("LICENSE", "configs", "docs")
 _CHANGED = ("train", "inference")
@@ -101,7 +100,7 @@ def go_on(folder: Path, overrides: Mapping[str, Any]) -> None:
     write_json({**known, "overrides": {**known.get("overrides", {}), **overrides}}, path)
 
 
-def notes_of(folder: Path) -> tuple[str, ...]:
+def read_notes(folder: Path) -> tuple[str, ...]:
     """What was odd about the data and settings of the run in ``folder``; nothing where it has no record.
 
     Raises:
@@ -113,8 +112,8 @@ def notes_of(folder: Path) -> tuple[str, ...]:
 
 def _copy(bundle: Path, folder: Path) -> None:
     """Copy what the bundle says of itself, but for its forms and for YAML, in whose place the run has JSON."""
-    forms = [f"{name}_*{suffix}" for name in (*KINDS, "split") for suffix in CONFIG_SUFFIXES]
-    ignored = shutil.ignore_patterns(*forms, *(f"{kind}.y*ml" for kind in KINDS))
+    forms = [f"{name}_*{suffix}" for name in (*CONFIG_KINDS, "split") for suffix in CONFIG_SUFFIXES]
+    ignored = shutil.ignore_patterns(*forms, *(f"{kind}.y*ml" for kind in CONFIG_KINDS))
     for name in _COPIED:
         if (bundle / name).is_dir():
             shutil.copytree(bundle / name, folder / name, dirs_exist_ok=True, ignore=ignored)
@@ -155,14 +154,14 @@ def _describe(folder: Path, record: Mapping[str, Any]) -> None:
     )
 
 
-def prints_of(config_file: Path | None) -> dict[str, str]:
+def hash_settings(config_file: Path | None) -> dict[str, str]:
     """A short hash of each setting that cannot change in a run, and of the split beside the file.
 
     Nothing where there is no file: such a run is not compared.
     """
     if config_file is None or not config_file.is_file():
         return {}
-    config = json.loads(config_file.read_text(encoding="utf8"))
+    config = read_config(config_file)
     kept = {key: value for key, value in config.items() if key not in (*RESUMABLE, *_PLACES)}
     split = config_file.with_name("split.json")
     if split.is_file():
@@ -180,7 +179,7 @@ def check_same(saved: Mapping[str, str], config_file: Path | None) -> None:
     Raises:
         UsageError: RESUME_SETTING, with the names of what changed.
     """
-    now = prints_of(config_file)
+    now = hash_settings(config_file)
     if not saved or not now:
         return
     changed = sorted(key for key in saved.keys() | now.keys() if saved.get(key) != now.get(key))

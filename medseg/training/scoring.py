@@ -53,8 +53,8 @@ def score_part(run_folder: str | Path, data: str | Path, part: str = "test") -> 
     check_known("PART_UNKNOWN", [part], PARTS)
     folder = Path(run_folder).resolve()
     masks, scores = folder / f"masks_{part}", folder / f"scores_{part}"
-    parser = _parser(folder, Path(data).resolve(), part)
-    records = _parsed(parser, "validate::dataset::data")
+    parser = _read_parser(folder, Path(data).resolve(), part)
+    records = _build(parser, "validate::dataset::data")
     with held(folder):
         (scores / SCORED_NAME).unlink(missing_ok=True)
         shutil.rmtree(masks, ignore_errors=True)
@@ -69,11 +69,11 @@ def score_part(run_folder: str | Path, data: str | Path, part: str = "test") -> 
         for finding in evaluation.errors:
             raise _failed(finding.case, finding.code, finding.text)
         write_tables(evaluation, scores)
-        write_json(_scored(bundle, Path(data), part), scores / SCORED_NAME)
+        write_json(_describe_run(bundle, Path(data), part), scores / SCORED_NAME)
     return evaluation
 
 
-def _parser(folder: Path, dataset_dir: Path, part: str) -> ConfigParser:
+def _read_parser(folder: Path, dataset_dir: Path, part: str) -> ConfigParser:
     """The run's training configuration, for the cases of one part."""
     from monai.bundle import ConfigParser
 
@@ -83,7 +83,7 @@ def _parser(folder: Path, dataset_dir: Path, part: str) -> ConfigParser:
     return parser
 
 
-def _parsed(parser: ConfigParser, key: str) -> Any:
+def _build(parser: ConfigParser, key: str) -> Any:
     try:
         return parser.get_parsed_content(key)
     except MedsegError:
@@ -106,7 +106,7 @@ def _reference_reader(parser: ConfigParser, records: Sequence[Record]) -> Callab
     from medseg.data.transforms import AlignToImaged
 
     kept = (LoadImaged, EnsureChannelFirstd, AlignToImaged, MapLabelValued)
-    chain = _parsed(parser, "validate::preprocessing").transforms
+    chain = _build(parser, "validate::preprocessing").transforms
     steps = list(takewhile(lambda step: isinstance(step, kept), chain))
     pair_of = {record["case_id"]: {key: record[key] for key in ("image", "label")} for record in records}
 
@@ -119,7 +119,7 @@ def _reference_reader(parser: ConfigParser, records: Sequence[Record]) -> Callab
     return read
 
 
-def _scored(bundle: Bundle, data: Path, part: str) -> dict[str, Any]:
+def _describe_run(bundle: Bundle, data: Path, part: str) -> dict[str, Any]:
     """What a comparison needs to know of the run beyond its scores and its log."""
     last = bundle.root / "models" / "checkpoint.pt"
     groups = {case.id: case.group for case in open_dataset(data).cases}

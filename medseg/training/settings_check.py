@@ -129,7 +129,7 @@ def put(config: Config, key: str, value: Any) -> bool:
     """
     *way, last = key.split("::")
     place = value_at(config, "::".join(way)) if way else config
-    if not isinstance(place, dict) or (last not in place and key not in _options_open_in(config)):
+    if not isinstance(place, dict) or (last not in place and key not in _find_open_options(config)):
         return False
     place[last] = {**place[last], **value} if key in OPEN_TABLES and isinstance(value, Mapping) else value
     return True
@@ -149,7 +149,7 @@ def check_overrides(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> 
     Raises:
         UsageError: SETTING_UNKNOWN or SETTING_INVALID.
     """
-    open_keys = _options_open_in(config)
+    open_keys = _find_open_options(config)
     for key, value in overrides.items():
         if key in OF_THE_BUNDLE:
             remedy = "make a bundle for it: see docs/reference/bundles.md"
@@ -162,7 +162,7 @@ def check_overrides(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> 
         check_kind(key, value_at(config, key), value)
 
 
-def _options_open_in(config: Mapping[str, Any]) -> dict[str, Any]:
+def _find_open_options(config: Mapping[str, Any]) -> dict[str, Any]:
     """The options of networks and losses that may be set though the bundle does not, with what they are without."""
     networks = {name: getattr(UNetSettings(), name) for name in UNET_OPTIONS}
     known = {"network_options": networks, "loss_options": {name: {} for name in LOSSES}}
@@ -272,7 +272,7 @@ def check_choices(config: Config) -> None:
     Raises:
         UsageError: NETWORK_…, LOSS_…, OPTIMIZER_UNKNOWN, SCHEDULE_UNKNOWN, or SETTING_INVALID of `select_by`.
     """
-    parts = {part: _arguments(config, part, target) for part, target in _OURS.items()}
+    parts = {part: _find_arguments(config, part, target) for part, target in _OURS.items()}
     if "name" in parts["network_def"]:
         _check_network(parts["network_def"]["name"], parts["network_def"].get("unet_options") or {})
     if "name" in parts["loss"]:
@@ -282,6 +282,16 @@ def check_choices(config: Config) -> None:
     if "name" in parts["lr_scheduler"]:
         check_known("SCHEDULE_UNKNOWN", [parts["lr_scheduler"]["name"]], SCHEDULES)
     _check_selection(config)
+
+
+def check_names(networks: Iterable[str], losses: Iterable[str]) -> None:
+    """Refuse networks and losses that there are not.
+
+    Raises:
+        UsageError: NETWORK_UNKNOWN or LOSS_UNKNOWN.
+    """
+    check_known("NETWORK_UNKNOWN", networks, [*NETWORKS, *MONAI_NETWORKS])
+    check_known("LOSS_UNKNOWN", losses, LOSSES)
 
 
 def notes_on_changes(config: Config, overrides: Mapping[str, Any]) -> Iterator[Note]:
@@ -298,7 +308,7 @@ def notes_on_changes(config: Config, overrides: Mapping[str, Any]) -> Iterator[N
         yield Note("LEARNING_RATE_KEPT", text)
 
 
-def _arguments(config: Config, part: str, target: str) -> dict[str, Any]:
+def _find_arguments(config: Config, part: str, target: str) -> dict[str, Any]:
     """What a part is built with, references looked up; nothing where it is not ours, or computed."""
     definition = resolve(config, config.get(part))
     if not isinstance(definition, dict) or definition.get("_target_") != target:
@@ -313,7 +323,7 @@ def _is_computed(value: Any) -> bool:
 
 
 def _check_network(name: str, options: Mapping[str, Any]) -> None:
-    check_known("NETWORK_UNKNOWN", [name], [*NETWORKS, *MONAI_NETWORKS])
+    check_names([name], [])
     check_known("NETWORK_OPTION_UNKNOWN", options, UNET_OPTIONS)
     try:
         if name in NETWORKS:
@@ -325,7 +335,7 @@ def _check_network(name: str, options: Mapping[str, Any]) -> None:
 
 def _check_loss(name: str, options_by_name: Mapping[str, Mapping[str, Any]]) -> None:
     """Refuse an unknown loss, and unknown options of any, also of one that is not trained with."""
-    check_known("LOSS_UNKNOWN", [name, *options_by_name], LOSSES)
+    check_names([], [name, *options_by_name])
     for loss, options in options_by_name.items():
         if not isinstance(options, Mapping):
             raise UsageError("SETTING_INVALID", f"loss_options::{loss}", f"{options!r} is no table", "give its options")

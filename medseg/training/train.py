@@ -28,7 +28,7 @@ from medseg.training.run_folder import (
     check_validated,
     go_on,
     has_checkpoint,
-    notes_of,
+    read_notes,
 )
 from medseg.training.settings_check import check_choices, check_overrides, notes_on_changes, with_overrides
 
@@ -112,7 +112,7 @@ def train(
         check_resumable(folder, options.overrides)
         with held(folder):
             go_on(folder, options.overrides)
-            checkpoints = _followed(folder, dataset_dir, has_checkpoint(folder), on_epoch, on_step)
+            checkpoints = _follow(folder, dataset_dir, has_checkpoint(folder), on_epoch, on_step)
     else:
         source = find_bundle(bundle)
         configs = read_form(source, options.form)
@@ -124,7 +124,7 @@ def train(
         check_foreground(dataset, split, config)
         with held(folder):
             begin(source, folder, configs, options, Start(dataset_dir, split, notes))
-            checkpoints = _followed(folder, dataset_dir, False, on_epoch, on_step)
+            checkpoints = _follow(folder, dataset_dir, False, on_epoch, on_step)
     check_validated(folder)
     return TrainingRun(
         folder,
@@ -134,7 +134,7 @@ def train(
         checkpoints.best_metric,
         checkpoints.trainer.state.epoch,
         time.perf_counter() - started,
-        notes_of(folder),
+        read_notes(folder),
     )
 
 
@@ -179,7 +179,7 @@ def _check_complete(bundle: Path, configs: Mapping[str, Config]) -> None:
             raise BundleError("BUNDLE_UNREADABLE", place, first_line(error), "write it as text") from error
 
 
-def _followed(
+def _follow(
     folder: Path,
     dataset_dir: Path,
     resume: bool,

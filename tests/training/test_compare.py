@@ -8,7 +8,7 @@ import torch
 import medseg
 from medseg.data.splits import Split, read_split, write_split
 from medseg.errors import DatasetError, ImageError, InputError, UsageError
-from medseg.training.compare import Experiment, compare, planned_runs, score_missing
+from medseg.training.compare import Experiment, compare, plan_runs, score_missing
 from medseg.training.options import TrainOptions
 from tests.conftest import save_nifti
 
@@ -76,7 +76,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(study, tmp_path, monkeyp
     )
     with pytest.raises(Stop):
         compare(asked, tmp_path / "parts")
-    assert [run.state for run in planned_runs(asked, tmp_path / "parts")] == ["begun"]
+    assert [run.state for run in plan_runs(asked, tmp_path / "parts")] == ["begun"]
     monkeypatch.setattr("medseg.training.compare.train", train)
     parts, whole = compare(asked, tmp_path / "parts"), compare(asked, tmp_path / "whole")
     assert repr(parts.rows[0].classes) == repr(whole.rows[0].classes)
@@ -86,36 +86,36 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(study, tmp_path, monkeyp
 
 def test_more_epochs_train_a_scored_row_further(study, out):
     more = study(networks=("unet",), epochs=2)
-    assert [run.state for run in planned_runs(more, out)] == ["begun"]
+    assert [run.state for run in plan_runs(more, out)] == ["begun"]
     found = compare(more, out)
     assert found.rows[0].training["epochs"][0] == 2
     with pytest.raises(UsageError, match="ROW_DIFFERS.*epochs"):
-        planned_runs(study(networks=("unet",)), out)
+        plan_runs(study(networks=("unet",)), out)
 
 
 def test_a_row_goes_on_to_the_bundle_s_epochs_where_none_are_given(study, out, tiny_bundle):
     path = tiny_bundle / "configs" / "train.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "epochs": 2}))
     asked = study(networks=("unet",), epochs=None)
-    assert [(run.state, run.epochs) for run in planned_runs(asked, out)] == [("begun", 2)]
+    assert [(run.state, run.epochs) for run in plan_runs(asked, out)] == [("begun", 2)]
     assert compare(asked, out).rows[0].training["epochs"][0] == 2
-    assert [run.state for run in planned_runs(asked, out)] == ["scored"]
+    assert [run.state for run in plan_runs(asked, out)] == ["scored"]
 
 
 def test_a_split_file_is_the_split_of_every_row_and_its_scores(study, tmp_path):
     ids = tuple(f"ball_{case}" for case in range(8))
     named = write_split(Split(ids[2:6], ids[6:], ids[:2], None, "by hand"), tmp_path / "named.json")
     asked = study(settings={"split_file": str(named)})
-    assert [run.options.split.test for run in planned_runs(asked, tmp_path / "out")] == [ids[:2]]
+    assert [run.options.split.test for run in plan_runs(asked, tmp_path / "out")] == [ids[:2]]
     assert compare(asked, tmp_path / "out").cases == 2
     run = tmp_path / "out" / "base"
     assert "named.json" not in (run / "configs" / "train.json").read_text()
     assert {path.name for path in (run / "masks_test").glob("*.nii.gz")} == {f"{case}.nii.gz" for case in ids[:2]}
-    assert [run.state for run in planned_runs(asked, tmp_path / "out")] == ["scored"]
+    assert [run.state for run in plan_runs(asked, tmp_path / "out")] == ["scored"]
 
 
 def test_sizes_of_the_parts_may_be_a_ratio(study, tmp_path):
-    (run,) = planned_runs(study(settings={"fractions": "5:2:1"}), tmp_path / "out")
+    (run,) = plan_runs(study(settings={"fractions": "5:2:1"}), tmp_path / "out")
     assert (len(run.options.split.train), len(run.options.split.validation), len(run.options.split.test)) == (5, 2, 1)
 
 
@@ -125,10 +125,10 @@ def test_a_damaged_file_of_a_run_is_named(study, out, ball_data, name, text):
     (out / "unet" / name).write_text(text)
     asked = {"networks": ("unet",)}
     if name == "scores_test/scored.json" and "epochs" in text:  # A table, of no weights at all.
-        assert [run.state for run in planned_runs(study(**asked), out)] == ["begun"]
+        assert [run.state for run in plan_runs(study(**asked), out)] == ["begun"]
         return
     with pytest.raises(DatasetError, match=f"RUN_UNREADABLE.*{name}"):
-        planned_runs(study(**asked), out)
+        plan_runs(study(**asked), out)
     if name in ("configs/split.json", "scores_test/scored.json"):
         with pytest.raises(DatasetError, match=f"RUN_UNREADABLE.*{name}"):
             score_missing([out], ball_data)
@@ -177,7 +177,7 @@ def test_runs_of_train_are_scored_where_their_data_is_given(tiny_bundle, ball_da
 
 def test_every_choice_goes_with_every_other_and_names_the_row(study, tmp_path):
     vary = {"learning_rate": (0.1, 0.01), "network_options::filters": (4,)}
-    runs = planned_runs(study(networks=("unet", "res-unet"), losses=("dice",), vary=vary), tmp_path / "out")
+    runs = plan_runs(study(networks=("unet", "res-unet"), losses=("dice",), vary=vary), tmp_path / "out")
     assert [run.name for run in runs] == [
         f"{network}_dice_learning_rate-{rate}_filters-4" for network in ("unet", "res-unet") for rate in (0.1, 0.01)
     ]
@@ -193,17 +193,17 @@ def test_every_choice_goes_with_every_other_and_names_the_row(study, tmp_path):
 def test_a_form_in_yaml_is_that_of_every_row(tiny_bundle, ball_data, tmp_path):
     (tiny_bundle / "configs" / "train_small.yaml").write_text("epochs: 3\n")
     asked = Experiment(tiny_bundle, ball_data, losses=("dice", "ce"), options=TrainOptions(form="small"))
-    assert [run.epochs for run in planned_runs(asked, tmp_path / "out")] == [3, 3]
+    assert [run.epochs for run in plan_runs(asked, tmp_path / "out")] == [3, 3]
 
 
 def test_every_case_is_held_out_once(study, tmp_path):
-    runs = planned_runs(study(folds=4), tmp_path / "out")
+    runs = plan_runs(study(folds=4), tmp_path / "out")
     held_out = [case for run in runs for case in run.options.split.validation]
     assert sorted(held_out) == [f"ball_{case}" for case in range(8)]
 
 
 def test_seeds_that_vary_leave_the_split_as_it_is(study, tmp_path):
-    runs = planned_runs(study(vary={"seed": (1, 2)}), tmp_path / "out")
+    runs = plan_runs(study(vary={"seed": (1, 2)}), tmp_path / "out")
     assert len({run.options.split.test for run in runs}) == 1
 
 
@@ -220,7 +220,7 @@ def test_a_part_left_without_cases_leaves_no_folder_behind(study, tiny_bundle, b
 @pytest.mark.parametrize("part", ["train", "validation"])
 def test_a_part_of_nothing_but_empty_masks_leaves_no_folder_behind(study, ball_data, tmp_path, part):
     asked = study(settings={"drop_empty": True})
-    (run,) = planned_runs(asked, tmp_path / "out")
+    (run,) = plan_runs(asked, tmp_path / "out")
     for case in getattr(run.options.split, part):
         save_nifti(np.zeros((20, 18, 16), np.uint8), ball_data / "labels" / f"{case}.nii.gz")
     with pytest.raises(DatasetError, match=f"PART_EMPTY.*{part}"):
@@ -254,19 +254,19 @@ def test_a_mistake_is_refused_before_anything_is_trained(study, tmp_path, change
 
 def test_the_test_part_of_folds_is_refused_as_empty(study, tmp_path):
     with pytest.raises(DatasetError, match="PART_EMPTY"):
-        planned_runs(study(folds=2, part="test"), tmp_path / "out")
+        plan_runs(study(folds=2, part="test"), tmp_path / "out")
 
 
 def test_a_folder_with_other_settings_or_other_cases_is_refused(study, out):
     with pytest.raises(UsageError, match="ROW_DIFFERS.*learning_rate"):
-        planned_runs(study(networks=("unet",), settings={"learning_rate": 0.1}), out)
+        plan_runs(study(networks=("unet",), settings={"learning_rate": 0.1}), out)
     with pytest.raises(UsageError, match="CASES_DIFFER"):
-        planned_runs(study(networks=("res-unet",), folds=2), out)
+        plan_runs(study(networks=("res-unet",), folds=2), out)
 
 
 def test_a_setting_that_a_row_leaves_to_the_bundle_is_told_as_such(study, out):
     with pytest.raises(UsageError, match="learning_rate") as refused:
-        planned_runs(study(networks=("unet",), settings={"learning_rate": 0.1}), out)
+        plan_runs(study(networks=("unet",), settings={"learning_rate": 0.1}), out)
     assert "None" not in refused.value.problem
 
 
@@ -276,10 +276,10 @@ def test_the_split_of_the_form_is_that_of_every_row(tiny_bundle, ball_data, tmp_
     ids = tuple(f"ball_{case}" for case in range(8))
     asked = Experiment(tiny_bundle, ball_data, options=TrainOptions(epochs=1, form="small"))
     write_split(Split(ids[2:6], ids[6:], ids[:2], None, "by hand"), own)
-    assert [run.options.split.test for run in planned_runs(asked, tmp_path / "out")] == [ids[:2]]
+    assert [run.options.split.test for run in plan_runs(asked, tmp_path / "out")] == [ids[:2]]
     write_split(Split(("a", *ids[2:6]), ids[6:], ids[:2], None, "by hand"), own)
     with pytest.raises(DatasetError, match="SPLIT_PARTIAL"):
-        planned_runs(asked, tmp_path / "out")
+        plan_runs(asked, tmp_path / "out")
 
 
 def test_a_published_table_is_set_beside(study, out, tmp_path):

@@ -10,7 +10,7 @@ import medseg
 from medseg.errors import BundleError, OutputError
 from medseg.training.log import TrainingLog, epochs_logged
 from medseg.training.options import TrainOptions
-from medseg.training.run_folder import notes_of
+from medseg.training.run_folder import read_notes
 
 ONE = TrainOptions(epochs=1)
 
@@ -91,6 +91,6 @@ def test_the_epochs_of_a_log_are_counted(tmp_path):
 
 
 def test_a_folder_without_a_record_has_no_notes(tmp_path):
-    assert notes_of(tmp_path) == ()
+    assert read_notes(tmp_path) == ()
     (tmp_path / "run.json").write_text('{"notes": ["A: b"]}')
-    assert notes_of(tmp_path) == ("A: b",)
+    assert read_notes(tmp_path) == ("A: b",)
