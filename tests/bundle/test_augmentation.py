@@ -71,3 +71,12 @@ def test_balanced_slices_hold_each_class_as_often(flat):
     patches = applied(settings, (40, 40, 3))
     centres = [float(np.asarray(patch["label"])[0, 8, 8]) for patch in patches]
     assert 5 <= sum(centres) <= 15
+
+
+def test_balanced_patches_are_cut_before_they_are_turned(tiny_settings):
+    def order(sampling):
+        steps = names(replace(tiny_settings, sampling=sampling))
+        return [step for step in steps if "Crop" in step or "Affine" in step]
+
+    assert order("balanced") == ["RandCropByLabelClassesd", "RandAffined"]
+    assert order("anywhere") == ["RandAffined", "RandSpatialCropSamplesd"]

@@ -56,15 +56,6 @@ def test_the_way_back_is_taken_by_probabilities(tiny_settings):
     assert steps == ["Activationsd", "Invertd", "AsDiscreted", "SaveImaged"]
 
 
-def test_balanced_patches_are_cut_before_they_are_turned(tiny_settings):
-    def order(sampling):
-        steps = targets(train_config(replace(tiny_settings, sampling=sampling))["train"]["random_transforms"])
-        return [step for step in steps if "Crop" in step or "Affine" in step]
-
-    assert order("balanced") == ["RandCropByLabelClassesd", "RandAffined"]
-    assert order("anywhere") == ["RandAffined", "RandSpatialCropSamplesd"]
-
-
 def binary(settings):
     return replace(settings, activation="sigmoid")
 

@@ -6,7 +6,6 @@ import torch
 import yaml
 
 from medseg.bundle.load import _labels, open_bundle, running_root
-from medseg.bundle.shipped import find_bundle
 from medseg.errors import BundleError
 
 
@@ -15,39 +14,6 @@ def test_a_bundle_opens_with_its_names(tiny_bundle):
     assert (bundle.channels, bundle.labels, bundle.spatial_dims) == (("T1",), {0: "background", 1: "ball"}, 3)
     assert bundle.mirror_axes == (0,)
     assert not bundle.network.training
-
-
-def test_shipped_bundles_are_found_by_name():
-    assert (find_bundle("phantom_ct_segmentation") / "configs" / "inference.json").is_file()
-
-
-def test_an_unknown_bundle_lists_the_shipped_ones():
-    with pytest.raises(BundleError, match=r"BUNDLE_NOT_FOUND.*hippocampus_mr_segmentation"):
-        find_bundle("hipocampus")
-
-
-@pytest.mark.parametrize(
-    ("name", "meant"),
-    [
-        ("hipocampus", "hippocampus_mr_segmentation"),
-        ("acdc", "acdc_mr_segmentation"),
-        ("ACDC-mr", "acdc_mr_segmentation"),
-        ("isbi_em", "isbi_em_segmentation"),
-        ("bundles/polyp", "polyp_endoscopy_segmentation"),
-        ("phantom_ct_segmentaton", "phantom_ct_segmentation"),
-    ],
-)
-def test_the_bundle_that_may_be_meant_is_named_first(name, meant):
-    with pytest.raises(BundleError, match="BUNDLE_NOT_FOUND") as refused:
-        find_bundle(name)
-    assert f"did you mean {meant}?" in refused.value.remedy
-
-
-@pytest.mark.parametrize("name", ["xyz", "segmentation"])
-def test_a_name_like_none_or_like_all_of_them_is_no_hint(name):
-    with pytest.raises(BundleError, match="BUNDLE_NOT_FOUND") as refused:
-        find_bundle(name)
-    assert "did you mean" not in refused.value.remedy
 
 
 def change_weights(bundle, change):

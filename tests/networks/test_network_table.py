@@ -5,15 +5,15 @@ import pytest
 import torch
 
 from medseg.errors import UsageError
-from medseg.networks import (
+from medseg.networks.network_table import (
     MONAI_NETWORKS,
     NETWORKS,
     PUBLISHED,
     UNET_OPTIONS,
-    UNet,
     build_network,
     count_parameters,
 )
+from medseg.networks.unet import UNet
 
 NEEDS_EINOPS = ("SwinUNETR", "UNETR")
 # What keeps the largest of MONAI's networks, and the sizes that they ask for, small in a test.
