@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from medseg.bundle.config import Config, read_config, read_forms, resolve, value_at
-from medseg.bundle.shipped import find_bundle
+from medseg.bundle.config import Config, find_bundle, read_config, read_forms, resolve, value_at
 from medseg.data.case import SERIES_NAME, Dataset
 from medseg.data.channels import with_channels
 from medseg.data.checking.doctor import Examined, examine

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medseg.bundle.config import find_config, merge_files
+from medseg.bundle.config import find_bundle, find_config, merge_files
 from medseg.bundle.locator import MARGIN_MM, read_locator
-from medseg.bundle.shipped import find_bundle
 from medseg.bundle.trust import ALLOW_CODE, SECTIONS, select_sections
 from medseg.data.dicom.terminology import Term, read_terms
 from medseg.errors import BundleError, first_line

@@ -16,6 +16,7 @@ from medseg.bundle.config import (
     SEPARATOR,
     Config,
     Form,
+    find_bundle,
     find_config,
     iterate_texts,
     merge_files,
@@ -28,7 +29,6 @@ from medseg.bundle.dry_forward import check_weights, try_networks
 from medseg.bundle.findings import Finding, as_finding
 from medseg.bundle.load import open_bundle
 from medseg.bundle.locator import check_fits, find_locator, read_locator
-from medseg.bundle.shipped import find_bundle
 from medseg.data.case import guessed_group
 from medseg.data.splits import PARTS, read_split
 from medseg.errors import BundleError, DatasetError, MedsegError

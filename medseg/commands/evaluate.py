@@ -87,7 +87,7 @@ def _split_file(held_out: str | None) -> str | None:
     """A split's file, or that of a bundle: its own, or that of the form whose weights it ships."""
     if held_out is None or Path(held_out).is_file():
         return held_out
-    from medseg.bundle.shipped import find_bundle
+    from medseg.bundle.config import find_bundle
 
     configs = find_bundle(held_out) / "configs"
     own = configs / "split.json"

@@ -16,13 +16,11 @@ from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from medseg.errors import UsageError
 from medseg.files import write_whole
-from medseg.training.handlers import VAL_LOSS, ValidationLoss, mean_over_ranks
+from medseg.training.handlers import VAL_LOSS, StepNames, ValidationLoss, mean_over_ranks
 from medseg.training.log import LOG_COLUMNS, TrainingLog
 from medseg.training.optimisation import Schedule
 from medseg.training.run_folder import check_same, hash_settings, read_checkpoint
-from medseg.training.selection import Patience, Selection
-from medseg.training.step_errors import StepNames
-from medseg.training.weight_average import WeightAverage
+from medseg.training.selection import Patience, Selection, WeightAverage
 
 
 @dataclass(eq=False)

@@ -10,8 +10,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
-from medseg.bundle.config import Config, read_form
-from medseg.bundle.shipped import find_bundle
+from medseg.bundle.config import Config, find_bundle, read_form
 from medseg.data.cases import open_dataset
 from medseg.data.splits import PARTS, Split, folds, parts
 from medseg.errors import DatasetError, InputError, MedsegError, UsageError, check_known

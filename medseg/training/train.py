@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medseg.bundle.config import Config, find_config, read_form, value_at
-from medseg.bundle.shipped import find_bundle
+from medseg.bundle.config import Config, find_bundle, find_config, read_form, value_at
 from medseg.data.case import Dataset
 from medseg.data.cases import open_dataset
 from medseg.data.splits import Split

@@ -5,8 +5,8 @@ import json
 import pytest
 from pydicom.sr.codedict import codes
 
+from medseg.bundle.config import find_bundle
 from medseg.bundle.settings import read_settings
-from medseg.bundle.shipped import find_bundle
 from medseg.data.dicom.segments import Segment, labels_of
 from medseg.data.dicom.terminology import Code, Term, own_term, plain_terms, read_terms, recognised_by
 from medseg.errors import LabelError
