@@ -15,29 +15,13 @@ from medseg.bundle.settings import Settings
 from medseg.bundle.train_config import multi_gpu_train_config, train_config
 from medseg.data.dicom.terminology import plain_terms
 
-_LOGGING = """\
-[loggers]
-keys=root
-
-[handlers]
-keys=consoleHandler
-
-[formatters]
-keys=fullFormatter
-
-[logger_root]
-level=INFO
-handlers=consoleHandler
-
-[handler_consoleHandler]
-class=StreamHandler
-level=INFO
-formatter=fullFormatter
-args=(sys.stdout,)
-
-[formatter_fullFormatter]
-format=%(asctime)s - %(name)s - %(levelname)s - %(message)s
-"""
+METADATA_SCHEMA = (
+    "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
+)
+CARD = Path(__file__).with_name("card.md.jinja")
+LOGGING = Path(__file__).with_name("logging.conf")
+"""For MONAI's command line; the same in every bundle."""
+TESTED_WITH = {"monai": "1.6.1", "pytorch": "2.13.0", "numpy": "2.4.6", "medseg": "0.1.0"}
 
 
 def bundle_files(settings: Settings, licence: str) -> dict[str, str]:
@@ -58,7 +42,7 @@ def bundle_files(settings: Settings, licence: str) -> dict[str, str]:
     return {
         "LICENSE": licence,
         **{f"configs/{name}.json": _json(config) for name, config in configs.items()},
-        "configs/logging.conf": _LOGGING,
+        "configs/logging.conf": LOGGING.read_text(encoding="utf8"),
         "docs/README.md": render_card(settings),
     }
 
@@ -105,13 +89,6 @@ def _json(content: Config) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
-METADATA_SCHEMA = (
-    "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
-)
-TEMPLATE = Path(__file__).with_name("card.md.jinja")
-TESTED_WITH = {"monai": "1.6.1", "pytorch": "2.13.0", "numpy": "2.4.6", "medseg": "0.1.0"}
-
-
 def metadata(settings: Settings) -> dict[str, Any]:
     """`metadata.json`, in MONAI's schema of 2024-07-25 (which permits keys of one's own)."""
     labels = {str(value): name for value, name in settings.labels.items()}
@@ -148,7 +125,7 @@ def metadata(settings: Settings) -> dict[str, Any]:
 def render_card(settings: Settings) -> str:
     """`docs/README.md`: what the bundle is for, how it was trained, how well it does, how to run it."""
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
-    return environment.from_string(TEMPLATE.read_text(encoding="utf8")).render(
+    return environment.from_string(CARD.read_text(encoding="utf8")).render(
         settings=settings, weights=settings.form(settings.shipped)
     )
 

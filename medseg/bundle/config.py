@@ -264,10 +264,14 @@ def resolve(config: Config, value: Any, depth: int = 0) -> Any:
 
 def iterate_texts(value: Any) -> Iterator[str]:
     """Every text in a configuration, however deep."""
-    if isinstance(value, str):
-        yield value
+    return (inner for inner in walk(value) if isinstance(inner, str))
+
+
+def walk(value: Any) -> Iterator[Any]:
+    """A value of a configuration, and every value inside it, however deep."""
+    yield value
     for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from iterate_texts(inner)
+        yield from walk(inner)
 
 
 def _files_of(root: Path, form: str) -> dict[str, list[Path]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from medseg.bundle.config import Config, Form, resolve, value_at
+from medseg.bundle.config import Config, Form, resolve, value_at, walk
 from medseg.bundle.findings import Finding, as_finding
 from medseg.data.mask_steps import mask_reading
 from medseg.errors import BundleError
@@ -232,7 +232,9 @@ def _classes(form: Form) -> int | None:
 
 def _find_miscounts(config: Config, classes: int) -> Iterator[str]:
     """Components that speak of another number of classes."""
-    for component in _components(config):
+    for component in walk(config):
+        if not isinstance(component, dict) or not isinstance(component.get("_target_"), str):
+            continue
         kind = component["_target_"].rpartition(".")[2]
         for key in ("to_onehot", "num_classes"):
             number = resolve(config, component.get(key))
@@ -242,13 +244,6 @@ def _find_miscounts(config: Config, classes: int) -> Iterator[str]:
         values = mask_reading(resolve(config, value_at(config, section))).reaching
         if values is not None and values != set(range(classes)):
             yield f"the masks of {section} hold {sorted(values)}"
-
-
-def _components(value: Any) -> Iterator[Config]:
-    if isinstance(value, dict) and isinstance(value.get("_target_"), str):
-        yield value
-    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from _components(inner)
 
 
 def _wrong(place: str, told: str) -> BundleError:

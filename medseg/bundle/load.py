@@ -27,17 +27,17 @@ class Bundle:
     """An opened bundle, ready to predict.
 
     Args:
-        root: Its folder.
-        version: As its metadata says.
+        root: The bundle's folder.
+        version: The bundle's version, as its metadata says.
         network: On the CPU, in evaluation mode, weights loaded strictly.
-        preprocessing: From ``{"image": path or paths}`` to the network's input, channel first.
+        preprocessing: Steps from ``{"image": path or paths}`` to the network's input, channel first.
         inferer: Runs the network over windows.
-        postprocessing: From logits to labels on the image's own grid.
+        postprocessing: Steps from logits to labels on the image's own grid.
         channels: Names of the input channels.
         labels: Name of each output value.
         spatial_dims: 2 or 3.
         mirror_axes: Axes along which the training mirrored images.
-        weights_sha256: Of the weights file.
+        weights_sha256: Hash of the weights file.
         terms: Codes of the labels, where the metadata give them.
         is_hounsfield: Whether the metadata say that images hold Hounsfield units.
         locator: The bundle that it names for finding where to look, see ``medseg.bundle.locator``; None: it looks
@@ -131,24 +131,33 @@ def load_weights(network: torch.nn.Module, path: Path) -> torch.nn.Module:
     Raises:
         BundleError: The file is missing, holds anything but tensors, does not fit or is not finite.
     """
-    import pickle
-
     import torch
 
     if not path.is_file():
         raise BundleError("WEIGHTS_MISSING", path, "there is no such file", "train the bundle, or fetch its weights")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise BundleError(
-            "WEIGHTS_UNREADABLE", path, f"not a file of tensors ({first_line(error)})", "fetch or save it again"
-        ) from error
+    state = read_tensors(path, "not a file of tensors", "fetch or save it again")
     state = state.get("model", state) if isinstance(state, dict) else state
     if not isinstance(network, torch.nn.Module):
         raise BundleError("BUNDLE_UNREADABLE", path, "its network_def is no network", "name a network there")
     _check_fits(network.state_dict(), state, path)
     network.load_state_dict(state)
     return network.eval()
+
+
+def read_tensors(path: Path, problem: str, remedy: str) -> Any:
+    """What a file of PyTorch holds, on the CPU; nothing but tensors and plain values is read.
+
+    Raises:
+        BundleError: WEIGHTS_UNREADABLE, with the problem and the remedy.
+    """
+    import pickle
+
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise BundleError("WEIGHTS_UNREADABLE", path, f"{problem} ({first_line(error)})", remedy) from error
 
 
 def _check_fits(expected: Mapping[str, Any], state: Any, path: Path) -> None:
@@ -191,7 +200,7 @@ def build_section(parser: ConfigParser, section: str, source: Path) -> Any:
     """What a section of a configuration describes.
 
     Args:
-        parser: With the configuration, as ``medseg.bundle.trust.select_sections`` gives it.
+        parser: A parser of the configuration, as ``medseg.bundle.trust.select_sections`` gives it.
         section: One of its keys.
         source: The file, named in errors.
 

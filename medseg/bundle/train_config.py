@@ -7,6 +7,11 @@ from medseg.bundle.settings import AUGMENTATION, Settings
 
 KEYS = ["image", "label"]
 
+_IMPORTS = (
+    "$from medseg.bundle.load import running_root",
+    "$from medseg.data.splits import datalist_of",
+    "$from medseg.allocator import keep_freed_memory",
+)
 _ON_CUDA = "$@device.type == 'cuda'"
 
 
@@ -17,9 +22,7 @@ def train_config(settings: Settings) -> Config:
             "$from pathlib import Path",
             "$import torch",
             "$import monai",
-            "$from medseg.bundle.load import running_root",
-            "$from medseg.data.splits import datalist_of",
-            "$from medseg.allocator import keep_freed_memory",
+            *_IMPORTS,
         ],
         **places("$@bundle_root + '/eval'"),
         # The shipped weights have another form than what is trained here, and stay.
@@ -53,9 +56,7 @@ def multi_gpu_train_config() -> Config:
             "$import torch",
             "$import torch.distributed as dist",
             "$import monai",
-            "$from medseg.bundle.load import running_root",
-            "$from medseg.data.splits import datalist_of",
-            "$from medseg.allocator import keep_freed_memory",
+            *_IMPORTS,
         ],
         "device": "$torch.device(int(os.environ['LOCAL_RANK']) if torch.cuda.is_available() else 'cpu')",
         "network": {

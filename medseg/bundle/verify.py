@@ -46,7 +46,7 @@ def verify(bundle: str | Path) -> list[Finding]:
     """Everything that is wrong with a bundle, and notes on it; an empty list says that it is sound.
 
     Args:
-        bundle: Its folder, or the name of one that medseg ships; a run of ``medseg.train`` is one too.
+        bundle: The bundle's folder, or the name of one that medseg ships; a run of ``medseg.train`` is one too.
 
     Raises:
         BundleError: BUNDLE_NOT_FOUND.

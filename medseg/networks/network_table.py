@@ -55,7 +55,7 @@ class PublishedNetwork:
 
     Args:
         name: A name in `NETWORKS`.
-        channels: Of the image, and of the output.
+        channels: Channels of the image and of the output.
         options: Those of `UNET_OPTIONS` that differ from medseg's defaults.
         parameters: Published total, as `count_parameters` counts.
     """

@@ -39,7 +39,7 @@ class UNetSettings:
             "nearest" or "linear" (no weights).
         residual: Whether each block has a shortcut.
         attention: Whether each skip passes an attention gate.
-        dilation: Of the two convolutions in the bottleneck.
+        dilation: Dilation of the two convolutions in the bottleneck.
         padding: "same" (output as large as the input) or "valid" (no padding: smaller, as
             in Ronneberger et al. 2015, 572 to 388).
         head_norm: Whether batch norm follows the last 1×1 convolution.

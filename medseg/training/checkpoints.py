@@ -34,17 +34,17 @@ class Checkpoints:
     alone writes.
 
     Args:
-        folder: Where the two files go.
-        network: Whose weights are kept; a DistributedDataParallel wrapper is looked through.
+        folder: Folder of the two files.
+        network: The network whose weights are kept; a DistributedDataParallel wrapper is looked through.
         optimizer: The optimiser of the run.
         lr_scheduler: The learning-rate schedule of the run, stepped here unless a handler of the trainer does.
         trainer: MONAI's trainer.
         evaluator: MONAI's evaluator with a key metric, run after each epoch.
-        log_dir: Where the log goes.
+        log_dir: Folder of the log.
         loss: The loss of the training, to have it of the validation as well.
         select_by: The validation metric whose highest value marks the best weights, or `val_loss`, the lowest.
         patience: The run ends after so many epochs without a lower validation loss; 0 never ends it early.
-        min_delta: By how much the validation loss must fall to count as lower.
+        min_delta: The least fall of the validation loss that counts as lower.
         average_decay: Above 0, a running average of the weights is validated and kept; 0.999 for example.
         tensorboard: Write TensorBoard's events beside the log.
         config_file: The run's `train.json`; a run is not resumed after it was changed.

@@ -77,12 +77,12 @@ class PlannedRun:
     """One training of an experiment.
 
     Args:
-        row: Name of its row.
-        fold: From 1; None without folds.
-        folder: Of the run.
-        options: Of its training.
-        epochs: How many it is to have in all.
-        state: How far it is.
+        row: Name of the row that it belongs to.
+        fold: Number of the fold, from 1; None without folds.
+        folder: The run's folder.
+        options: Options of its training.
+        epochs: Number of epochs that it is to have in all.
+        state: How far the run is.
     """
 
     row: str
@@ -155,12 +155,12 @@ def score_missing(places: Sequence[str | Path], data: str | Path, part: str | No
     Args:
         places: Run folders, or folders that hold some.
         data: The data set that they were trained on.
-        part: By default `validation` of folds, else `test`.
+        part: The part to score; by default `validation` of folds, else `test`.
 
     Raises:
         InputError: There is no run.
         DatasetError: RUN_UNREADABLE, a file of a run is damaged.
-        MedsegError: As ``score_part``.
+        MedsegError: What ``score_part`` raises.
     """
     for folder in run_folders(places):
         own = part or usual_part(folder)

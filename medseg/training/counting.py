@@ -81,7 +81,7 @@ class MeanOverlap(Metric):
 
     Args:
         measure: A name in OVERLAPS.
-        output_transform: From the engine's output to counts (B, C, C), as ``CountVoxels`` makes them.
+        output_transform: Function from the engine's output to counts (B, C, C), as ``CountVoxels`` makes them.
 
     Raises:
         UsageError: SETTING_INVALID.
@@ -120,7 +120,7 @@ class CountedAccuracy(VoxelAccuracy):
     """Share of voxels whose class is right, over all voxels of all images and ranks; nan without a voxel.
 
     Args:
-        output_transform: From the engine's output to counts (B, C, C), as ``CountVoxels`` makes them.
+        output_transform: Function from the engine's output to counts (B, C, C), as ``CountVoxels`` makes them.
     """
 
     def __init__(self, output_transform: Callable[[Any], Any] = itemgetter(COUNTS)) -> None:

@@ -36,9 +36,9 @@ def check_data(dataset: Dataset, train: Config, metadata: Config, on_case: CaseS
     """Refuse a data set that some step of the training would stumble over; returns what is odd but usable.
 
     Args:
-        dataset: As it was opened.
+        dataset: The data set as it was opened.
         train: The bundle's `train.json`.
-        metadata: Its `metadata.json`.
+        metadata: The bundle's `metadata.json`.
         on_case: Called after each case that was read, with its id and the number of cases.
 
     Raises:
@@ -99,9 +99,9 @@ def choose_split(bundle: Path, dataset: Dataset, config: Config, options: TrainO
 
     Args:
         bundle: Folder whose own split is looked at.
-        dataset: Cases to divide.
+        dataset: The cases to divide.
         config: The `train.json` that is followed: its fractions and seed.
-        options: Where a split or its file may be named.
+        options: Options that may hold a split, or name its file.
 
     Raises:
         DatasetError: The split does not go with the data set; PART_EMPTY, it leaves nothing to train or choose by.
@@ -132,8 +132,8 @@ def check_foreground(dataset: Dataset, split: Split, config: Config) -> None:
     Masks are read until one shows something.
 
     Args:
-        dataset: With masks that can be read.
-        split: Of its cases.
+        dataset: A data set whose masks can be read.
+        split: The split of its cases.
         config: The `train.json` that is followed.
 
     Raises:

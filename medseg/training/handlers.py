@@ -27,7 +27,7 @@ class VoxelAccuracy(Metric):
     channel of 0 and 1, or one-hot channels. Without a voxel it is nan.
 
     Args:
-        output_transform: From the engine's output to predictions and labels.
+        output_transform: Function from the engine's output to predictions and labels.
     """
 
     def __init__(self, output_transform: Callable[[Any], Any] = lambda output: output) -> None:
@@ -62,7 +62,7 @@ class ValidationLoss:
     Stands in the evaluator's metrics as ``val_loss``.
 
     Args:
-        loss: As in training.
+        loss: The loss of the training.
     """
 
     def __init__(self, loss: Callable[[Tensor, Tensor], Tensor]) -> None:
@@ -137,13 +137,14 @@ class StepNames:
             raise error
         coded = coded_cause(error)
         if coded is None:
-            raise BundleError("TRAINING_FAILED", self._step, first_line(_root(error)), _REMEDY) from error
+            raise BundleError("TRAINING_FAILED", self._step, first_line(find_root(error)), _REMEDY) from error
         if any(case in coded.case for case in self.cases):
             raise coded
         raise type(coded)(coded.code, f"{self._step}: {coded.case}", coded.problem, coded.remedy) from error
 
 
-def _root(error: Exception) -> Exception:
+def find_root(error: Exception) -> Exception:
+    """The error that an error was raised from, at the end of the chain."""
     while isinstance(error.__cause__, Exception):
         error = error.__cause__
     return error

@@ -23,9 +23,9 @@ class AheadLoader(DataLoader):
     ahead by themselves, so where there are any, no thread is used.
 
     Args:
-        dataset: As of MONAI's loader.
+        dataset: What MONAI's loader takes.
         ahead: How many batches are made in advance; 0 makes each when it is asked for.
-        num_workers: As of MONAI's loader.
+        num_workers: Number of worker processes, as MONAI's loader takes it.
         options: All else that MONAI's loader takes.
 
     Raises:

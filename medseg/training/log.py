@@ -35,7 +35,7 @@ class TrainingLog:
     """Writes a run's `epochs.csv` and `batches.csv`, and TensorBoard's events where wanted.
 
     Args:
-        folder: Where they go.
+        folder: Folder of the files.
         is_board_wanted: Write TensorBoard's events.
 
     Raises:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import medseg
 from medseg.bundle.config import CONFIG_KINDS, CONFIG_SUFFIXES, Config, read_config, value_at
+from medseg.bundle.load import read_tensors
 from medseg.bundle.locator import locator_inside, read_locator
 from medseg.data.splits import PARTS, Split, write_split
-from medseg.errors import BundleError, OutputError, UsageError, first_line
+from medseg.errors import BundleError, OutputError, UsageError
 from medseg.evaluation.comparison.folders import RECORD_NAME
 from medseg.files import write_json, write_text
 from medseg.training.log import epochs_logged
@@ -47,8 +45,8 @@ class Start:
     """What a run is trained on.
 
     Args:
-        data: Folder of the data set.
-        split: Of its cases.
+        data: The data set's folder.
+        split: The split of its cases.
         notes: What is odd about them, or about the settings.
     """
 
@@ -62,7 +60,7 @@ def begin(bundle: Path, folder: Path, configs: Mapping[str, Config], options: Tr
 
     Args:
         bundle: What the run is made from.
-        folder: Of the run.
+        folder: The run's folder.
         configs: The bundle's configurations in the form that is trained.
         options: Changes to them.
         start: The data, and how they are split.
@@ -200,12 +198,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise BundleError("NOTHING_TO_RESUME", path, "there is no checkpoint", "start the training without resume")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise BundleError(
-            "WEIGHTS_UNREADABLE", path, f"no checkpoint of a training ({first_line(error)})", "start a new run"
-        ) from error
+    return read_tensors(path, "no checkpoint of a training", "start a new run")
 
 
 def _print(value: Any) -> str:

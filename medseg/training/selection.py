@@ -92,8 +92,8 @@ class WeightAverage:
     the first, untrained weights are soon forgotten. Whole-number buffers are copied.
 
     Args:
-        network: Whose weights are averaged.
-        decay: From 0 to below 1, such as 0.999.
+        network: The network whose weights are averaged.
+        decay: Weight of the average so far, from 0 to below 1, such as 0.999.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:

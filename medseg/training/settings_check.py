@@ -222,7 +222,7 @@ def check_kind(key: str, known: Any, value: Any) -> None:
     a list for a single value.
 
     Args:
-        key: Of the setting, nested ones as ``a::b``.
+        key: Name of the setting, nested ones as ``a::b``.
         known: What the bundle has there.
         value: What it is to have.
 

@@ -18,6 +18,7 @@ from medseg.errors import BundleError, MedsegError, coded_cause, first_line
 from medseg.files import held
 from medseg.training.checkpoints import Checkpoints
 from medseg.training.data_check import CaseSeen, check_data, check_foreground, choose_split
+from medseg.training.handlers import find_root
 from medseg.training.options import TrainOptions
 from medseg.training.run_folder import (
     Start,
@@ -51,11 +52,11 @@ class TrainingRun:
     Args:
         folder: The trained bundle: predict with it, or train it further.
         best_dice: Mean foreground Dice of the kept weights on the validation part.
-        best_epoch: After which they were kept.
+        best_epoch: The epoch after which they were kept.
         selected_by: The validation metric that they were kept for; `val_loss` is best where it is lowest.
         best_metric: That metric of theirs.
         epochs: How many epochs the run has in all; fewer than asked for where it ended early.
-        seconds: Of this call.
+        seconds: Time that this call took.
         notes: What is odd about the data without being wrong, with codes.
     """
 
@@ -143,8 +144,8 @@ def check_start(
     """Refuse what cannot be trained, before anything is written; returns the split to train on.
 
     Args:
-        bundle: Where the configurations come from.
-        folder: Of the run.
+        bundle: The bundle that the configurations come from.
+        folder: The run's folder.
         dataset: The data set.
         configs: The bundle's configurations in the form that is trained.
         options: Changes to them.
@@ -210,12 +211,9 @@ def _follow(
 
 
 def _config_error(folder: Path, error: Exception) -> BundleError:
-    root = error
-    while isinstance(root.__cause__, Exception):
-        root = root.__cause__
     return BundleError(
         "TRAINING_FAILED",
         folder / "configs" / "train.json",
-        first_line(root),
+        first_line(find_root(error)),
         "correct that setting, then repeat (--resume goes on from the last epoch)",
     )

@@ -1,4 +1,5 @@
 import json
+import subprocess
 import sys
 
 import pytest
@@ -175,3 +176,11 @@ def test_a_single_output_channel_is_a_foreground_class():
     pred = {"num_channels": 1, "channel_def": {"0": "cell"}}
     assert _labels(pred, {}) == {0: "background", 1: "cell"}
     assert _labels(pred, {"labels": {"0": "membrane", "1": "cell"}}) == {0: "membrane", 1: "cell"}
+
+
+def test_labels_codes_are_read_without_the_readers_of_dicom():
+    code = "import sys, medseg.bundle.load as load; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    read = {name for name in run.stdout.split() if name.startswith("medseg.data.dicom.")}
+    assert read <= {"medseg.data.dicom.terminology"}
+    assert not {"torch", "monai", "pydicom", "highdicom"} & set(run.stdout.split())
