@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from medseg.bundle.config import Config, Form, resolve, value_at, walk
@@ -126,10 +127,9 @@ def _kind(step: Config) -> str:
 
 
 def _first_difference(ours: Sequence[Config], theirs: Sequence[Config]) -> str:
-    for position in range(max(len(ours), len(theirs))):
-        pair = [steps[position] if position < len(steps) else None for steps in (ours, theirs)]
-        if pair[0] != pair[1]:
-            return f"step {position + 1} is {pair[0] or 'nothing'}, in inference {pair[1] or 'nothing'}"
+    for position, (own, other) in enumerate(zip_longest(ours, theirs), start=1):
+        if own != other:
+            return f"step {position} is {own or 'nothing'}, in inference {other or 'nothing'}"
     return "nothing"
 
 

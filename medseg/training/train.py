@@ -172,11 +172,12 @@ def _check_complete(bundle: Path, configs: Mapping[str, Config]) -> None:
                 raise BundleError(
                     "BUNDLE_INCOMPLETE", bundle, f"configs/{name}.json has no {key}", "add it, or use another bundle"
                 )
-        try:
-            json.dumps(configs[name])
-        except (TypeError, ValueError) as error:
-            place = find_config(bundle, name)
-            raise BundleError("BUNDLE_UNREADABLE", place, first_line(error), "write it as text") from error
+        for key, value in configs[name].items():
+            try:
+                json.dumps(value)
+            except (TypeError, ValueError) as error:
+                place, problem = find_config(bundle, name), f"{key}: {first_line(error)}"
+                raise BundleError("BUNDLE_UNREADABLE", place, problem, "write it as text") from error
 
 
 def _follow(

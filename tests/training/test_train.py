@@ -270,7 +270,7 @@ def test_a_form_in_yaml_over_a_bundle_in_yaml_is_sound_and_trained_and_predicted
 
 def test_what_json_cannot_hold_is_refused_before_the_folder_is_made(tiny_bundle, ball_data, tmp_path):
     (tiny_bundle / "configs" / "train_dated.yaml").write_text("epochs: 1\nnote: 2026-01-01\n")
-    with pytest.raises(BundleError, match="BUNDLE_UNREADABLE.*date is not JSON"):
+    with pytest.raises(BundleError, match="BUNDLE_UNREADABLE.*note: .*date is not JSON"):
         medseg.train(tiny_bundle, ball_data, tmp_path / "run", options=TrainOptions(form="dated"))
     assert not (tmp_path / "run").exists()
 
