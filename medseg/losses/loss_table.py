@@ -10,7 +10,7 @@ from medseg.errors import check_known
 from medseg.losses.base import SegmentationLoss, WeightedSum, check_range
 from medseg.losses.distance import Boundary
 from medseg.losses.entropy import BinaryCrossEntropy, BinaryFocal, BorderWeightedCrossEntropy, CrossEntropy, Focal
-from medseg.losses.region import Dice, Tversky, UnifiedFocal
+from medseg.losses.overlap import Dice, Tversky, UnifiedFocal
 
 
 def bce_dice(alpha: float = 0.5, include_background: bool = True, batch: bool = False) -> SegmentationLoss:

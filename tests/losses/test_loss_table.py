@@ -8,7 +8,7 @@ from medseg.errors import UsageError
 from medseg.losses.base import SegmentationLoss
 from medseg.losses.entropy import BinaryCrossEntropy, Focal
 from medseg.losses.loss_table import LOSSES, build_loss
-from medseg.losses.region import Dice
+from medseg.losses.overlap import Dice
 
 
 def ball(classes, sizes):

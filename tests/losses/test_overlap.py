@@ -5,7 +5,7 @@ import pytest
 import torch
 from monai.losses import DiceLoss
 
-from medseg.losses.region import Dice, Tversky, UnifiedFocal
+from medseg.losses.overlap import Dice, Tversky, UnifiedFocal
 
 
 def binary_logits(*probabilities):
