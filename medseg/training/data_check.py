@@ -94,7 +94,7 @@ def _check_labels(dataset: Dataset, values: list[int] | None, metadata: Config) 
         )
 
 
-def choose_split(bundle: Path, dataset: Dataset, config: Config, options: TrainOptions) -> Split:
+def find_split(bundle: Path, dataset: Dataset, config: Config, options: TrainOptions) -> Split:
     """The split to train on: the one that was given, or in a file, or one that the seed draws.
 
     Args:

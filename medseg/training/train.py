@@ -17,7 +17,7 @@ from medseg.data.splits import Split
 from medseg.errors import BundleError, MedsegError, coded_cause, first_line
 from medseg.files import held
 from medseg.training.checkpoints import Checkpoints
-from medseg.training.data_check import CaseSeen, check_data, check_foreground, choose_split
+from medseg.training.data_check import CaseSeen, check_data, check_foreground, find_split
 from medseg.training.handlers import find_root
 from medseg.training.options import TrainOptions
 from medseg.training.run_folder import (
@@ -161,7 +161,7 @@ def check_start(
     check_overrides(configs["train"], options.overrides)
     config = with_overrides(configs["train"], options.overrides)
     check_choices(config)
-    return choose_split(bundle, dataset, config, options)
+    return find_split(bundle, dataset, config, options)
 
 
 def _check_complete(bundle: Path, configs: Mapping[str, Config]) -> None:
