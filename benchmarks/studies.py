@@ -24,7 +24,7 @@ from medseg.evaluation.figures.curves import network_curves
 from medseg.evaluation.figures.drawing import to_png
 from medseg.evaluation.figures.gallery import compared_networks
 from medseg.options import SPLIT_PARTS
-from medseg.training.experiment import score_missing
+from medseg.training.compare import score_missing
 
 HERE = Path(__file__).resolve().parent
 STUDIES = {"acdc": "acdc_mr", "isbi": "isbi_em", "polyp": "polyp_endoscopy", "xray": "lung2d_xray"}

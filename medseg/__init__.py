@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from medseg.evaluation.evaluate import evaluate
     from medseg.inference.cohort import predict
     from medseg.inference.export import export
-    from medseg.training.engine import train
-    from medseg.training.experiment import compare
+    from medseg.training.compare import compare
+    from medseg.training.train import train
 
 __version__ = "0.1.0"
 __all__ = ["MedsegError", "check", "compare", "demo", "evaluate", "export", "predict", "train"]
 
 _VERBS = {
     "check": "medseg.bundle.expecting",
-    "compare": "medseg.training.experiment",
+    "compare": "medseg.training.compare",
     "demo": "medseg.demonstration.demo",
     "evaluate": "medseg.evaluation.evaluate",
     "export": "medseg.inference.export",
     "predict": "medseg.inference.cohort",
-    "train": "medseg.training.engine",
+    "train": "medseg.training.train",
 }
 
 

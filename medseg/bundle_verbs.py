@@ -14,8 +14,8 @@ from medseg.options import TrainOptions
 from medseg.progress import Progress
 
 if TYPE_CHECKING:
-    from medseg.training.engine import TrainingRun
-    from medseg.training.planning import Experiment, PlannedRun
+    from medseg.training.compare import Experiment, PlannedRun
+    from medseg.training.train import TrainingRun
 
 
 def run_train(command: TrainCommand) -> int:
@@ -52,9 +52,9 @@ class _Steps:
     def show(self, step: int, length: int) -> None:
         """``step`` is done, of an epoch of ``length``."""
         if not self.has_told_notes:
-            from medseg.training.beginning import notes_of
+            from medseg.training.run_folder import read_notes
 
-            for note in notes_of(self.folder):
+            for note in read_notes(self.folder):
                 self.progress.line(f"note: {note}")
             self.has_told_notes = True
         self.progress.to((step - 1) % length + 1, length)
@@ -82,7 +82,7 @@ def run_compare(command: CompareCommand) -> int:
         if command.dry_run:
             return _list_runs(what, str(command.output))
     elif command.data:
-        from medseg.training.experiment import score_missing
+        from medseg.training.compare import score_missing
 
         score_missing(command.runs, command.data, command.part)
     with Progress("compare", "run", command.quiet) as progress:
@@ -121,7 +121,7 @@ def _draw(runs: Mapping[str, Sequence[Path]], output: str, data: str | None) -> 
 
 
 def _plan_experiment(command: CompareCommand) -> Experiment:
-    from medseg.training.planning import Experiment
+    from medseg.training.compare import Experiment
 
     return Experiment(
         str(command.bundle),
@@ -138,9 +138,9 @@ def _plan_experiment(command: CompareCommand) -> Experiment:
 
 
 def _list_runs(experiment: Experiment, output: str) -> int:
-    from medseg.training.planning import planned_runs
+    from medseg.training.compare import plan_runs
 
-    runs = planned_runs(experiment, output)
+    runs = plan_runs(experiment, output)
     for run in runs:
         print(f"{run.state:8} {run.name}")
     done = sum(run.state == "scored" for run in runs)

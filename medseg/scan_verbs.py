@@ -88,7 +88,7 @@ def _find_split_file(held_out: str) -> str:
     """A split's file, or that of a bundle: its own, or that of the form whose weights it ships."""
     if Path(held_out).is_file():
         return held_out
-    from medseg.bundle.load import find_bundle
+    from medseg.bundle.config import find_bundle
 
     configs = find_bundle(held_out) / "configs"
     own = configs / "split.json"

@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from medseg.bundle.build import drifted_files, write_bundle
+from medseg.bundle.build import find_drifted_files, write_bundle
 from medseg.bundle.settings import read_settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if a file is out of step")
     check = parser.parse_args(arguments).check
     licence = (ROOT / "LICENSE").read_text(encoding="utf8")
-    act = drifted_files if check else write_bundle
+    act = find_drifted_files if check else write_bundle
     sources = sorted((ROOT / "tools" / "bundle_src").glob("*.yaml"))
     changed = [path for source in sources for path in act(read_settings(source), ROOT / "bundles", licence)]
     for path in changed:

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from medseg.bundle.forms import Config, at, read_config, read_forms, resolved
-from medseg.bundle.load import find_bundle
+from medseg.bundle.config import Config, find_bundle, read_config, read_forms, resolve, value_at
 from medseg.data.cases.case import Dataset, select_channels
 from medseg.data.checking.doctor import Examined, examine
 from medseg.data.checking.findings import WHOLE, Finding, of_error
@@ -131,7 +130,7 @@ def expectations(dataset: Dataset, configs: Mapping[str, Config] | None) -> tupl
     except DatasetError as error:
         findings.append(of_error(error, WHOLE))
     count = wanted if isinstance(wanted, int) else len(wanted)
-    masks = mask_reading(at(train, "validate::preprocessing::transforms"))
+    masks = mask_reading(value_at(train, "validate::preprocessing::transforms"))
     named = {int(value): str(name) for value, name in metadata.get("labels", {}).items()}
     own = tuple(
         (value, named[masks.renamed.get(value, value)])
@@ -153,7 +152,7 @@ def image_axes(train: Config, metadata: Config) -> int | None:
         train: The bundle's ``train.json``.
         metadata: Its ``metadata.json``.
     """
-    inferer = resolved(train, at(train, "validate::inferer"))
+    inferer = resolve(train, value_at(train, "validate::inferer"))
     target = str(inferer.get("_target_", "")) if isinstance(inferer, Mapping) else ""
     if target.rpartition(".")[2] == SLICE_INFERER:
         return 3

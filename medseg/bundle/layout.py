@@ -25,7 +25,7 @@ class CaseLayout(FolderLayoutBase):
         output_dir: Folder of the masks.
         dataset_dir: What the cases were found in: an image, a folder or a list.
         channels: Images per case, or the names of its channels.
-        extension: Of the masks, such as `.nii.gz`.
+        extension: Ending of a mask's file, such as `.nii.gz`.
         postfix: Set behind the id, after an underscore.
     """
 
@@ -44,7 +44,7 @@ class CaseLayout(FolderLayoutBase):
         A case that is not in ``dataset_dir`` is named by its file.
 
         Args:
-            subject: As the reader was given it.
+            subject: Path of the image, as the reader was given it.
             idx: Number of the patch, where an image is saved in several.
             kwargs: Further keys and values to set behind the name.
 

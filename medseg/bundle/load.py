@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
+from medseg.bundle.config import find_bundle, find_config, merge_files
 from medseg.bundle.locator_name import MARGIN_MM, read_locator
-from medseg.bundle.shipped import find_bundle
-from medseg.bundle.trust import ALLOW_CODE, sections_of
+from medseg.bundle.trust import ALLOW_CODE, SECTIONS, select_sections
 from medseg.data.terminology import Term, read_terms
 from medseg.errors import BundleError, first_line
 
 if TYPE_CHECKING:
     import torch
+    from monai.bundle import ConfigParser
     from monai.inferers import Inferer
     from monai.transforms import Compose
-
-CONFIG_SUFFIXES = (".json", ".yaml", ".yml")
 
 
 @dataclass(frozen=True)
@@ -31,17 +27,17 @@ class Bundle:
     """An opened bundle, ready to predict.
 
     Args:
-        root: Its folder.
-        version: As its metadata says.
+        root: The bundle's folder.
+        version: The bundle's version, as its metadata says.
         network: On the CPU, in evaluation mode, weights loaded strictly.
-        preprocessing: From ``{"image": path or paths}`` to the network's input, channel first.
+        preprocessing: Steps from ``{"image": path or paths}`` to the network's input, channel first.
         inferer: Runs the network over windows.
-        postprocessing: From logits to labels on the image's own grid.
+        postprocessing: Steps from logits to labels on the image's own grid.
         channels: Names of the input channels.
         labels: Name of each output value.
         spatial_dims: 2 or 3.
         mirror_axes: Axes along which the training mirrored images.
-        weights_sha256: Of the weights file.
+        weights_sha256: Hash of the weights file.
         terms: Codes of the labels, where the metadata give them.
         is_hounsfield: Whether the metadata say that images hold Hounsfield units.
         locator: The bundle that it names for finding where to look, see ``medseg.bundle.locator_name``; None: it looks
@@ -99,31 +95,30 @@ def open_bundle(name: str | Path, allow: Collection[str] = ()) -> Bundle:
 
     root = find_bundle(name)
     allow_code = ALLOW_CODE in allow
-    source, config = _read_config(root)
-    meta = _read_metadata(root)
+    source, config = _read(root, "inference")
+    described_in, meta = _read(root, "metadata")
     if allow_code:
         config = {**config, "bundle_root": str(root)}
         sys.path.insert(0, str(root))
-    parser = ConfigParser(sections_of(config, source, allow_code))
-    parts = {section: _built(parser, section, source) for section in ("network_def", "inferer")}
-    chains = {section: _chain(_built(parser, section, source)) for section in ("preprocessing", "postprocessing")}
+    parser = ConfigParser(select_sections(config, source, allow_code))
+    built = {section: build_section(parser, section, source) for section in SECTIONS}
     locator, margin_mm = read_locator(config, source)
     weights = root / "models" / "model.pt"
-    image = _tensor_format(meta, "inputs", "image", root)
-    pred = _tensor_format(meta, "outputs", "pred", root)
+    image = _tensor_format(meta, "inputs", "image", described_in)
+    pred = _tensor_format(meta, "outputs", "pred", described_in)
     return Bundle(
         root=root,
         version=str(meta.get("version", "unknown")),
-        network=load_weights(parts["network_def"], weights),
-        preprocessing=chains["preprocessing"],
-        inferer=parts["inferer"],
-        postprocessing=chains["postprocessing"],
+        network=load_weights(built["network_def"], weights),
+        preprocessing=_chain(built["preprocessing"]),
+        inferer=built["inferer"],
+        postprocessing=_chain(built["postprocessing"]),
         channels=_names(image, "channel "),
         labels=_labels(pred, meta),
         spatial_dims=len(image["spatial_shape"]),
         mirror_axes=_mirror_axes(config, len(image["spatial_shape"]), source),
         weights_sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
-        terms=_terms(meta, root),
+        terms=_terms(meta, described_in),
         is_hounsfield=image.get("format") == "hounsfield",
         locator=locator,
         locator_margin_mm=margin_mm,
@@ -136,24 +131,33 @@ def load_weights(network: torch.nn.Module, path: Path) -> torch.nn.Module:
     Raises:
         BundleError: The file is missing, holds anything but tensors, does not fit or is not finite.
     """
-    import pickle
-
     import torch
 
     if not path.is_file():
         raise BundleError("WEIGHTS_MISSING", path, "there is no such file", "train the bundle, or fetch its weights")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise BundleError(
-            "WEIGHTS_UNREADABLE", path, f"not a file of tensors ({first_line(error)})", "fetch or save it again"
-        ) from error
+    state = read_tensors(path, "not a file of tensors", "fetch or save it again")
     state = state.get("model", state) if isinstance(state, dict) else state
     if not isinstance(network, torch.nn.Module):
         raise BundleError("BUNDLE_UNREADABLE", path, "its network_def is no network", "name a network there")
     _check_fits(network.state_dict(), state, path)
     network.load_state_dict(state)
     return network.eval()
+
+
+def read_tensors(path: Path, problem: str, remedy: str) -> Any:
+    """What a file of PyTorch holds, on the CPU; nothing but tensors and plain values is read.
+
+    Raises:
+        BundleError: WEIGHTS_UNREADABLE, with the problem and the remedy.
+    """
+    import pickle
+
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise BundleError("WEIGHTS_UNREADABLE", path, f"{problem} ({first_line(error)})", remedy) from error
 
 
 def _check_fits(expected: Mapping[str, Any], state: Any, path: Path) -> None:
@@ -184,33 +188,25 @@ def _check_fits(expected: Mapping[str, Any], state: Any, path: Path) -> None:
         raise BundleError("WEIGHTS_NONFINITE", path, f"NaN or Inf in {broken[0]}", "train or fetch them again")
 
 
-def _read_config(root: Path) -> tuple[Path, dict[str, Any]]:
-    for suffix in CONFIG_SUFFIXES:
-        path = root / "configs" / f"inference{suffix}"
-        if path.is_file():
-            return path, _parsed(path)
-    raise BundleError("BUNDLE_INCOMPLETE", root, "there is no configs/inference.json", "add it, or use another bundle")
-
-
-def _read_metadata(root: Path) -> dict[str, Any]:
-    path = root / "configs" / "metadata.json"
+def _read(root: Path, kind: str) -> tuple[Path, dict[str, Any]]:
+    path = find_config(root, kind)
     if not path.is_file():
-        raise BundleError("BUNDLE_INCOMPLETE", root, "there is no configs/metadata.json", "add it")
-    return _parsed(path)
+        problem = f"there is no configs/{kind}.json"
+        raise BundleError("BUNDLE_INCOMPLETE", root, problem, "add it, or use another bundle")
+    return path, merge_files(path)
 
 
-def _parsed(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf8")
-        content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise BundleError("BUNDLE_UNREADABLE", path, str(error).replace("\n", " "), "correct the file") from error
-    if not isinstance(content, dict):
-        raise BundleError("BUNDLE_UNREADABLE", path, "not a table of settings", "correct the file")
-    return content
+def build_section(parser: ConfigParser, section: str, source: Path) -> Any:
+    """What a section of a configuration describes.
 
+    Args:
+        parser: A parser of the configuration, as ``medseg.bundle.trust.select_sections`` gives it.
+        section: One of its keys.
+        source: The file, named in errors.
 
-def _built(parser: Any, section: str, source: Path) -> Any:
+    Raises:
+        BundleError: BUNDLE_UNREADABLE, the section cannot be built.
+    """
     try:
         return parser.get_parsed_content(section, instantiate=True)
     except (RuntimeError, ValueError, KeyError, TypeError, ImportError, AttributeError) as error:
@@ -224,7 +220,7 @@ def _chain(built: Any) -> Compose:
     return built if isinstance(built, Compose) else Compose(built)
 
 
-def _tensor_format(meta: Mapping[str, Any], direction: str, key: str, root: Path) -> Mapping[str, Any]:
+def _tensor_format(meta: Mapping[str, Any], direction: str, key: str, source: Path) -> Mapping[str, Any]:
     """A tensor's description in the metadata, with the types that are relied on."""
     try:
         tensor = meta["network_data_format"][direction][key]
@@ -239,7 +235,7 @@ def _tensor_format(meta: Mapping[str, Any], direction: str, key: str, root: Path
     if not is_usable:
         raise BundleError(
             "BUNDLE_INCOMPLETE",
-            root / "configs" / "metadata.json",
+            source,
             f"network_data_format.{direction}.{key} has no num_channels, spatial_shape or channel_def to go by",
             "describe the network's input and output there",
         )
@@ -261,12 +257,11 @@ def _labels(pred: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[int, str]:
     return {0: str(background), 1: names[0]}
 
 
-def _terms(meta: Mapping[str, Any], root: Path) -> dict[int, Term]:
+def _terms(meta: Mapping[str, Any], source: Path) -> dict[int, Term]:
     try:
         return read_terms(meta.get("terminology", {}))
     except ValueError as error:
-        place = root / "configs" / "metadata.json"
-        raise BundleError("BUNDLE_UNREADABLE", place, str(error), "correct it, or leave terminology out") from error
+        raise BundleError("BUNDLE_UNREADABLE", source, str(error), "correct it, or leave terminology out") from error
 
 
 def _mirror_axes(config: Mapping[str, Any], spatial_dims: int, source: Path) -> tuple[int, ...]:

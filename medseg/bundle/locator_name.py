@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medseg.bundle.shipped import find_shipped
+from medseg.bundle.config import find_shipped
 from medseg.errors import BundleError
 from medseg.options import MOST_MARGIN_MM, is_margin
 

@@ -63,7 +63,7 @@ class Settings:
         suppress_outside: Training and validation: voxels outside the mask's structures become the lowest.
             Prediction has no mask and sees the whole image.
         drop_empty: Leave out cases without foreground.
-        keep_largest: Of each class only the largest connected piece is kept, for there is but one of it.
+        keep_largest: Keep only the largest connected piece of each class, for there is but one of it.
         intensity: ``{"kind": one of INTENSITIES}``; a window also has ``low`` and ``high``.
         patch_voxels: Size of training patches and of the sliding window, one number per axis of the network.
         mirror_axes: Axes (0 = left-right) along which mirrored anatomy is still plausible; used in

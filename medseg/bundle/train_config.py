@@ -1,11 +1,17 @@
-"""Settings as MONAI's training configuration, for one device and for several."""
+"""Settings as MONAI's training configuration: for one device and for several, with random changes of images."""
 
 from __future__ import annotations
 
-from medseg.bundle.augmentation import KEYS, random_transforms
-from medseg.bundle.configs import Config, network_config, places, preprocessing, sliding_window, to_classes
-from medseg.bundle.settings import Settings
+from medseg.bundle.inference_config import Config, network_config, places, preprocessing, sliding_window, to_classes
+from medseg.bundle.settings import AUGMENTATION, Settings
 
+KEYS = ["image", "label"]
+
+_IMPORTS = (
+    "$from medseg.bundle.load import running_root",
+    "$from medseg.data.splits import datalist_of",
+    "$from medseg.allocator import keep_freed_memory",
+)
 _ON_CUDA = "$@device.type == 'cuda'"
 
 
@@ -16,9 +22,7 @@ def train_config(settings: Settings) -> Config:
             "$from pathlib import Path",
             "$import torch",
             "$import monai",
-            "$from medseg.bundle.load import running_root",
-            "$from medseg.data.splits import datalist_of",
-            "$from medseg.allocator import keep_freed_memory",
+            *_IMPORTS,
         ],
         **places("$@bundle_root + '/eval'"),
         # The shipped weights have another form than what is trained here, and stay.
@@ -52,9 +56,7 @@ def multi_gpu_train_config() -> Config:
             "$import torch",
             "$import torch.distributed as dist",
             "$import monai",
-            "$from medseg.bundle.load import running_root",
-            "$from medseg.data.splits import datalist_of",
-            "$from medseg.allocator import keep_freed_memory",
+            *_IMPORTS,
         ],
         "device": "$torch.device(int(os.environ['LOCAL_RANK']) if torch.cuda.is_available() else 'cpu')",
         "network": {
@@ -188,10 +190,10 @@ def _train(settings: Settings) -> Config:
                 "interval": "@val_interval",
             },
         ],
-        "key_metric": {"train_mean_dice": _counted("MeanOverlap", measure="dice")},
+        "key_metric": {"train_mean_dice": _count("MeanOverlap", measure="dice")},
         "additional_metrics": {
-            "train_mean_iou": _counted("MeanOverlap", measure="iou"),
-            "train_accuracy": _counted("CountedAccuracy"),
+            "train_mean_iou": _count("MeanOverlap", measure="iou"),
+            "train_accuracy": _count("CountedAccuracy"),
         },
         "trainer": _trainer(),
     }
@@ -229,7 +231,7 @@ def _validate(settings: Settings) -> Config:
             "num_workers": "@num_workers",
         },
         "inferer": sliding_window(settings),
-        "postprocessing": {"_target_": "Compose", "transforms": _to_classes(settings)},
+        "postprocessing": {"_target_": "Compose", "transforms": _make_classes(settings)},
         "handlers": [],
         "key_metric": {"val_mean_dice": _mean("MeanDice")},
         "additional_metrics": {"val_mean_iou": _mean("MeanIoUHandler"), "val_accuracy": _accuracy()},
@@ -266,7 +268,7 @@ def _pad(settings: Settings) -> Config:
     return {"_target_": "SpatialPadd", "keys": KEYS, "spatial_size": size}
 
 
-def _to_classes(settings: Settings) -> list[Config]:
+def _make_classes(settings: Settings) -> list[Config]:
     if settings.activation == "sigmoid":
         return [{"_target_": "AsDiscreted", "keys": "pred", "threshold": 0.0}]  # of logits: a probability of 0.5
     classes = len(settings.labels)
@@ -276,7 +278,7 @@ def _to_classes(settings: Settings) -> list[Config]:
     ]
 
 
-def _counted(metric: str, **options: str) -> Config:
+def _count(metric: str, **options: str) -> Config:
     """A metric of the training batches, from the counts that its postprocessing leaves."""
     return {"_target_": f"medseg.training.counting.{metric}", **options}
 
@@ -294,3 +296,74 @@ def _mean(handler: str) -> Config:
         "include_background": False,
         "output_transform": "$monai.handlers.from_engine(['pred', 'label'])",
     }
+
+
+def random_transforms(settings: Settings) -> list[Config]:
+    """Patches and their changes; a patch among many is cut first, so that only its own voxels are turned."""
+    chosen = {**AUGMENTATION, **settings.augmentation}
+    cut, turned = _cut(settings), _shape_changes(settings, chosen)
+    is_cut_first = settings.sampling == "balanced" or settings.slicewise
+    spatial = cut + turned if is_cut_first else turned + cut
+    return [*spatial, *_intensity_changes(settings, chosen)]
+
+
+def _cut(settings: Settings) -> list[Config]:
+    """Patches of a case; where the network takes slices, they are one voxel thick and lose that axis."""
+    size = [*settings.patch_voxels, 1] if settings.slicewise else list(settings.patch_voxels)
+    patch: Config = {"keys": KEYS, "num_samples": settings.patches_per_case}
+    if settings.sampling == "balanced":
+        classes = {"num_classes": len(settings.labels), "ratios": [1] * len(settings.labels), "warn": False}
+        crop = {"_target_": "RandCropByLabelClassesd", "label_key": "label", "spatial_size": size, **classes, **patch}
+    else:
+        crop = {"_target_": "RandSpatialCropSamplesd", "roi_size": size, "random_size": False, **patch}
+    slices = {"_target_": "SqueezeDimd", "keys": KEYS, "dim": -1, "update_meta": False}
+    return [crop, slices] if settings.slicewise else [crop]
+
+
+def _shape_changes(settings: Settings, chosen: Config) -> list[Config]:
+    axes = settings.spatial_dims
+    affine: Config = {
+        "_target_": "RandAffined",
+        "keys": KEYS,
+        "prob": chosen["move_probability"],
+        "rotate_range": [chosen["rotation_radians"]] * (3 if axes == 3 else 1),
+        "scale_range": [chosen["scaling"]] * axes,
+        "translate_range": [int(size * chosen["shift"]) for size in settings.patch_voxels],
+        "mode": ["bilinear", "nearest"],
+        "padding_mode": chosen["padding"],
+    }
+    if chosen["elastic"]:
+        # In one resampling with the turns, so that an image is blurred once.
+        spacing = [chosen["elastic"]["spacing"]] * axes
+        affine |= {
+            "_target_": "Rand2DElasticd",
+            "spacing": spacing,
+            "magnitude_range": list(chosen["elastic"]["magnitude"]),
+        }
+    is_moved = any(chosen[key] for key in ("rotation_radians", "scaling", "shift", "elastic"))
+    flips = [
+        {"_target_": "RandFlipd", "keys": KEYS, "prob": 0.5, "spatial_axis": axis} for axis in settings.mirror_axes
+    ]
+    return [affine, *flips] if is_moved else flips
+
+
+def _intensity_changes(settings: Settings, chosen: Config) -> list[Config]:
+    blur = {f"sigma_{axis}": list(chosen["blur"] or ()) for axis in "xyz"[: settings.spatial_dims]}
+    steps = {
+        "noise": {"_target_": "RandGaussianNoised", "keys": "image", "prob": 0.15, "std": chosen["noise"]},
+        "blur": {"_target_": "RandGaussianSmoothd", "keys": "image", "prob": 0.15, **blur},
+        "brightness": {
+            "_target_": "RandScaleIntensityd",
+            "keys": "image",
+            "prob": chosen["brightness_probability"],
+            "factors": chosen["brightness"],
+            **({"channel_wise": True} if chosen["colour"] else {}),
+        },
+        "gamma": {
+            "_target_": "RandAdjustContrastd",
+            "keys": "image",
+            "prob": 0.2,
+            "gamma": list(chosen["gamma"] or ()),
+        },
+    }
+    return [step for key, step in steps.items() if chosen[key]]

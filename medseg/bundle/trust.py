@@ -8,9 +8,9 @@ and medseg reads and writes the images itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
+from medseg.bundle.config import iterate_texts, split_key
 from medseg.errors import BundleError
 
 SECTIONS = ("network_def", "preprocessing", "inferer", "postprocessing")
@@ -84,7 +84,7 @@ _REFUSED_KEYS = ("_mode_", "_requires_", "allow_pickle", "merger_cls", "writer")
 _LOADER_KEYS = ("_target_", "keys", "allow_missing_keys", "ensure_channel_first")
 
 
-def sections_of(config: dict[str, Any], source: object, allow_code: bool) -> dict[str, Any]:
+def select_sections(config: dict[str, Any], source: object, allow_code: bool) -> dict[str, Any]:
     """The part of an inference configuration that predicting needs, made safe to build.
 
     Readers are replaced by medseg's own and savers left out. Without ``allow_code`` the
@@ -124,19 +124,8 @@ def _reachable(config: dict[str, Any]) -> list[str]:
         if key in found or key not in config:
             continue
         found.append(key)
-        waiting += [_top_level(text) for text in _strings(config[key]) if text.startswith("@")]
+        waiting += [split_key(text.lstrip("@"))[0] for text in iterate_texts(config[key]) if text.startswith("@")]
     return found
-
-
-def _top_level(reference: str) -> str:
-    return reference.lstrip("@").replace("#", "::").split("::")[0]
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from _strings(inner)
 
 
 def _with_own_files(value: Any, allow_code: bool) -> Any:

@@ -12,13 +12,23 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from medseg.bundle.agreement import disagreements
+from medseg.bundle.config import (
+    SEPARATOR,
+    Config,
+    Form,
+    find_bundle,
+    find_config,
+    iterate_texts,
+    merge_files,
+    read_forms,
+    split_key,
+    value_at,
+)
+from medseg.bundle.consistency import check_label_names, find_disagreements
+from medseg.bundle.dry_forward import check_weights, try_networks
 from medseg.bundle.findings import Finding, as_finding
-from medseg.bundle.forms import SEPARATOR, Config, Form, at, lay_over, read_config, read_forms, strings, value_at
-from medseg.bundle.labelling import label_findings
-from medseg.bundle.load import find_bundle, open_bundle
+from medseg.bundle.load import open_bundle
 from medseg.bundle.locator_name import check_fits, find_locator, read_locator
-from medseg.bundle.trial import tried, weight_findings
 from medseg.data.cases.case import guess_group
 from medseg.data.splits import read_split
 from medseg.errors import BundleError, DatasetError, MedsegError
@@ -37,7 +47,7 @@ def verify(bundle: str | Path) -> list[Finding]:
     """Everything that is wrong with a bundle, and notes on it; an empty list says that it is sound.
 
     Args:
-        bundle: Its folder, or the name of one that medseg ships; a run of ``medseg.train`` is one too.
+        bundle: The bundle's folder, or the name of one that medseg ships; a run of ``medseg.train`` is one too.
 
     Raises:
         BundleError: BUNDLE_NOT_FOUND.
@@ -48,11 +58,11 @@ def verify(bundle: str | Path) -> list[Finding]:
     found += _schema(forms)
     found += _properties(forms)
     found += _references(root, forms)
-    found += [finding for form in forms for finding in label_findings(form)]
-    found += disagreements(forms)
-    trials = [tried(form) for form in forms]
+    found += [finding for form in forms for finding in check_label_names(form)]
+    found += find_disagreements(forms)
+    trials = [try_networks(form) for form in forms]
     found += [finding for wrong, _ in trials for finding in wrong]
-    found += weight_findings(root, forms[0], trials[0][1])
+    found += check_weights(root, forms[0], trials[0][1])
     found += _split(root)
     found += _locator(root, forms[0])
     if all(finding.is_note for finding in found) and (root / "models" / "model.pt").is_file():
@@ -116,7 +126,7 @@ def _property_findings(config: Config, properties: dict[str, Any], place: Path) 
                 yield as_finding(_incomplete(place, f"MONAI's property {name} is missing: {key}", f"name {key}"))
             continue
         # The validator and its interval are found in a handler, and referred to by no fixed key.
-        user = at(config, referring) if referring and SEPARATOR in referring else None
+        user = value_at(config, referring) if referring and SEPARATOR in referring else None
         if isinstance(user, str) and not user.startswith("$") and user.replace("#", SEPARATOR) != f"@{key}":
             problem = f"{referring} is {user}, MONAI's property {name} is @{key}"
             yield as_finding(BundleError("BUNDLE_PROPERTY", place, problem, f"name it {key}, and refer to that"))
@@ -129,10 +139,10 @@ def _references(root: Path, forms: Sequence[Form]) -> Iterator[Finding]:
             if form.owns(kind):
                 yield from _dangling(form.configs[kind], form.files[kind])
     for name in OVER_TRAIN:
-        path = root / "configs" / f"{name}.json"
-        if path.is_file() and "train" in forms[0].configs:
+        path = find_config(root, name)
+        if path.is_file() and "train" in forms[0].files:
             try:
-                yield from _dangling(lay_over(forms[0].configs["train"], read_config(path), path), path)
+                yield from _dangling(merge_files(forms[0].files["train"], path), path)
             except BundleError as error:
                 yield as_finding(error)
 
@@ -140,7 +150,8 @@ def _references(root: Path, forms: Sequence[Form]) -> Iterator[Finding]:
 def _dangling(config: Config, place: Path) -> Iterator[Finding]:
     from monai.bundle.reference_resolver import ReferenceResolver
 
-    named = {key for text in strings(config) if text[:1] in "@$" for key in ReferenceResolver.match_refs_pattern(text)}
+    texts = (text for text in iterate_texts(config) if text.startswith(("@", "$")))
+    named = {key for text in texts for key in ReferenceResolver.match_refs_pattern(text)}
     for key in sorted(named):
         # `@::x` is relative to its place, which MONAI alone resolves; `_meta_` is the metadata.
         if not key.startswith((SEPARATOR, "_meta_")) and not _is_there(config, key):
@@ -150,13 +161,13 @@ def _dangling(config: Config, place: Path) -> Iterator[Finding]:
 
 def _is_there(config: Config, key: str) -> bool:
     """Whether a key is in the configuration, or inside something that only running it would make."""
-    way = key.replace("#", SEPARATOR).split(SEPARATOR)
+    way = split_key(key)
     place: Any = config
     for position, step in enumerate(way):
         if isinstance(place, str) and place.startswith(("@", "$", "%")):
             return True
         parent = place
-        place = value_at(parent, [step])
+        place = value_at(parent, step)
         if place is None:
             is_last = position == len(way) - 1
             return is_last and isinstance(parent, dict) and step in parent

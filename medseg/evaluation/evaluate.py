@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from medseg.data.labels import convert_labels
 from medseg.data.splits import Split, read_split
+from medseg.data.volume import Volume, check_affine
 from medseg.errors import ImageError, LabelError, UsageError
 from medseg.evaluation.metrics import METRICS, score
 from medseg.evaluation.pairing import Pair, Pairing, pair_masks, strip_role
@@ -27,7 +29,7 @@ from medseg.evaluation.score import (
 from medseg.evaluation.summaries import ALL_CASES, EMPTY_TRUTH, Row, Summary, summarise
 from medseg.options import EvaluateOptions
 
-__all__ = ["EvaluateOptions", "evaluate"]
+__all__ = ["EvaluateOptions", "Evaluation", "evaluate", "evaluate_cases"]
 
 Progress = Callable[[int, int, str], None]
 
@@ -76,6 +78,38 @@ def evaluate(
     if output is not None:
         write_tables(evaluation, Path(output))
     return evaluation
+
+
+def evaluate_cases(
+    masks: Mapping[str, Path],
+    read_reference: Callable[[str], tuple[NDArray, NDArray[np.float64]]],
+    *,
+    labels: Mapping[int, str],
+    settings: Mapping[str, str],
+    progress: Progress | bool | None = False,
+) -> Evaluation:
+    """Compare the masks of cases with references that need not lie in files, one case in memory at a time.
+
+    Args:
+        masks: File of each case's mask.
+        read_reference: From a case to its reference: labels (X, Y) or (X, Y, Z), and their 4 by 4 matrix from voxel
+            index to RAS+ millimetres.
+        labels: Name of each value.
+        settings: Where ``masks`` and ``references`` come from, as the evaluation tells it.
+        progress: As ``evaluate`` takes it.
+
+    Returns:
+        As ``evaluate``; a reference that cannot be read is that case's error.
+    """
+
+    def read(pair: Pair) -> Volume:
+        array, affine = read_reference(pair.case)
+        return Volume(convert_labels(array, pair.case), affine, notes=check_affine(affine, array.shape, pair.case))
+
+    pairing = Pairing(tuple(Pair(case, Path(case), masks[case], case) for case in sorted(masks)), ())
+    options = EvaluateOptions()
+    counting = Counting(add_background(dict(labels)), options.missing, read_reference=read)
+    return _judge(pairing, counting, {}, {**settings, **options.to_record()}, progress)
 
 
 def _name_values(pairing: Pairing, options: EvaluateOptions) -> dict[int, str] | None:

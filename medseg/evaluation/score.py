@@ -6,7 +6,7 @@ What the values are called is said by the caller, a dataset.json, a record besid
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -64,6 +64,7 @@ class Counting:
         missing: ``zero``, ``skip`` or ``error``.
         slice_axis: Axis of the stored reference along which every slice is a case; None for whole cases.
         renamed: Values of the references, and what they are read as.
+        read_reference: Gives a case's reference, where it is not read from its file as it is.
 
     Raises:
         UsageError: There is no such axis.
@@ -73,6 +74,7 @@ class Counting:
     missing: str
     slice_axis: int | None = None
     renamed: Mapping[int, int] = field(default_factory=dict)
+    read_reference: Callable[[Pair], Volume] | None = None
 
     def __post_init__(self) -> None:
         if self.slice_axis is not None and self.slice_axis not in SLICE_AXES:
@@ -99,8 +101,7 @@ class Counting:
         """
         if pair.mask is None and self.missing == "error":
             raise ImageError("MASK_MISSING", pair.reference, "there is no mask for this reference", "predict the case")
-        # A reference that is renamed may hold values that no label has.
-        reference = read_mask(pair.reference, None if self.renamed else self.values, self.names)
+        reference = self._read_reference(pair)
         notes = [Finding(pair.case, note.code, f"reference: {note.text}") for note in reference.notes]
         prediction = np.zeros_like(reference.array)
         if pair.mask is not None:
@@ -122,6 +123,12 @@ class Counting:
             notes=tuple(notes),
             renamed=frozenset(renamed),
         )
+
+    def _read_reference(self, pair: Pair) -> Volume:
+        if self.read_reference:
+            return self.read_reference(pair)
+        # A reference that is renamed may hold values that no label has.
+        return read_mask(pair.reference, None if self.renamed else self.values, self.names)
 
     def _tabulate(self, case: str, prediction: NDArray, reference: NDArray) -> dict[str, Tabulation]:
         axis = self.slice_axis

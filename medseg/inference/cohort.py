@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,7 +90,7 @@ class Predictions:
 
 def predict(
     bundle: str | Path,
-    images: str | Path,
+    images: str | Path | Sequence[Case],
     output: str | Path,
     *,
     options: PredictOptions | None = None,
@@ -106,7 +106,8 @@ def predict(
 
     Args:
         bundle: A bundle's folder, or the name of one that medseg ships.
-        images: An image file, a folder (any mix of formats, nested), a DICOM case, or a list (.txt, .csv).
+        images: An image file, a folder (any mix of formats, nested), a DICOM case, or a list (.txt, .csv);
+            or cases, with their images in the order of the bundle's channels.
         output: Folder for the masks; made where missing.
         options: Device, precision, mirroring, overlap, probabilities, DICOM series, memory.
         allow: Error codes accepted knowingly, such as BUNDLE_RUNS_CODE.
@@ -125,7 +126,8 @@ def predict(
     segmenter = _opened(bundle, allow, options, on_window)
     cases = cases_for(segmenter.model.channels, images, options.series)
     folder = Path(output)
-    check_outside(folder, Path(images))
+    if isinstance(images, str | Path):
+        check_outside(folder, Path(images))
     if options.mask_format == DICOM_SEG:
         check_dicom(cases)
     targets = targets_of(cases, folder, options.mask_format)

@@ -9,15 +9,17 @@ from medseg.data.cases import Case, narrow_to_series, open_images
 from medseg.data.cases.case import are_modalities
 
 
-def cases_for(channels: Sequence[str], images: str | Path, series: str | None) -> tuple[Case, ...]:
+def cases_for(channels: Sequence[str], images: str | Path | Sequence[Case], series: str | None) -> tuple[Case, ...]:
     """The cases in ``images`` for a model that takes these channels.
 
     Args:
         channels: Names of the model's channels.
-        images: As ``medseg.data.cases.open_images`` takes them.
+        images: As ``medseg.data.cases.open_images`` takes them, or the cases themselves.
         series: As ``medseg.data.cases.narrow_to_series`` takes it.
 
     Raises:
         InputError: There is no image.
     """
-    return narrow_to_series(open_images(images, tuple(channels) if are_modalities(channels) else len(channels)), series)
+    if isinstance(images, str | Path):
+        images = open_images(images, tuple(channels) if are_modalities(channels) else len(channels))
+    return narrow_to_series(images, series)

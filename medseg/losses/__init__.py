@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from medseg.losses.base import SegmentationLoss
 from medseg.losses.distance import border_weight_map, signed_distance_map
-from medseg.losses.named import LOSSES, build_loss
+from medseg.losses.loss_table import LOSSES, build_loss
 
 __all__ = ["LOSSES", "SegmentationLoss", "border_weight_map", "build_loss", "signed_distance_map"]

@@ -108,7 +108,7 @@ class BorderWeightedCrossEntropy(SegmentationLoss):
 
     Args:
         w0: Height of the border term.
-        sigma: Its width in voxels.
+        sigma: Width of the border term in voxels.
     """
 
     def __init__(self, w0: float = 10.0, sigma: float = 5.0) -> None:

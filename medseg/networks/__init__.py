@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from medseg.networks.named import MONAI_NETWORKS, NETWORKS, PUBLISHED, UNET_OPTIONS, build_network, count_parameters
+from medseg.networks.network_table import (
+    MONAI_NETWORKS,
+    NETWORKS,
+    PUBLISHED,
+    UNET_OPTIONS,
+    build_network,
+    count_parameters,
+)
 from medseg.networks.unet import UNet, UNetSettings
 
 __all__ = [

@@ -22,7 +22,7 @@ NORMS: dict[str, Callable[[int, int], list[nn.Module]]] = {
     "group": lambda dims, channels: [nn.GroupNorm(math.gcd(8, channels), channels)],
     "none": lambda dims, channels: [],
 }
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+NONLINEARITIES: dict[str, Callable[[], nn.Module]] = {
     "relu": lambda: nn.ReLU(inplace=True),
     "prelu": nn.PReLU,
     "elu": lambda: nn.ELU(inplace=True),
@@ -61,7 +61,7 @@ class Layers:
 
     def nonlinearity(self) -> nn.Module:
         """A new activation layer."""
-        return ACTIVATIONS[self.activation]()
+        return NONLINEARITIES[self.activation]()
 
     def pooling(self) -> nn.Module:
         """Maximum over 2×2(×2); an odd axis keeps its last element, so that n becomes ⌈n/2⌉."""

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from medseg.errors import UsageError
 from medseg.networks.blocks import (
-    ACTIVATIONS,
     BATCH_NORMS,
+    NONLINEARITIES,
     NORMS,
     UPSAMPLING_MODES,
     AttentionGate,
@@ -39,7 +39,7 @@ class UNetSettings:
             "nearest" or "linear" (no weights).
         residual: Whether each block has a shortcut.
         attention: Whether each skip passes an attention gate.
-        dilation: Of the two convolutions in the bottleneck.
+        dilation: Dilation of the two convolutions in the bottleneck.
         padding: "same" (output as large as the input) or "valid" (no padding: smaller, as
             in Ronneberger et al. 2015, 572 to 388).
         head_norm: Whether batch norm follows the last 1×1 convolution.
@@ -65,7 +65,7 @@ class UNetSettings:
 
     def __post_init__(self) -> None:
         _check_choice("norm", self.norm, NORMS)
-        _check_choice("activation", self.activation, ACTIVATIONS)
+        _check_choice("activation", self.activation, NONLINEARITIES)
         _check_choice("upsampling", self.upsampling, UPSAMPLINGS)
         _check_choice("padding", self.padding, CONVOLUTION_PADDINGS)
         for name in ("residual", "attention", "head_norm"):

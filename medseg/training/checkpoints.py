@@ -16,13 +16,11 @@ from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from medseg.errors import UsageError
 from medseg.files import write_whole
-from medseg.training.averaging import WeightAverage
-from medseg.training.failures import StepNames
-from medseg.training.handlers import VAL_LOSS, ValidationLoss, mean_over_ranks
-from medseg.training.logs import LOG_COLUMNS, TrainingLog
+from medseg.training.handlers import VAL_LOSS, StepNames, ValidationLoss, mean_over_ranks
+from medseg.training.log import LOG_COLUMNS, TrainingLog
 from medseg.training.optimisation import Schedule
-from medseg.training.resuming import check_same, prints_of, read_checkpoint
-from medseg.training.selection import Patience, Selection
+from medseg.training.run_folder import check_same, hash_settings, read_checkpoint
+from medseg.training.selection import Patience, Selection, WeightAverage
 
 
 @dataclass(eq=False)
@@ -36,17 +34,17 @@ class Checkpoints:
     alone writes.
 
     Args:
-        folder: Where the two files go.
-        network: Whose weights are kept; a DistributedDataParallel wrapper is looked through.
+        folder: Folder of the two files.
+        network: The network whose weights are kept; a DistributedDataParallel wrapper is looked through.
         optimizer: The optimiser of the run.
         lr_scheduler: The learning-rate schedule of the run, stepped here unless a handler of the trainer does.
         trainer: MONAI's trainer.
         evaluator: MONAI's evaluator with a key metric, run after each epoch.
-        log_dir: Where the log goes.
+        log_dir: Folder of the log.
         loss: The loss of the training, to have it of the validation as well.
         select_by: The validation metric whose highest value marks the best weights, or `val_loss`, the lowest.
         patience: The run ends after so many epochs without a lower validation loss; 0 never ends it early.
-        min_delta: By how much the validation loss must fall to count as lower.
+        min_delta: The least fall of the validation loss that counts as lower.
         average_decay: Above 0, a running average of the weights is validated and kept; 0.999 for example.
         tensorboard: Write TensorBoard's events beside the log.
         config_file: The run's `train.json`; a run is not resumed after it was changed.
@@ -79,7 +77,7 @@ class Checkpoints:
     def __post_init__(self) -> None:
         self.best_path = Path(self.folder) / "model.pt"
         self.last_path = Path(self.folder) / "checkpoint.pt"
-        self.network = _unwrapped(self.network)
+        self.network = _unwrap(self.network)
         self.selection = Selection(self.select_by)
         self.waiting = Patience(self.patience, self.min_delta)
         self.average = WeightAverage(self.network, self.average_decay) if self.average_decay > 0 else None
@@ -224,7 +222,7 @@ class Checkpoints:
 
     def _state(self) -> dict[str, Any]:
         parts = {name: part.state_dict() for name, part in self._parts.items()}
-        progress = {"epoch": self.trainer.state.epoch, "settings": prints_of(self._config_path)}
+        progress = {"epoch": self.trainer.state.epoch, "settings": hash_settings(self._config_path)}
         return {**parts, **progress, **self.selection.state_dict(), **self.waiting.state_dict()}
 
     def _restore(self) -> int:
@@ -248,7 +246,7 @@ class Checkpoints:
                 group["lr"] = rate * factor(scheduler.last_epoch)
 
 
-def _unwrapped(network: nn.Module) -> nn.Module:
+def _unwrap(network: nn.Module) -> nn.Module:
     return network.module if isinstance(network, nn.parallel.DistributedDataParallel) else network
 
 

@@ -12,6 +12,7 @@ from ignite.metrics.metric import reinit__is_reduced, sync_all_reduce
 from torch import Tensor
 
 from medseg.errors import check_known
+from medseg.training.handlers import VoxelAccuracy
 
 COUNTS = "counts"
 
@@ -80,7 +81,7 @@ class MeanOverlap(Metric):
 
     Args:
         measure: A name in OVERLAPS.
-        output_transform: From the engine's output to counts (B, C, C), as ``CountVoxels`` makes them.
+        output_transform: Function from the engine's output to counts (B, C, C), as ``CountVoxels`` makes them.
 
     Raises:
         UsageError: SETTING_INVALID.
@@ -115,29 +116,18 @@ class MeanOverlap(Metric):
         return float(self._sum / self._images) if self._images else 0.0
 
 
-class CountedAccuracy(Metric):
+class CountedAccuracy(VoxelAccuracy):
     """Share of voxels whose class is right, over all voxels of all images and ranks; nan without a voxel.
 
     Args:
-        output_transform: From the engine's output to counts (B, C, C), as ``CountVoxels`` makes them.
+        output_transform: Function from the engine's output to counts (B, C, C), as ``CountVoxels`` makes them.
     """
 
     def __init__(self, output_transform: Callable[[Any], Any] = itemgetter(COUNTS)) -> None:
         super().__init__(output_transform=output_transform)
 
     @reinit__is_reduced
-    def reset(self) -> None:
-        """Forget what was counted."""
-        self._right = torch.zeros((), dtype=torch.float64)
-        self._voxels = torch.zeros((), dtype=torch.float64)
-
-    @reinit__is_reduced
     def update(self, counts: Tensor) -> None:
         """Take a batch into account."""
         self._right += counts.diagonal(dim1=1, dim2=2).sum()
         self._voxels += counts.sum()
-
-    @sync_all_reduce("_right", "_voxels")
-    def compute(self) -> float:
-        """The share, from 0 to 1."""
-        return float(self._right / self._voxels)

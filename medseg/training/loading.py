@@ -23,9 +23,9 @@ class AheadLoader(DataLoader):
     ahead by themselves, so where there are any, no thread is used.
 
     Args:
-        dataset: As of MONAI's loader.
+        dataset: What MONAI's loader takes.
         ahead: How many batches are made in advance; 0 makes each when it is asked for.
-        num_workers: As of MONAI's loader.
+        num_workers: Number of worker processes, as MONAI's loader takes it.
         options: All else that MONAI's loader takes.
 
     Raises:
@@ -40,9 +40,9 @@ class AheadLoader(DataLoader):
 
     def __iter__(self) -> Any:
         """The batches of one epoch."""
-        return self._made_ahead() if self.ahead else super().__iter__()
+        return self._make_ahead() if self.ahead else super().__iter__()
 
-    def _made_ahead(self) -> Iterator[Any]:
+    def _make_ahead(self) -> Iterator[Any]:
         batches = super().__iter__()
         pool = ThreadPoolExecutor(1, thread_name_prefix="medseg-loader")
         try:

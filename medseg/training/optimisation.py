@@ -37,10 +37,10 @@ def build_optimizer(
 
     Args:
         name: A name in `OPTIMIZERS`.
-        network: Whose parameters are trained.
-        learning_rate: At the start.
+        network: The network whose parameters are trained.
+        learning_rate: The rate at the start.
         weight_decay: Pull of the weights towards 0.
-        momentum: Of `sgd`; the others have their own.
+        momentum: Momentum of `sgd`; the others have their own.
         clip_norm: Largest norm of all gradients together, cut before each step; 0 cuts nothing.
 
     Raises:
@@ -102,7 +102,7 @@ def build_schedule(name: str, optimizer: Optimizer, epochs: int) -> Schedule:
 
     Args:
         name: A name in `SCHEDULES`.
-        optimizer: Whose learning rate it sets.
+        optimizer: The optimiser whose learning rate it sets.
         epochs: Number of epochs in all.
 
     Raises:

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import medseg
-from medseg.bundle.forms import read_config
-from medseg.bundle.load import open_bundle
-from medseg.data.cases import open_dataset
-from medseg.data.labels import convert_labels
-from medseg.data.write import write
+from medseg.bundle.config import merge_files
+from medseg.bundle.load import Bundle, open_bundle
+from medseg.data.cases import Case, open_dataset
 from medseg.errors import BundleError, ImageError, MedsegError, check_known, coded_cause, first_line
-from medseg.evaluation.evaluate import evaluate
-from medseg.evaluation.results import Evaluation, write_tables
+from medseg.evaluation.evaluate import Evaluation, evaluate_cases
+from medseg.evaluation.results import write_tables
 from medseg.evaluation.runs import SCORED_NAME
-from medseg.files import hold, write_json, write_text
-from medseg.inference.cohort import CaseRecord, predict
+from medseg.files import hold, write_json
+from medseg.inference.cohort import predict
 from medseg.networks import count_parameters
 from medseg.options import SPLIT_PARTS
-from medseg.training.resuming import read_checkpoint
+from medseg.training.run_folder import read_checkpoint
 
 if TYPE_CHECKING:
     from monai.bundle import ConfigParser
@@ -58,41 +53,37 @@ def score_part(run_folder: str | Path, data: str | Path, part: str = "test") -> 
     check_known("PART_UNKNOWN", [part], SPLIT_PARTS)
     folder = Path(run_folder).resolve()
     masks, scores = folder / f"masks_{part}", folder / f"scores_{part}"
-    parser = _parser(folder, Path(data).resolve(), part)
-    records = _parsed(parser, "validate::dataset::data")
+    parser = _read_parser(folder, Path(data).resolve(), part)
+    records = _build(parser, "validate::dataset::data")
     with hold(folder):
         (scores / SCORED_NAME).unlink(missing_ok=True)
         shutil.rmtree(masks, ignore_errors=True)
-        scans = scores / "scans.csv"
-        write_text(_table(records), scans)
-        predictions = predict(folder, scans, masks)
+        predictions = predict(folder, list(map(_case, records)), masks)
         for record in predictions.failed:
             error = record.error or {}
             raise _failed(record.case, error.get("code", ""), error.get("problem", ""))
-        with TemporaryDirectory(dir=folder, prefix=".references_") as references:
-            _write_references(parser, records, predictions.records, Path(references))
-            evaluation = evaluate(masks, references, progress=False)
+        masks_of = {record.case: masks / str(record.mask) for record in predictions.records}
+        reader, bundle = _reference_reader(parser, records), open_bundle(folder)
+        settings = {"masks": str(masks), "references": str(data)}
+        evaluation = evaluate_cases(masks_of, reader, labels=bundle.labels, settings=settings)
         for finding in evaluation.errors:
             raise _failed(finding.case, finding.code, finding.text)
-        evaluation = replace(evaluation, settings={**evaluation.settings, "references": str(data)})
         write_tables(evaluation, scores)
-        write_json(_scored(folder, Path(data), part), scores / SCORED_NAME)
+        write_json(_describe_run(bundle, Path(data), part), scores / SCORED_NAME)
     return evaluation
 
 
-def _parser(folder: Path, dataset_dir: Path, part: str) -> ConfigParser:
+def _read_parser(folder: Path, dataset_dir: Path, part: str) -> ConfigParser:
     """The run's training configuration, for the cases of one part."""
     from monai.bundle import ConfigParser
 
     path = folder / "configs" / "train.json"
-    read_config(path)  # MONAI's own reading has no coded errors.
-    parser = ConfigParser()
-    parser.read_config(str(path))
+    parser = ConfigParser(merge_files(path))
     parser.update({"bundle_root": str(folder), "dataset_dir": str(dataset_dir), "part": part})
     return parser
 
 
-def _parsed(parser: ConfigParser, key: str) -> Any:
+def _build(parser: ConfigParser, key: str) -> Any:
     try:
         return parser.get_parsed_content(key)
     except MedsegError:
@@ -103,45 +94,34 @@ def _parsed(parser: ConfigParser, key: str) -> Any:
         ) from error
 
 
-def _table(records: Iterable[Record]) -> str:
-    """The images as a table that ``medseg predict`` takes; one column per channel."""
-    rows = [(record["case_id"], *_listed(record["image"])) for record in records]
-    channels = max(len(row) for row in rows) - 1
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["id", "image", *(f"image_{index}" for index in range(2, channels + 1))])
-    writer.writerows(rows)
-    return text.getvalue()
+def _case(record: Record) -> Case:
+    image = record["image"]
+    return Case(record["case_id"], (image,) if isinstance(image, str) else tuple(image), None, record["case_id"])
 
 
-def _listed(paths: str | Sequence[str]) -> list[str]:
-    return [paths] if isinstance(paths, str) else list(paths)
-
-
-def _write_references(
-    parser: ConfigParser, records: Sequence[Record], predicted: Sequence[CaseRecord], folder: Path
-) -> None:
-    """Each reference as training reads it, before it is resampled, under the name of its mask."""
+def _reference_reader(parser: ConfigParser, records: Sequence[Record]) -> Callable[[str], tuple[NDArray, NDArray]]:
+    """What gives a case's reference as training reads it, before it is resampled."""
     from monai.transforms import EnsureChannelFirstd, LoadImaged, MapLabelValued
 
     from medseg.data.transforms import AlignToImaged
 
     kept = (LoadImaged, EnsureChannelFirstd, AlignToImaged, MapLabelValued)
-    chain = _parsed(parser, "validate::preprocessing").transforms
+    chain = _build(parser, "validate::preprocessing").transforms
     steps = list(takewhile(lambda step: isinstance(step, kept), chain))
-    mask_of = {record.case: str(record.mask) for record in predicted}
-    for record in records:
-        sample: Any = {key: record[key] for key in ("image", "label")}
+    pair_of = {record["case_id"]: {key: record[key] for key in ("image", "label")} for record in records}
+
+    def read(case: str) -> tuple[NDArray, NDArray]:
+        sample: Any = pair_of[case]
         for step in steps:
             sample = step(sample)
-        label = sample["label"]
-        array = convert_labels(np.asarray(label)[0], record["case_id"])
-        write(array, np.asarray(label.affine, dtype=float), folder / mask_of[record["case_id"]])
+        return np.asarray(sample["label"])[0], np.asarray(sample["label"].affine, dtype=float)
+
+    return read
 
 
-def _scored(folder: Path, data: Path, part: str) -> dict[str, Any]:
+def _describe_run(bundle: Bundle, data: Path, part: str) -> dict[str, Any]:
     """What a comparison needs to know of the run beyond its scores and its log."""
-    bundle, last = open_bundle(folder), folder / "models" / "checkpoint.pt"
+    last = bundle.root / "models" / "checkpoint.pt"
     groups = {case.id: case.group for case in open_dataset(data).cases}
     return {
         "medseg": medseg.__version__,

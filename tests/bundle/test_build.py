@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from monai.bundle import ConfigParser, ConfigWorkflow, verify_metadata, verify_net_in_out
 
-from medseg.bundle.build import bundle_files, drifted_files, write_bundle
+from medseg.bundle.build import bundle_files, find_drifted_files, metadata, render_card, write_bundle
 from tests.conftest import ROOT
 
 BUNDLES = ["hippocampus_mr_segmentation", "phantom_ct_segmentation"]
@@ -16,13 +16,13 @@ ALL_BUNDLES = sorted(path.parent.name for path in (ROOT / "bundles").glob("*/con
 def test_a_written_bundle_is_in_step_until_a_file_changes(tiny_settings, licence, tmp_path):
     written = write_bundle(tiny_settings, tmp_path, licence)
     assert len(written) == len(bundle_files(tiny_settings, licence))
-    assert drifted_files(tiny_settings, tmp_path, licence) == []
+    assert find_drifted_files(tiny_settings, tmp_path, licence) == []
     assert write_bundle(tiny_settings, tmp_path, licence) == []
     card = tmp_path / tiny_settings.name / "docs" / "README.md"
     card.write_text(card.read_text() + "by hand")
-    assert drifted_files(tiny_settings, tmp_path, licence) == [card]
+    assert find_drifted_files(tiny_settings, tmp_path, licence) == [card]
     card.unlink()
-    assert drifted_files(tiny_settings, tmp_path, licence) == [card]
+    assert find_drifted_files(tiny_settings, tmp_path, licence) == [card]
 
 
 @pytest.mark.parametrize("name", ALL_BUNDLES)
@@ -121,3 +121,26 @@ def test_monai_verifies_the_metadata_against_a_schema(tmp_path):
     schema.write_text(json.dumps({"type": "object", "required": ["network_data_format"]}))
     meta = ROOT / "bundles" / BUNDLES[0] / "configs" / "metadata.json"
     verify_metadata(meta_file=str(meta), filepath=str(schema))
+
+
+def test_the_card_names_structures_licence_and_commands(tiny_settings):
+    text = render_card(tiny_settings)
+    assert "| 1 | ball |" in text
+    assert "medseg predict ball_segmentation SCANS MASKS" in text
+    assert "Not trained yet." in text
+    assert "None" not in text
+
+
+def test_the_card_of_a_trained_bundle_has_its_scores_and_its_training(tiny_settings):
+    trained = {"hardware": "two CPU cores", "test_dice": {"ball": 0.91}}
+    text = render_card(replace(tiny_settings, trained=trained))
+    assert "| ball | 0.91 |" in text
+    assert "- Hardware: two CPU cores" in text
+    assert metadata(replace(tiny_settings, trained=trained))["eval_metrics"] == {"ball": 0.91}
+
+
+def test_the_metadata_describe_input_and_output(tiny_settings):
+    formats = metadata(tiny_settings)["network_data_format"]
+    assert formats["inputs"]["image"]["spatial_shape"] == ["8*n", "8*n", "8*n"]
+    assert formats["inputs"]["image"]["channel_def"] == {"0": "T1"}
+    assert formats["outputs"]["pred"]["channel_def"] == {"0": "background", "1": "ball"}

@@ -1,10 +1,12 @@
 import json
+import subprocess
 import sys
 
 import pytest
 import torch
+import yaml
 
-from medseg.bundle.load import _labels, find_bundle, open_bundle, running_root
+from medseg.bundle.load import _labels, open_bundle, running_root
 from medseg.errors import BundleError
 
 
@@ -13,39 +15,6 @@ def test_a_bundle_opens_with_its_names(tiny_bundle):
     assert (bundle.channels, bundle.labels, bundle.spatial_dims) == (("T1",), {0: "background", 1: "ball"}, 3)
     assert bundle.mirror_axes == (0,)
     assert not bundle.network.training
-
-
-def test_shipped_bundles_are_found_by_name():
-    assert (find_bundle("phantom_ct_segmentation") / "configs" / "inference.json").is_file()
-
-
-def test_an_unknown_bundle_lists_the_shipped_ones():
-    with pytest.raises(BundleError, match=r"BUNDLE_NOT_FOUND.*hippocampus_mr_segmentation"):
-        find_bundle("hipocampus")
-
-
-@pytest.mark.parametrize(
-    ("name", "meant"),
-    [
-        ("hipocampus", "hippocampus_mr_segmentation"),
-        ("acdc", "acdc_mr_segmentation"),
-        ("ACDC-mr", "acdc_mr_segmentation"),
-        ("isbi_em", "isbi_em_segmentation"),
-        ("bundles/polyp", "polyp_endoscopy_segmentation"),
-        ("phantom_ct_segmentaton", "phantom_ct_segmentation"),
-    ],
-)
-def test_the_bundle_that_may_be_meant_is_named_first(name, meant):
-    with pytest.raises(BundleError, match="BUNDLE_NOT_FOUND") as refused:
-        find_bundle(name)
-    assert f"did you mean {meant}?" in refused.value.remedy
-
-
-@pytest.mark.parametrize("name", ["xyz", "segmentation"])
-def test_a_name_like_none_or_like_all_of_them_is_no_hint(name):
-    with pytest.raises(BundleError, match="BUNDLE_NOT_FOUND") as refused:
-        find_bundle(name)
-    assert "did you mean" not in refused.value.remedy
 
 
 def change_weights(bundle, change):
@@ -166,6 +135,32 @@ def test_a_configuration_that_is_no_table_is_refused(tiny_bundle, content):
         open_bundle(tiny_bundle)
 
 
+@pytest.mark.parametrize("name", ["inference", "metadata"])
+def test_a_key_that_stands_twice_is_refused(tiny_bundle, name):
+    path = tiny_bundle / "configs" / f"{name}.json"
+    path.write_text(path.read_text().replace("{", '{"version": "0.0.1", "version": "0.0.2",', 1))
+    with pytest.raises(BundleError, match=rf"BUNDLE_UNREADABLE: .*{name}.json: the key 'version' stands there"):
+        open_bundle(tiny_bundle)
+
+
+def test_a_bundle_in_yaml_opens_as_in_json(tiny_bundle):
+    before = open_bundle(tiny_bundle)
+    for name in ("inference", "metadata"):
+        path = tiny_bundle / "configs" / f"{name}.json"
+        path.with_suffix(".yml").write_text(yaml.safe_dump(json.loads(path.read_text())))
+        path.unlink()
+    after = open_bundle(tiny_bundle)
+    assert (after.labels, after.channels, after.mirror_axes) == (before.labels, before.channels, before.mirror_axes)
+    assert [type(step) for step in after.preprocessing.transforms] == [
+        type(step) for step in before.preprocessing.transforms
+    ]
+
+
+def test_a_key_that_goes_deeper_is_taken_as_monai_takes_it(tiny_bundle):
+    change_json(tiny_bundle / "configs" / "inference.json", lambda config: config.update({"inferer::overlap": 0.125}))
+    assert open_bundle(tiny_bundle).inferer.overlap == 0.125
+
+
 @pytest.mark.parametrize("kind", [torch.complex64, torch.int8])
 def test_weights_of_another_kind_of_number_are_refused(tiny_bundle, kind):
     def change(state):
@@ -181,3 +176,11 @@ def test_a_single_output_channel_is_a_foreground_class():
     pred = {"num_channels": 1, "channel_def": {"0": "cell"}}
     assert _labels(pred, {}) == {0: "background", 1: "cell"}
     assert _labels(pred, {"labels": {"0": "membrane", "1": "cell"}}) == {0: "membrane", 1: "cell"}
+
+
+def test_labels_codes_are_read_without_the_readers_of_dicom():
+    code = "import sys, medseg.bundle.load as load; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    read = {name for name in run.stdout.split() if name.startswith("medseg.data.dicom.")}
+    assert read <= {"medseg.data.terminology"}
+    assert not {"torch", "monai", "pydicom", "highdicom"} & set(run.stdout.split())

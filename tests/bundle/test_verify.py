@@ -251,6 +251,21 @@ def test_a_form_is_held_to_the_same_as_the_base(tiny_bundle):
     assert "BUNDLE_UNREADABLE" in errors(tiny_bundle)
 
 
+@pytest.mark.parametrize("keys", [{"no::such": 1}, {"+seed": [1]}, {"mirror_axes::5": 1}])
+def test_a_form_is_laid_over_the_base_as_monai_does_it_or_is_refused_by_file_and_key(tiny_bundle, keys):
+    lay(tiny_bundle, "train_odd", mirror_axes=[0], **keys)
+    (finding,) = [finding for finding in verify(tiny_bundle) if not finding.is_note]
+    assert (finding.code, finding.place.rpartition("/")[2]) == ("BUNDLE_UNREADABLE", "train_odd.json")
+    assert next(iter(keys)) in finding.problem
+
+
+def test_what_is_laid_over_the_training_may_be_yaml(tiny_bundle):
+    (tiny_bundle / "configs" / "evaluate.json").unlink()
+    (tiny_bundle / "configs" / "evaluate.yaml").write_text("run: ['$@nothing.run()']\n")
+    (finding,) = [finding for finding in verify(tiny_bundle) if not finding.is_note]
+    assert (finding.code, finding.problem) == ("BUNDLE_PROPERTY", "@nothing leads nowhere")
+
+
 def test_a_base_that_trains_apart_from_the_shipped_weights_of_a_form_is_a_note(tiny_bundle):
     change(tiny_bundle, "train", "network_options", "filters", 8)
     lay(tiny_bundle, "train_small", network_options={"filters": 4, "depth": 2})

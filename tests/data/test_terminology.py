@@ -5,7 +5,7 @@ import json
 import pytest
 from pydicom.sr.codedict import codes
 
-from medseg.bundle.load import find_bundle
+from medseg.bundle.config import find_bundle
 from medseg.bundle.settings import read_settings
 from medseg.data.terminology import Code, Term, dump_terms, make_own_term, read_terms
 from tests.conftest import ROOT

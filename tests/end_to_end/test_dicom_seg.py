@@ -15,7 +15,7 @@ from medseg.data.read import read, read_mask
 from medseg.demonstration.synthetic_ct import write_ct_series
 from medseg.errors import UsageError
 from medseg.options import PredictOptions, TrainOptions
-from medseg.training.engine import train
+from medseg.training.train import train
 from tests.conftest import ball, save_nifti
 from tests.dicom_segs import headers, make_seg, segment
 

@@ -16,7 +16,7 @@ from medseg.losses import build_loss
 from tests.conftest import ROOT, ball, save_nifti
 
 SCHEMA = ROOT / "tests" / "end_to_end" / "meta_schema_20240725.json"
-"""A copy of the file that card.SCHEMA names: MONAI's, Apache-2.0."""
+"""A copy of the file that medseg.bundle.build.METADATA_SCHEMA names: MONAI's, Apache-2.0."""
 
 
 def table(path):

@@ -16,7 +16,7 @@ from medseg.bundle.settings import read_settings
 from medseg.data.cases import open_images
 from medseg.data.read import read
 from medseg.networks import build_network
-from medseg.networks.named import PUBLISHED, count_parameters
+from medseg.networks.network_table import PUBLISHED, count_parameters
 from medseg.options import EvaluateOptions, TrainOptions
 from medseg.training.scoring import score_part
 from tests.conftest import ROOT

@@ -12,6 +12,7 @@ import torch
 
 from medseg import predict
 from medseg.bundle.build import write_bundle
+from medseg.bundle.config import read_form
 from medseg.bundle.load import open_bundle
 from medseg.bundle.locator_name import check_fits
 from medseg.bundle.verify import verify
@@ -27,8 +28,7 @@ from medseg.inference.predict import Predictor
 from medseg.inference.restoring.way_back import axis_changes
 from medseg.networks import build_network
 from medseg.options import PredictOptions, TrainOptions
-from medseg.training.beginning import Start, begin
-from medseg.training.forms import laid_over
+from medseg.training.run_folder import Start, begin
 from tests.conftest import save_nifti
 
 NETWORK = {"name": "unet", "filters": 2, "depth": 1, "norm": "none", "upsampling": "nearest"}
@@ -424,7 +424,7 @@ def test_a_bundle_with_a_locator_is_not_exported(whole_bundle):
 
 
 def test_a_run_of_training_keeps_the_locator(whole_bundle, tmp_path):
-    configs, split = laid_over(whole_bundle, ""), Split(("a",), ("b",), ("c",), None, "by hand")
+    configs, split = read_form(whole_bundle, ""), Split(("a",), ("b",), ("c",), None, "by hand")
     (tmp_path / "run").mkdir()
     begin(whole_bundle, tmp_path / "run", configs, TrainOptions(), Start(tmp_path, split))
     shutil.copytree(whole_bundle / "models", tmp_path / "run" / "models", dirs_exist_ok=True)

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from medseg.errors import UsageError
-from medseg.networks import NETWORKS, UNet, UNetSettings, build_network
+from medseg.networks import NETWORKS, build_network
+from medseg.networks.unet import UNet, UNetSettings
 
 SIZES = {2: (7, 10), 3: (5, 6, 3)}
 MODES = {"transposed", "nearest", "linear"}
