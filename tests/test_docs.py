@@ -255,7 +255,7 @@ def test_the_page_on_errors_lists_every_note_of_the_source():
 
 
 def test_the_page_on_errors_lists_every_finding_of_a_check_and_the_check_page_what_is_certain():
-    from medseg.data.checking.rules import RULES
+    from medseg.checking.rules import RULES
 
     rows = {row[0].strip("`"): row[1:3] for row in rows_of("Findings")}
     assert rows == {code: [rule.severity, "yes" if rule.is_fixable else ""] for code, rule in sorted(RULES.items())}

@@ -33,8 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run_check(parsed: argparse.Namespace) -> int:
     """Examine, print the findings, write the files; returns the exit code."""
-    from medseg.data.checking.findings import counted
-    from medseg.data.checking.text import text_of
+    from medseg.checking.check_report import counted, format_report
     from medseg.files import write_json
 
     with Progress("check", "case", parsed.quiet) as looked, Progress("copy", "case", parsed.quiet) as copied:
@@ -49,7 +48,7 @@ def run_check(parsed: argparse.Namespace) -> int:
             on_case=lambda case, total: looked.count(total),
             on_copied=lambda case, total: copied.count(total),
         )
-    print(text_of(report, lists_all=parsed.all))
+    print(format_report(report, lists_all=parsed.all))
     if report.copy:
         copy = report.copy
         told = f"{counted(copy.cases, 'case')}, {copy.changed} corrected, {copy.left_out} left out"

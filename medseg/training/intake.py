@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from medseg.bundle.expecting import image_axes
 from medseg.bundle.forms import Config, at
+from medseg.checking.check_report import counted
+from medseg.checking.expectations import count_image_axes
+from medseg.checking.usable_pairs import require_usable
 from medseg.data.case import Dataset, some_of
 from medseg.data.channels import with_channels
-from medseg.data.checking.findings import counted
-from medseg.data.checking.pairs import require_usable
 from medseg.data.mask_steps import mask_reading
 from medseg.errors import DatasetError
 
@@ -43,7 +43,7 @@ def check_data(dataset: Dataset, train: Config, metadata: Config, on_case: CaseS
     wanted = train.get("channel_names") or metadata["network_data_format"]["inputs"]["image"]["num_channels"]
     cases = with_channels(dataset.cases, dataset.channels, wanted, dataset.root)
     count = wanted if isinstance(wanted, int) else len(wanted)
-    names, axes = mask_reading(_steps(train)).names, image_axes(train, metadata)
+    names, axes = mask_reading(_steps(train)).names, count_image_axes(train, metadata)
     notes = require_usable(cases, values, count, on_case, names, axes)
     told = [str(note) for note in notes]
     if _needs_mask(train):

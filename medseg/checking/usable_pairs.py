@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import TypeVar
 
+from medseg.checking.check_report import Group, counted, format_groups, group_findings
+from medseg.checking.read_case import Expected, read_case
 from medseg.data.case import Case, Dataset
-from medseg.data.checking.findings import Finding, Group, counted, grouped, lines_of
-from medseg.data.checking.reading import Expected, read_case
-from medseg.data.volume import Note
 from medseg.errors import DatasetError
+from medseg.findings import WHOLE, Finding
 
 CASES_AT_ONCE = 2
 """Pairs in memory at a time: reading is half inflating, which lets another thread work."""
@@ -45,7 +45,7 @@ def check_pairs(
         and its mask. Empty where all can be used.
     """
     expected = Expected(values, channels, segments=segments or {}, axes=axes)
-    return [finding for found in _looked_at(cases, expected, on_case) for finding in found if _is_error(finding)]
+    return [finding for found in _look_at_all(cases, expected, on_case) for finding in found if finding.is_error]
 
 
 def require_usable(
@@ -55,7 +55,7 @@ def require_usable(
     on_case: OnCase | None = None,
     segments: Mapping[int, Sequence[str]] | None = None,
     axes: int | None = None,
-) -> tuple[Note, ...]:
+) -> tuple[Finding, ...]:
     """Refuse cases that :func:`check_pairs` finds anything in, all in one error.
 
     Args:
@@ -68,22 +68,22 @@ def require_usable(
 
     Returns:
         What is odd about files that can be used all the same, such as soft edges of masks and
-        where they are cut: one note for each code, with the number of cases and an example.
+        where they are cut: one finding for each code, with the number of cases and an example.
 
     Raises:
         DatasetError: PAIRS_UNUSABLE with all findings by code, or the code of the only one.
     """
     expected = Expected(values, channels, segments=segments or {}, axes=axes)
-    findings = [each for found in _looked_at(cases, expected, on_case) for each in found]
-    errors = [finding for finding in findings if _is_error(finding)]
+    findings = [each for found in _look_at_all(cases, expected, on_case) for each in found]
+    errors = [finding for finding in findings if finding.is_error]
     if len(errors) == 1:
-        raise DatasetError(errors[0].code, errors[0].case, errors[0].what, errors[0].remedy)
+        raise DatasetError(errors[0].code, errors[0].case, errors[0].problem, errors[0].remedy)
     if errors:
-        raise _unusable(grouped(errors))
-    return tuple(_summed_up(group) for group in grouped(findings))
+        raise _refuse_all(group_findings(errors))
+    return tuple(_sum_up(group) for group in group_findings(findings))
 
 
-def each_looked_at(
+def look_at_each(
     cases: Iterable[Case], look: Callable[[Case], Looked], on_case: OnCase | None = None
 ) -> Iterator[tuple[Case, Looked]]:
     """What ``look`` makes of each case, in order, two at a time in memory.
@@ -104,21 +104,17 @@ def each_looked_at(
                 on_case(case.id, len(listed))
 
 
-def _looked_at(
+def _look_at_all(
     cases: Dataset | Iterable[Case], expected: Expected, on_case: OnCase | None
 ) -> Iterator[tuple[Finding, ...]]:
     listed = cases.cases if isinstance(cases, Dataset) else cases
-    return (seen for _, seen in each_looked_at(listed, lambda case: read_case(case, expected).findings, on_case))
+    return (seen for _, seen in look_at_each(listed, lambda case: read_case(case, expected).findings, on_case))
 
 
-def _is_error(finding: Finding) -> bool:
-    return finding.severity == "error"
-
-
-def _unusable(groups: tuple[Group, ...]) -> DatasetError:
+def _refuse_all(groups: tuple[Group, ...]) -> DatasetError:
     cases = dict.fromkeys(case for group in groups for case in group.cases)
     count = sum(len(group.findings) for group in groups)
-    listed = "\n".join(lines_of(groups, indent="    "))
+    listed = "\n".join(format_groups(groups, indent="    "))
     return DatasetError(
         "PAIRS_UNUSABLE",
         next(iter(cases)) if len(cases) == 1 else f"{len(cases)} cases",
@@ -127,6 +123,6 @@ def _unusable(groups: tuple[Group, ...]) -> DatasetError:
     )
 
 
-def _summed_up(group: Group) -> Note:
+def _sum_up(group: Group) -> Finding:
     first = group.findings[0]
-    return Note(group.code, f"{counted(len(group.findings), 'file')}, such as {first.case}: {first.what}")
+    return Finding(WHOLE, group.code, f"{counted(len(group.findings), 'file')}, such as {first.case}: {first.problem}")

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 import medseg
-from tests.data.checking.conftest import AFFINE, image_of, mask_of, save
+from tests.checking.conftest import AFFINE, image_of, mask_of, save
 
 
 def told(folder):
@@ -26,7 +26,7 @@ def test_a_label_map_on_the_grid_of_a_volume_is_one_warning_whatever_its_name(na
     save(mask, tmp_path / f"{name}.nii.gz")
     report = medseg.check(tmp_path)
     assert [(each.case, each.code, each.severity) for each in report.findings] == [(name, "LOOKS_LIKE_MASK", "warning")]
-    assert "ct" in report.findings[0].what
+    assert "ct" in report.findings[0].problem
     assert report.summary.orientations == {"LPS": 1}
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.data.checking.reading import Reading, channel_counts
+from medseg.checking.read_case import Reading, count_channels
 from medseg.data.labels import label_values
 from medseg.data.pictures import is_grey
 from medseg.data.volume import Volume
@@ -36,7 +36,7 @@ AIR_HU = -500
 
 
 @dataclass(frozen=True)
-class ImageFacts:
+class ImageStatistics:
     """An image in a few numbers.
 
     Args:
@@ -83,7 +83,7 @@ class ImageFacts:
 
 
 @dataclass(frozen=True)
-class MaskFacts:
+class MaskStatistics:
     """A mask in a few numbers.
 
     Args:
@@ -112,7 +112,7 @@ class MaskFacts:
 
 
 @dataclass(frozen=True)
-class Facts:
+class CaseStatistics:
     """A case in a few numbers.
 
     Args:
@@ -125,26 +125,26 @@ class Facts:
 
     case: str
     group: str
-    image: ImageFacts | None
-    mask: MaskFacts | None
+    image: ImageStatistics | None
+    mask: MaskStatistics | None
     is_readable: bool
 
 
-def facts_of(reading: Reading) -> Facts:
+def measure_case(reading: Reading) -> CaseStatistics:
     """What to keep of a case."""
     case = reading.case
-    image = _of_image(reading.image) if reading.image is not None else None
-    return Facts(case.id, case.group, image, _of_mask(reading), reading.is_readable)
+    image = _measure_image(reading.image) if reading.image is not None else None
+    return CaseStatistics(case.id, case.group, image, _measure_mask(reading), reading.is_readable)
 
 
-def sampled(array: NDArray) -> NDArray:
+def sample(array: NDArray) -> NDArray:
     """At most about SAMPLED_VOXELS finite values of an array, evenly spread."""
     flat = array.reshape(-1) if array.flags.c_contiguous else array.ravel(order="K")
     some = flat[:: max(1, flat.size // SAMPLED_VOXELS)]
     return some[np.isfinite(some)] if np.issubdtype(some.dtype, np.floating) else some
 
 
-def thumbnail(image: Volume) -> NDArray[np.float32] | None:
+def make_thumbnail(image: Volume) -> NDArray[np.float32] | None:
     """A small copy of an image, its channels averaged, with zero mean and unit length.
 
     Each of its voxels is the mean of a block. None where the image has one value, or is smaller.
@@ -168,24 +168,24 @@ def thumbnail(image: Volume) -> NDArray[np.float32] | None:
     return (small / length).ravel() if length > 1e-6 else None
 
 
-def _of_image(image: Volume) -> ImageFacts:
-    some = sampled(image.array)
+def _measure_image(image: Volume) -> ImageStatistics:
+    some = sample(image.array)
     low, high = (float(value) for value in np.percentile(some, (1, 99))) if some.size else (0.0, 0.0)
     levels = len(np.unique(some))
-    return ImageFacts(
+    return ImageStatistics(
         grid=image.grid,
-        channels=channel_counts(image),
+        channels=count_channels(image),
         has_grid=image.has_grid,
         levels=min(levels, LEVELS_COUNTED),
         low=low,
         high=high,
-        digest=_digest(image.array),
-        thumbnail=thumbnail(image),
-        label_values=_values_like_labels(image, some),
+        digest=_hash(image.array),
+        thumbnail=make_thumbnail(image),
+        label_values=_count_label_values(image, some),
     )
 
 
-def _values_like_labels(image: Volume, some: NDArray) -> int:
+def _count_label_values(image: Volume, some: NDArray) -> int:
     """How many values an image has, where they are whole, begin at 0, and are few or lie in patches of one value."""
     array = image.array[0] if image.has_channels else image.array
     if (image.has_channels and not is_grey(image.array)) or some.size == 0 or array.min() != 0:
@@ -212,7 +212,7 @@ def _lies_in_patches(array: NDArray) -> bool:
     return equal > PATCHY_SHARE * drawn
 
 
-def _of_mask(reading: Reading) -> MaskFacts | None:
+def _measure_mask(reading: Reading) -> MaskStatistics | None:
     if reading.mask is None:
         return None
     array = reading.on_image if reading.on_image is not None else reading.mask.array
@@ -220,10 +220,10 @@ def _of_mask(reading: Reading) -> MaskFacts | None:
     voxels = {int(value): int(count) for value, count in zip(values, counts, strict=True)}
     stored = frozenset(value for one in reading.stored for value in one.values)
     has_soft_edges = any(finding.code == CUT for one in reading.stored for finding in one.findings)
-    return MaskFacts(voxels, stored, _pieces(array, voxels), _digest(array), has_soft_edges)
+    return MaskStatistics(voxels, stored, _count_pieces(array, voxels), _hash(array), has_soft_edges)
 
 
-def _pieces(array: NDArray, voxels: dict[int, int]) -> dict[int, int]:
+def _count_pieces(array: NDArray, voxels: dict[int, int]) -> dict[int, int]:
     """Connected components of each label, touching corners counted as connected; none where there are many labels."""
     from scipy import ndimage
 
@@ -239,7 +239,7 @@ def _pieces(array: NDArray, voxels: dict[int, int]) -> dict[int, int]:
     return pieces
 
 
-def _digest(array: NDArray) -> str:
+def _hash(array: NDArray) -> str:
     """A hash of an array's shape and values, the same for equal whole numbers of other types."""
     hashed = hashlib.blake2b(str(array.shape).encode(), digest_size=16)
     for index in range(array.shape[-1] if array.ndim else 0):

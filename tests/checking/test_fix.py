@@ -14,15 +14,15 @@ from PIL import Image
 
 import medseg
 from medseg.data.cases import open_dataset
-from medseg.data.checking.rules import RULES
 from medseg.data.dicom.series import write_ct_series
 from medseg.data.images import read, read_mask
 from medseg.data.rectifying import is_sheared, rectified
 from medseg.data.volume import Volume
 from medseg.errors import OutputError
+from medseg.findings import CODES
 from medseg.geometry import is_same_grid
-from tests.data.checking.conftest import AFFINE, SHAPE, Scans, image_of, mask_of, save
-from tests.data.checking.triggers import flipped, moved, one_hot, pictures, square
+from tests.checking.conftest import AFFINE, SHAPE, Scans, image_of, mask_of, save
+from tests.checking.triggers import flipped, moved, one_hot, pictures, square
 
 FAULTS = {
     "GRID_NEAR": lambda scans, n: scans.set_label(n, mask_of(n), moved(0.05)),
@@ -83,7 +83,7 @@ def test_a_corrected_copy_has_nothing_left_to_correct(faults, tmp_path_factory):
             assert UNCERTAIN[faults[number]] in {each.code for each in again.findings if each.case == case.id}
 
 
-@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault in RULES])
+@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault in CODES])
 def test_the_log_says_what_was_done_and_what_was_left(fault, tmp_path):
     scans = clean(tmp_path / "data")
     FAULTS[fault](scans, 0)

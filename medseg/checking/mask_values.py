@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.data.checking.findings import WHOLE, Finding, found, of_error, of_note
 from medseg.data.images import as_labels
 from medseg.data.labels import HALF_OF_255, expected_labels, has_soft_edges_only, label_values
 from medseg.data.volume import Note, Volume
-from medseg.errors import LabelError
+from medseg.errors import LabelError, as_finding
+from medseg.findings import WHOLE, Finding
 
 NEARLY = 1e-3
 """Floats within this of a whole number are that number, stored with rounding."""
@@ -43,7 +43,7 @@ class Stored:
     findings: tuple[Finding, ...]
 
 
-def meaning(volume: Volume, path: str, values: Collection[int] | None, *, is_picture: bool) -> Stored:
+def interpret_mask(volume: Volume, path: str, values: Collection[int] | None, *, is_picture: bool) -> Stored:
     """The labels that a mask's stored voxels stand for, as far as that is certain.
 
     Args:
@@ -52,36 +52,35 @@ def meaning(volume: Volume, path: str, values: Collection[int] | None, *, is_pic
         values: The labels that may occur; None lets any pass.
         is_picture: Whether the file is a picture.
     """
-    repaired, findings = whole_or_one_hot(volume)
+    repaired, findings = repair_labels(volume)
     try:
         labels = as_labels(replace(repaired, notes=()), None, path, is_picture=is_picture)
     except LabelError as error:
-        return Stored(path, None, (), is_picture, (*findings, of_error(error, WHOLE)))
+        return Stored(path, None, (), is_picture, (*findings, as_finding(error, WHOLE)))
     is_8bit_picture = is_picture and labels.array.dtype == np.uint8
     stored_values = tuple(label_values(labels.array)[: MOST_VALUES + 1])
     if values is None:
-        array, notes = _guessed(labels.array, stored_values, is_8bit_picture=is_8bit_picture)
-        findings += tuple(of_note(note, WHOLE) for note in notes)
-        findings += _too_many(stored_values, notes, is_8bit_picture=is_8bit_picture)
-        return Stored(path, replace(labels, array=array), stored_values, is_picture, findings)
+        array, told = _cut_soft_edges(labels.array, stored_values, is_8bit_picture=is_8bit_picture)
+        told = told or _find_too_many(stored_values, is_8bit_picture=is_8bit_picture)
+        return Stored(path, replace(labels, array=array), stored_values, is_picture, (*findings, *told))
     try:
         array, notes = expected_labels(labels.array, values, path, is_8bit_picture=is_8bit_picture)
     except LabelError as error:
-        unexpected = of_error(error, WHOLE)
+        unexpected = as_finding(error, WHOLE)
         return Stored(path, labels, stored_values, is_picture, (*findings, unexpected))
-    told = tuple(of_note(_with_share(note, labels.array), WHOLE) for note in notes)
+    told = tuple(_tell_note(note, labels.array) for note in notes)
     return Stored(path, replace(labels, array=array), stored_values, is_picture, (*findings, *told))
 
 
-def whole_or_one_hot(volume: Volume) -> tuple[Volume, tuple[Finding, ...]]:
+def repair_labels(volume: Volume) -> tuple[Volume, tuple[Finding, ...]]:
     """``volume`` rounded where all its voxels are nearly whole, and as labels where it is exactly one-hot."""
     array, findings = volume.array, []
-    off = _distance_from_whole(array)
+    off = _measure_distance_from_whole(array)
     if 0 < off <= NEARLY:
         array = np.rint(array)
-        findings.append(found("LABEL_NEARLY_WHOLE", WHOLE, f"labels are up to {off:.2g} from whole numbers"))
+        findings.append(Finding(WHOLE, "LABEL_NEARLY_WHOLE", f"labels are up to {off:.2g} from whole numbers"))
     if volume.has_channels and is_one_hot(array):
-        findings.append(found("LABEL_ONE_HOT", WHOLE, f"{array.shape[0]} channels, one for each label"))
+        findings.append(Finding(WHOLE, "LABEL_ONE_HOT", f"{array.shape[0]} channels, one for each label"))
         return replace(volume, array=array.argmax(axis=0).astype(np.uint8), has_channels=False), tuple(findings)
     return (volume if array is volume.array else replace(volume, array=array)), tuple(findings)
 
@@ -104,7 +103,7 @@ def is_white_only(values: tuple[int, ...]) -> bool:
     return WHITE in values and set(values) <= {0, WHITE}
 
 
-def _distance_from_whole(array: NDArray) -> float:
+def _measure_distance_from_whole(array: NDArray) -> float:
     """The largest distance of a voxel from a whole number; infinite where one is not finite."""
     if array.size == 0 or not np.issubdtype(array.dtype, np.floating):
         return 0.0
@@ -117,12 +116,14 @@ def _distance_from_whole(array: NDArray) -> float:
     return largest
 
 
-def _guessed(array: NDArray, values: tuple[int, ...], *, is_8bit_picture: bool) -> tuple[NDArray, tuple[Note, ...]]:
+def _cut_soft_edges(
+    array: NDArray, values: tuple[int, ...], *, is_8bit_picture: bool
+) -> tuple[NDArray, tuple[Finding, ...]]:
     """Where nothing says which labels may occur: soft edges are cut, the rest stays as it is."""
     is_grey_edged = is_8bit_picture and len(values) > 2 and values[0] == 0 and values[-1] == WHITE
     if is_grey_edged and has_soft_edges_only(array) and _fills_both_ends(array):
         note = Note("LABEL_THRESHOLDED", f"{len(values)} grey values; those above {HALF_OF_255} are taken as 1")
-        return (array > HALF_OF_255).astype(np.uint8), (_with_share(note, array),)
+        return (array > HALF_OF_255).astype(np.uint8), (_tell_note(note, array),)
     return array, ()
 
 
@@ -133,15 +134,16 @@ def _fills_both_ends(array: NDArray) -> bool:
     return near_white + near_black >= 0.5 * int(np.count_nonzero(array))
 
 
-def _with_share(note: Note, array: NDArray) -> Note:
+def _tell_note(note: Note, array: NDArray) -> Finding:
+    """A note on a mask's values; of grey edges that were cut, with their share of the voxels."""
     if note.code != "LABEL_THRESHOLDED":
-        return note
+        return Finding(WHOLE, note.code, note.text)
     share = float(((array > 0) & (array < WHITE)).mean())
-    return Note(note.code, f"{note.text}; {share:.2%} of the voxels are grey")
+    return Finding(WHOLE, note.code, f"{note.text}; {share:.2%} of the voxels are grey")
 
 
-def _too_many(values: tuple[int, ...], notes: tuple[Note, ...], *, is_8bit_picture: bool) -> tuple[Finding, ...]:
+def _find_too_many(values: tuple[int, ...], *, is_8bit_picture: bool) -> tuple[Finding, ...]:
     most = MOST_VALUES_OF_PICTURE if is_8bit_picture else MOST_VALUES
-    if notes or len(values) <= most:
+    if len(values) <= most:
         return ()
-    return (found("LABEL_TOO_MANY", WHOLE, f"more than {most} different values"),)
+    return (Finding(WHOLE, "LABEL_TOO_MANY", f"more than {most} different values"),)

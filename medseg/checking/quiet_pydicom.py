@@ -37,7 +37,7 @@ _HUSH = _Hush()
 
 
 @contextmanager
-def pydicom_hushed() -> Iterator[None]:
+def quiet_pydicom() -> Iterator[None]:
     """Within this block no warning of pydicom is shown, in any thread of the process; medseg has its own codes."""
     _HUSH.begin()
     try:

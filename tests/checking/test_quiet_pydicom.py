@@ -8,7 +8,7 @@ import pydicom
 import pytest
 
 import medseg
-from medseg.data.checking.hushing import pydicom_hushed
+from medseg.checking.quiet_pydicom import quiet_pydicom
 from medseg.data.dicom.series import write_ct_series
 from medseg.errors import DatasetError
 
@@ -53,14 +53,14 @@ def test_checks_that_overlap_in_threads_share_one_filter_and_leave_none_behind()
     inside, leave = threading.Event(), threading.Event()
 
     def first():
-        with pydicom_hushed():
+        with quiet_pydicom():
             inside.set()
             leave.wait(10)
 
     thread = threading.Thread(target=first)
     thread.start()
     assert inside.wait(10)
-    with pydicom_hushed():
+    with quiet_pydicom():
         leave.set()
         thread.join(10)
         assert len(warnings.filters) == len(before) + 1
@@ -68,5 +68,5 @@ def test_checks_that_overlap_in_threads_share_one_filter_and_leave_none_behind()
 
 
 def test_warnings_of_others_are_shown():
-    with pydicom_hushed():
+    with quiet_pydicom():
         assert heard(lambda: warnings.warn("mine", stacklevel=1)) == ["mine"]

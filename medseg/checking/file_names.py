@@ -16,7 +16,7 @@ LONGEST_BYTES = 180
 """Of a name without its ending; file systems take 255."""
 
 
-def file_names(ids: Iterable[str]) -> dict[str, str]:
+def name_files(ids: Iterable[str]) -> dict[str, str]:
     """A name for each case id, without folders, different even where capitals and accents do not count.
 
     An id that can be a name stays as it is, unless an earlier one took it; no name ends as the
@@ -32,18 +32,18 @@ def file_names(ids: Iterable[str]) -> dict[str, str]:
     taken: set[str] = set()
     trunks: set[str] = set()
     for name in ids:
-        plain = _shortened(name.replace("/", "_").replace("\\", "_"))
+        plain = _shorten(name.replace("/", "_").replace("\\", "_"))
         number, candidate = 1, plain
-        while _folded(candidate) in taken | trunks or _trunk(candidate) in taken:
+        while _fold(candidate) in taken | trunks or _strip_channel(candidate) in taken:
             number += 1
             candidate = f"{plain}-{number}"
-        taken.add(_folded(candidate))
-        trunks |= {_trunk(candidate)} - {_folded(candidate)}
+        taken.add(_fold(candidate))
+        trunks |= {_strip_channel(candidate)} - {_fold(candidate)}
         named[name] = candidate
     return named
 
 
-def true_suffix(path: str) -> str:
+def find_suffix(path: str) -> str:
     """The ending of a file's name, in lower case; of NIfTI the one that its content asks for."""
     file = Path(split_slice(path)[0])
     suffix = file.name[len(image_stem(file)) :].lower()
@@ -53,16 +53,16 @@ def true_suffix(path: str) -> str:
         return ".nii.gz" if opened.read(2) == GZIP_MAGIC else ".nii"
 
 
-def _trunk(name: str) -> str:
+def _strip_channel(name: str) -> str:
     """The name that this one could be a channel of; itself where it could be none."""
-    return CHANNEL_ENDING.sub("", _folded(name))
+    return CHANNEL_ENDING.sub("", _fold(name))
 
 
-def _folded(name: str) -> str:
+def _fold(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
-def _shortened(name: str) -> str:
+def _shorten(name: str) -> str:
     stored = name.encode("utf-8", "surrogateescape")
     if len(stored) <= LONGEST_BYTES:
         return name

@@ -6,7 +6,7 @@ import json
 import numpy as np
 from PIL import Image
 
-from tests.data.checking.conftest import AFFINE, CASES, SHAPE, image_of, mask_of, save
+from tests.checking.conftest import AFFINE, CASES, SHAPE, image_of, mask_of, save
 
 
 def moved(by_voxels):

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medseg.checking.usable_pairs import check_pairs, require_usable
 from medseg.data.case import Case, Dataset, Labels
-from medseg.data.checking.findings import Finding
-from medseg.data.checking.pairs import check_pairs, require_usable
 from medseg.data.dicom.series import write_ct_series
 from medseg.data.images import write
 from medseg.errors import DatasetError
@@ -140,7 +139,7 @@ def test_soft_edges_pass_with_a_note_that_states_the_threshold(picture):
     white[0], grey[0], grey[1] = 255, 255, 100
     image = np.zeros((40, 5), np.uint8)
     cases = [picture(n, m, image) for n, m in zip("abc", (white, grey, grey), strict=True)]
-    notes = {note.code: note.text for note in require_usable(cases, [0, 1])}
+    notes = {note.code: note.problem for note in require_usable(cases, [0, 1])}
     assert set(notes) == {"LABEL_MAPPED", "LABEL_THRESHOLDED"}
     assert notes["LABEL_THRESHOLDED"].startswith("2 files, such as b")
     assert "127.5" in notes["LABEL_THRESHOLDED"]
@@ -181,14 +180,10 @@ def test_each_case_is_told_once_and_few_are_read_at_a_time(pair, monkeypatch):
             with lock:
                 at_once -= 1
 
-    monkeypatch.setattr("medseg.data.checking.pairs.read_case", counted)
+    monkeypatch.setattr("medseg.checking.usable_pairs.read_case", counted)
     check_pairs(cases, on_case=lambda case, count: told.append((case, count)))
     assert told == [(f"c{n}", 8) for n in range(8)]
     assert most <= 2
-
-
-def test_a_finding_reads_as_a_line():
-    assert str(Finding("a", "GRID_MISMATCH", "error", "moved", "resample")) == "a: GRID_MISMATCH: moved"
 
 
 def test_an_image_of_other_axes_than_wanted_is_found(pair, picture):

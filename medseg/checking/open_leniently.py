@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from medseg.checking.check_report import counted
 from medseg.data.case import Case, Dataset, Labels, case_ids, is_present
 from medseg.data.cases import open_images, recognised
-from medseg.data.checking.findings import WHOLE, Finding, counted, found, of_error
 from medseg.data.descriptions import DESCRIPTION, read_description
 from medseg.data.listing import Folder, Found, Pair, cases_of, names_in_list, names_of
 from medseg.data.tables import TABLE, read_table
-from medseg.errors import DatasetError
+from medseg.errors import DatasetError, as_finding
+from medseg.findings import WHOLE, Finding
 
 IMAGES_ALONE = "images"
 """The layout of a folder without masks."""
@@ -58,22 +59,22 @@ def open_leniently(path: str | Path) -> Opened:
         raise DatasetError("NOT_FOUND", place, "there is no such file or folder", "check the path")
     root = place if place.is_dir() else place.parent
     try:
-        described = _described(place)
+        described = _read_description(place)
     except DatasetError as error:
-        return _beside(place, error)
+        return _read_beside(place, error)
     if described is not None:
         return Opened(root, described)
     try:
-        return _laid_out(place) or Opened(root, Dataset(root, open_images(place), Labels(), (), IMAGES_ALONE))
+        return _read_layout(place) or Opened(root, Dataset(root, open_images(place), Labels(), (), IMAGES_ALONE))
     except DatasetError as error:
         if error.code == "LIST_INVALID":
-            return _list_in_part(place, error)
+            return _open_list_in_part(place, error)
         if not place.is_dir():
             raise
-        return _each_alone(place, (error,))
+        return _open_each_alone(place, (error,))
 
 
-def _described(place: Path) -> Dataset | None:
+def _read_description(place: Path) -> Dataset | None:
     """What a description says, its missing files included."""
     if place.is_dir():
         place = next((place / name for name in (DESCRIPTION, TABLE) if (place / name).is_file()), place)
@@ -82,31 +83,31 @@ def _described(place: Path) -> Dataset | None:
     return read_table(place, needs_label=False, needs_files=False) if place.suffix.lower() == ".csv" else None
 
 
-def _beside(place: Path, error: DatasetError) -> Opened:
+def _read_beside(place: Path, error: DatasetError) -> Opened:
     """What the folder's layout says, where its description is wrong, else its images alone."""
     errors = [error]
     try:
-        opened = _laid_out(place if place.is_dir() else place.parent)
+        opened = _read_layout(place if place.is_dir() else place.parent)
     except DatasetError as second:
         opened = None
         errors.append(second)
     if opened is not None:
-        return Opened(opened.root, opened.dataset, (_at_its_place(error, opened.root), *opened.findings))
+        return Opened(opened.root, opened.dataset, (_find_at_place(error, opened.root), *opened.findings))
     if not place.is_dir():
         raise error  # What else lies beside a file that was named is not what was asked for.
-    return _each_alone(place, errors)
+    return _open_each_alone(place, errors)
 
 
-def _each_alone(place: Path, errors: Sequence[DatasetError]) -> Opened:
+def _open_each_alone(place: Path, errors: Sequence[DatasetError]) -> Opened:
     """Every image of a folder as a case of its own, and what kept the folder from being more."""
-    findings = [_at_its_place(error, place) for error in errors]
+    findings = [_find_at_place(error, place) for error in errors]
     pairs = []
     for path in Folder(place).images:
         names = (place.name,) if path == place else names_of(path, place)[1:]
         try:
             case_ids([names])
         except DatasetError as error:
-            findings.append(_at_its_place(error, place))
+            findings.append(_find_at_place(error, place))
         else:
             pairs.append(Pair(names, (str(path),), None))
     if not pairs:
@@ -114,7 +115,7 @@ def _each_alone(place: Path, errors: Sequence[DatasetError]) -> Opened:
     return Opened(place, Dataset(place, cases_of(pairs), Labels(), (), IMAGES_ALONE), tuple(findings))
 
 
-def _list_in_part(place: Path, error: DatasetError) -> Opened:
+def _open_list_in_part(place: Path, error: DatasetError) -> Opened:
     """Those images of a list that are there."""
     try:
         lines = [line.strip() for line in place.read_text(encoding="utf-8-sig").splitlines()]
@@ -125,30 +126,30 @@ def _list_in_part(place: Path, error: DatasetError) -> Opened:
     if not pairs:
         raise error
     dataset = Dataset(place.parent, cases_of(pairs), Labels(), (), IMAGES_ALONE)
-    return Opened(place.parent, dataset, (_at_its_place(error, place.parent),))
+    return Opened(place.parent, dataset, (_find_at_place(error, place.parent),))
 
 
-def _at_its_place(error: DatasetError, place: Path) -> Finding:
+def _find_at_place(error: DatasetError, place: Path) -> Finding:
     """A refusal as a finding about what it names below ``place``, or about all where that is ``place``."""
     named = Path(error.case)
     where = named.relative_to(place).as_posix() if named.is_relative_to(place) and named != place else WHOLE
-    told = of_error(error, where)
-    return replace(told, what=error.problem) if named.is_relative_to(place) else told
+    told = as_finding(error, where)
+    return replace(told, problem=error.problem) if named.is_relative_to(place) else told
 
 
-def _laid_out(place: Path) -> Opened | None:
+def _read_layout(place: Path) -> Opened | None:
     if not place.is_dir():
         return None
     layout, laid = recognised(Folder(place))
     if layout is None or laid is None:
         return None
     unlabelled = tuple(sorted(pair.names[0] for pair in laid.unlabelled))
-    cases = (*cases_of(laid.pairs), *_alone(laid, place))
-    dataset = Dataset(place, tuple(sorted(cases, key=_id)), laid.labels, laid.channels, layout.name, unlabelled)
-    return Opened(place, dataset, tuple(_left_over(laid, place)))
+    cases = (*cases_of(laid.pairs), *_add_images_alone(laid, place))
+    dataset = Dataset(place, tuple(sorted(cases, key=_sort_key)), laid.labels, laid.channels, layout.name, unlabelled)
+    return Opened(place, dataset, tuple(_find_left_over(laid, place)))
 
 
-def _alone(laid: Found, place: Path) -> list[Case]:
+def _add_images_alone(laid: Found, place: Path) -> list[Case]:
     """Images without a mask, looked at like the others, under names that leave those of the others as they are."""
     taken = {case.id for case in cases_of(laid.pairs)}
     choices = [names_of(path, place) for path in laid.images_alone]
@@ -157,26 +158,26 @@ def _alone(laid: Found, place: Path) -> list[Case]:
     return [Case(name, (str(path),), None, name) for name, path in zip(ids, laid.images_alone, strict=True)]
 
 
-def _left_over(laid: Found, place: Path) -> list[Finding]:
+def _find_left_over(laid: Found, place: Path) -> list[Finding]:
     """What no case could be made of."""
     findings = [
-        found("IMAGE_MISSING", path.relative_to(place).as_posix(), "a mask without an image")
+        Finding(path.relative_to(place).as_posix(), "IMAGE_MISSING", "a mask without an image")
         for path in laid.masks_alone
     ]
-    findings += [found("CHANNELS_MISSING", *_named(text)) for text in laid.lacking]
-    findings += [found("CASES_UNPAIRED", *_named(text)) for text in laid.wrong]
+    findings += [_find_in_words("CHANNELS_MISSING", text) for text in laid.lacking]
+    findings += [_find_in_words("CASES_UNPAIRED", text) for text in laid.wrong]
     if laid.unlabelled:
         findings.append(
-            found("UNLABELLED", WHOLE, f"{counted(len(laid.unlabelled), 'image')} without a mask by intention")
+            Finding(WHOLE, "UNLABELLED", f"{counted(len(laid.unlabelled), 'image')} without a mask by intention")
         )
     return findings
 
 
-def _named(text: str) -> tuple[str, str]:
-    """The case that a recogniser's words begin with, and what they say of it."""
+def _find_in_words(code: str, text: str) -> Finding:
+    """What a recogniser says, told of the case that its words begin with."""
     match = SAID_OF_A_CASE.fullmatch(text)
-    return (match[1], match[2]) if match else (WHOLE, text)
+    return Finding(match[1], code, match[2]) if match else Finding(WHOLE, code, text)
 
 
-def _id(case: Case) -> str:
+def _sort_key(case: Case) -> str:
     return case.id

@@ -9,7 +9,7 @@ from PIL import Image
 import medseg
 from medseg.cli import main
 from medseg.errors import DatasetError
-from tests.data.checking.conftest import CASES, image_of, mask_of, save
+from tests.checking.conftest import CASES, image_of, mask_of, save
 
 
 def errors_of(report):
