@@ -128,6 +128,11 @@ class Finding:
         return f"{self.case}: {self.code}: {self.problem}" if self.case else f"{self.code}: {self.problem}"
 
     @property
+    def place(self) -> str:
+        """What is concerned, by another word where it is no case: a file, and the section in it."""
+        return self.case
+
+    @property
     def is_error(self) -> bool:
         """Whether work is refused for it, or would be misled by it."""
         return self.severity == "error"

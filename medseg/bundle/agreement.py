@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from medseg.bundle.findings import Finding, as_finding
 from medseg.bundle.forms import Config, Form, at, resolved
-from medseg.errors import BundleError
+from medseg.errors import BundleError, as_finding
+from medseg.findings import Finding
 
 _UNSEEN = frozenset({"EnsureType", "ToTensor", "CastToType", "SpatialPad", "SelectItems", "DeleteItems", "Identity"})
 """Steps that give the network the same voxels: types, and padding of patches, which the inferer does itself."""

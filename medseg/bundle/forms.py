@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from medseg.bundle.findings import Finding, as_finding
-from medseg.errors import BundleError, first_line
+from medseg.errors import BundleError, as_finding, first_line
+from medseg.findings import Finding
 
 Config = dict[str, Any]
 

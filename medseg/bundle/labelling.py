@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from medseg.bundle.findings import Finding, as_finding
 from medseg.bundle.forms import Config, Form, at, resolved
 from medseg.data.mask_steps import mask_reading
-from medseg.errors import BundleError
+from medseg.errors import BundleError, as_finding
+from medseg.findings import Finding
 
 
 def label_findings(form: Form) -> Iterator[Finding]:

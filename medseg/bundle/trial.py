@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medseg.bundle.findings import Finding, as_finding
 from medseg.bundle.forms import Config, Form, at, resolved
 from medseg.bundle.load import load_weights
 from medseg.bundle.trust import SECTIONS, sections_of
-from medseg.errors import BundleError, MedsegError, first_line
+from medseg.errors import BundleError, MedsegError, as_finding, first_line
+from medseg.findings import Finding
 
 if TYPE_CHECKING:
     import torch

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from medseg.bundle.agreement import disagreements
-from medseg.bundle.findings import Finding, as_finding
 from medseg.bundle.forms import SEPARATOR, Config, Form, at, lay_over, read_config, read_forms, strings, value_at
 from medseg.bundle.labelling import label_findings
 from medseg.bundle.load import find_bundle, open_bundle
@@ -21,7 +20,8 @@ from medseg.bundle.locator import check_fits, find_locator, read_locator
 from medseg.bundle.trial import tried, weight_findings
 from medseg.data.case import guessed_group
 from medseg.data.splits import PARTS, read_split
-from medseg.errors import BundleError, DatasetError, MedsegError
+from medseg.errors import BundleError, DatasetError, MedsegError, as_finding
+from medseg.findings import Finding
 
 __all__ = ["SCHEMAS", "Finding", "verify"]
 

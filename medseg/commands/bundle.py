@@ -18,8 +18,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run_verify(parsed: argparse.Namespace) -> int:
     """Verify each bundle, print what was found; returns the exit code."""
-    from medseg.bundle.findings import as_finding
     from medseg.bundle.verify import verify
+    from medseg.errors import as_finding
 
     exit_code = 0
     for bundle in parsed.bundles:
