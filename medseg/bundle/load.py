@@ -17,6 +17,7 @@ from medseg.bundle.shipped import find_bundle
 from medseg.bundle.trust import ALLOW_CODE, sections_of
 from medseg.data.dicom.terminology import Term, read_terms
 from medseg.errors import BundleError, first_line
+from medseg.findings import is_allowed
 
 if TYPE_CHECKING:
     import torch
@@ -98,7 +99,7 @@ def open_bundle(name: str | Path, allow: Collection[str] = ()) -> Bundle:
     from monai.bundle import ConfigParser
 
     root = find_bundle(name)
-    allow_code = ALLOW_CODE in allow
+    allow_code = is_allowed(ALLOW_CODE, allow)
     source, config = _read_config(root)
     meta = _read_metadata(root)
     if allow_code:
