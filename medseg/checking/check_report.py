@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import medseg
 from medseg.checking.case_statistics import CaseStatistics
 from medseg.codes import SEVERITIES, Severity
 from medseg.findings import Finding
+from medseg.text import WIDTH, list_some, pluralise, wrap
 
 SCHEMA = 1
 """Version of the JSON record; it rises when a key is removed or changes its meaning."""
@@ -27,9 +27,6 @@ LONGEST_EXAMPLE = 400
 
 FIRST = ("IMAGE_NOT_2D", "IMAGE_NOT_3D")
 """Where the bundle is for other data, what else is found says little."""
-
-WIDTH = 100
-"""Columns of the terminal that the text is for."""
 
 HEADINGS: dict[Severity, tuple[str, str]] = {
     "error": ("error", "errors"),
@@ -274,8 +271,7 @@ class Group:
             return "the data set"
         if len(cases) == 1:
             return cases[0] if len(self.findings) == 1 else f"{cases[0]} ({len(self.findings)} times)"
-        more = f" and {len(cases) - CASES_NAMED} more" if len(cases) > CASES_NAMED else ""
-        return f"{len(cases)} cases: {', '.join(cases[:CASES_NAMED])}{more}"
+        return f"{len(cases)} cases: {list_some(cases, CASES_NAMED)}"
 
 
 def group_findings(findings: Iterable[Finding]) -> tuple[Group, ...]:
@@ -306,15 +302,6 @@ def format_groups(groups: Sequence[Group], indent: str = "  ") -> list[str]:
     return lines
 
 
-def counted(number: int, noun: str, several: str = "") -> str:
-    """A number and what it counts.
-
-    >>> counted(1, "case"), counted(0, "case")
-    ('1 case', '0 cases')
-    """
-    return f"{number} {noun if number == 1 else several or f'{noun}s'}"
-
-
 def format_report(report: CheckReport, *, lists_all: bool = False) -> str:
     """The data set in a few lines, then each kind of finding with its first cases, then the count.
 
@@ -333,15 +320,15 @@ def format_report(report: CheckReport, *, lists_all: bool = False) -> str:
             if lists_all and len(group.findings) > 1:
                 lines += [f"         {finding.case or 'the data set'}: {finding.problem}" for finding in group.findings]
     counts = report.counts
-    told = ", ".join(counted(counts[each], *names) for each, names in HEADINGS.items() if counts[each])
+    told = ", ".join(pluralise(counts[each], *names) for each, names in HEADINGS.items() if counts[each])
     alike = [f"all {report.all_alike} cases fail alike: is it another bundle's data?"] if report.all_alike else []
-    return "\n".join([*(_wrap(line) for line in lines), "", told or "nothing found", *alike])
+    return "\n".join([*(short for line in lines for short in _wrap(line)), "", told or "nothing found", *alike])
 
 
 def _describe_summary(report: CheckReport) -> Iterator[str]:
     summary = report.summary
-    patients = f" of {counted(summary.patients, 'patient')}" if summary.patients != summary.cases else ""
-    yield f"{report.data}: {counted(summary.cases, 'case')}{patients}, {summary.masks} with masks ({summary.layout})"
+    patients = f" of {pluralise(summary.patients, 'patient')}" if summary.patients != summary.cases else ""
+    yield f"{report.data}: {pluralise(summary.cases, 'case')}{patients}, {summary.masks} with masks ({summary.layout})"
     for axes in summary.shapes:
         voxels, mm = (_format_ranges(sizes[axes]) for sizes in (summary.shapes, summary.spacings_mm))
         yield f"  {axes}D  {voxels} voxels of {mm} mm"
@@ -349,9 +336,9 @@ def _describe_summary(report: CheckReport) -> Iterator[str]:
     labels = list(summary.labels.items())
     for value, (masks, share) in labels[:MOST_LABELS]:
         name = f" ({report.label_names[value]})" if value in report.label_names else ""
-        yield f"  label {value}{name}: in {counted(masks, 'mask')}, {share:.3%} of the voxels"
+        yield f"  label {value}{name}: in {pluralise(masks, 'mask')}, {share:.3%} of the voxels"
     if len(labels) > MOST_LABELS:
-        yield f"  and {counted(len(labels) - MOST_LABELS, 'more label')}"
+        yield f"  and {pluralise(len(labels) - MOST_LABELS, 'more label')}"
 
 
 def _describe_kinds(summary: Summary) -> Iterator[str]:
@@ -378,13 +365,12 @@ def _format_row(row: SeriesRow) -> str:
     size = "×".join(map(str, row.shape or ())) or ("several volumes" if row.is_readable else "no volume")
     spacing = f" of {'×'.join(f'{mm:.4g}' for mm in row.spacing_mm)} mm" if row.spacing_mm else ""
     state = "" if row.is_readable else ", cannot be read"
-    files = counted(row.files, "file")
+    files = pluralise(row.files, "file")
     pick = f" (--series {row.pick})" if row.pick else ""
     return f"  series {row.number}: {row.modality or '?'}, {files}, {size}{spacing}, in {row.folder}{state}{pick}"
 
 
-def _wrap(line: str) -> str:
-    if len(line) <= WIDTH:
-        return line
+def _wrap(line: str) -> list[str]:
+    """A line on as many as it takes; what follows the first is indented as far as what is said behind ``what``."""
     indent = " " * (len(line) - len(line.lstrip()) + 7)
-    return textwrap.fill(line, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return [line] if len(line) <= WIDTH else wrap(line, rest=indent, keeps_words=True)

@@ -17,6 +17,7 @@ from medseg.checking.read_case import Expected
 from medseg.data.case import Case
 from medseg.findings import WHOLE, Finding
 from medseg.geometry import NEAR_GRID_VOXELS, corner_distance_voxels
+from medseg.text import list_some
 
 FEWEST_CASES = 5
 """Fewer say nothing of what is usual."""
@@ -79,7 +80,9 @@ def _check_white(statistics: Sequence[CaseStatistics], expected: Expected) -> It
         return
     for each in statistics:
         if each.mask is not None and WHITE in each.mask.stored_values and not each.mask.has_soft_edges:
-            yield Finding(each.case, "LABEL_IGNORE_255", f"value 255 stands beside {_list_values(others)}")
+            yield Finding(
+                each.case, "LABEL_IGNORE_255", f"value 255 stands beside {list_some([*map(str, others)], 8, ' …')}"
+            )
 
 
 def _check_empty(statistics: Sequence[CaseStatistics], expected: Expected) -> Iterator[Finding]:
@@ -255,10 +258,6 @@ def _is_unit(image: ImageStatistics) -> bool:
 
 def _name_label(value: int, names: dict[int, str]) -> str:
     return f"{value} ({names[value]})" if value in names else str(value)
-
-
-def _list_values(values: Sequence[int]) -> str:
-    return ", ".join(str(value) for value in values[:8]) + (" …" if len(values) > 8 else "")
 
 
 def _format_size(numbers: Sequence[float] | NDArray) -> str:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medseg.checking.check_report import counted
 from medseg.data.case import Case, Dataset, Labels, case_ids, is_present
 from medseg.data.cases import open_images, recognised
 from medseg.data.descriptions import DESCRIPTION, read_description
@@ -17,6 +16,7 @@ from medseg.data.listing import Folder, Found, Pair, cases_of, names_in_list, na
 from medseg.data.tables import TABLE, read_table
 from medseg.errors import DatasetError, as_finding
 from medseg.findings import WHOLE, Finding
+from medseg.text import pluralise
 
 IMAGES_ALONE = "images"
 """The layout of a folder without masks."""
@@ -168,7 +168,7 @@ def _find_left_over(laid: Found, place: Path) -> list[Finding]:
     findings += [_find_in_words("CASES_UNPAIRED", text) for text in laid.wrong]
     if laid.unlabelled:
         findings.append(
-            Finding(WHOLE, "UNLABELLED", f"{counted(len(laid.unlabelled), 'image')} without a mask by intention")
+            Finding(WHOLE, "UNLABELLED", f"{pluralise(len(laid.unlabelled), 'image')} without a mask by intention")
         )
     return findings
 

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 
 from medseg.checking.case_statistics import CaseStatistics
-from medseg.checking.check_report import counted
 from medseg.data.case import Case, some_of
 from medseg.data.splits import PARTS, Split
 from medseg.findings import WHOLE, Finding
+from medseg.text import pluralise
 
 NEARLY_SAME = 0.999
 """Correlation of two thumbnails from which on the images show the same."""
@@ -43,9 +43,9 @@ def check_split(split: Split, cases: Sequence[Case], others: Iterable[str] = ())
     unknown = sorted({case.id for case in cases} - set(part_of))
     absent = sorted(set(part_of) - {case.id for case in cases} - set(others))
     if unknown:
-        yield Finding(WHOLE, "SPLIT_PARTIAL", f"{counted(len(unknown), 'case')} in no part: {some_of(unknown, 5)}")
+        yield Finding(WHOLE, "SPLIT_PARTIAL", f"{pluralise(len(unknown), 'case')} in no part: {some_of(unknown, 5)}")
     if absent:
-        yield Finding(WHOLE, "SPLIT_PARTIAL", f"{counted(len(absent), 'name')} of no case here: {some_of(absent, 5)}")
+        yield Finding(WHOLE, "SPLIT_PARTIAL", f"{pluralise(len(absent), 'name')} of no case here: {some_of(absent, 5)}")
 
 
 def find_copies(statistics: Sequence[CaseStatistics], part_of: Mapping[str, str]) -> Iterator[Finding]:

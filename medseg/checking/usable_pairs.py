@@ -7,11 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import TypeVar
 
-from medseg.checking.check_report import Group, counted, format_groups, group_findings
+from medseg.checking.check_report import Group, format_groups, group_findings
 from medseg.checking.read_case import Expected, read_case
 from medseg.data.case import Case, Dataset
 from medseg.errors import DatasetError
 from medseg.findings import WHOLE, Finding
+from medseg.text import pluralise
 
 CASES_AT_ONCE = 2
 """Pairs in memory at a time: reading is half inflating, which lets another thread work."""
@@ -33,7 +34,7 @@ def check_pairs(
     Each file is read once, as the readers of a training would; two cases are in memory at a time.
 
     Args:
-        cases: Those to look at.
+        cases: The cases to look at.
         values: The labels that may occur; None lets any pass.
         channels: How many an image must have; None lets any number pass.
         on_case: Called after each case with its id and the number of cases in all.
@@ -59,11 +60,11 @@ def require_usable(
     """Refuse cases that :func:`check_pairs` finds anything in, all in one error.
 
     Args:
-        cases: As for :func:`check_pairs`, like the other arguments.
+        cases: The cases to look at.
         values: The labels that may occur.
         channels: How many an image must have.
         on_case: Called after each case.
-        segments: As for :func:`check_pairs`.
+        segments: Names and codes by which segments of DICOM objects are recognised as labels.
         axes: How many axes in space an image must have.
 
     Returns:
@@ -89,7 +90,7 @@ def look_at_each(
     """What ``look`` makes of each case, in order, two at a time in memory.
 
     Args:
-        cases: Those to look at.
+        cases: The cases to look at.
         look: Called with each, in another thread.
         on_case: Called after each case with its id and the number of cases in all.
     """
@@ -118,11 +119,13 @@ def _refuse_all(groups: tuple[Group, ...]) -> DatasetError:
     return DatasetError(
         "PAIRS_UNUSABLE",
         next(iter(cases)) if len(cases) == 1 else f"{len(cases)} cases",
-        f"{counted(count, 'finding')} before anything is trained:\n{listed}\n",
+        f"{pluralise(count, 'finding')} before anything is trained:\n{listed}\n",
         "mend or move away these cases; medseg check lists them all, and --fix OUT mends what is certain",
     )
 
 
 def _sum_up(group: Group) -> Finding:
     first = group.findings[0]
-    return Finding(WHOLE, group.code, f"{counted(len(group.findings), 'file')}, such as {first.case}: {first.problem}")
+    return Finding(
+        WHOLE, group.code, f"{pluralise(len(group.findings), 'file')}, such as {first.case}: {first.problem}"
+    )

@@ -33,8 +33,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run_check(parsed: argparse.Namespace) -> int:
     """Examine, print the findings, write the files; returns the exit code."""
-    from medseg.checking.check_report import counted, format_report
+    from medseg.checking.check_report import format_report
     from medseg.files import write_json
+    from medseg.text import pluralise
 
     with Progress("check", "case", parsed.quiet) as looked, Progress("copy", "case", parsed.quiet) as copied:
         report = medseg.check(
@@ -51,7 +52,7 @@ def run_check(parsed: argparse.Namespace) -> int:
     print(format_report(report, lists_all=parsed.all))
     if report.copy:
         copy = report.copy
-        told = f"{counted(copy.cases, 'case')}, {copy.changed} corrected, {copy.left_out} left out"
+        told = f"{pluralise(copy.cases, 'case')}, {copy.changed} corrected, {copy.left_out} left out"
         told += f", {copy.straightened} resampled onto perpendicular axes" if parsed.straighten else ""
         print(f"copy: {parsed.fix}: {told}; {copy.with_errors} of the copy still with errors; fix_log.json")
     if parsed.json:

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from medseg.bundle.forms import Config, at
-from medseg.checking.check_report import counted
 from medseg.checking.expectations import count_image_axes
 from medseg.checking.usable_pairs import require_usable
 from medseg.data.case import Dataset, some_of
 from medseg.data.channels import with_channels
 from medseg.data.mask_steps import mask_reading
 from medseg.errors import DatasetError
+from medseg.text import pluralise
 
 CaseSeen = Callable[[str, int], None]
 
@@ -50,7 +50,7 @@ def check_data(dataset: Dataset, train: Config, metadata: Config, on_case: CaseS
         told.append(NEEDS_MASK)
     if dataset.unlabelled:
         left_out = some_of(dataset.unlabelled, most=5)
-        told.append(f"{counted(len(dataset.unlabelled), 'image')} without a mask left out: {left_out}")
+        told.append(f"{pluralise(len(dataset.unlabelled), 'image')} without a mask left out: {left_out}")
     return tuple(told)
 
 
