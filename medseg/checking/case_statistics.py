@@ -31,7 +31,7 @@ PATCHY_SHARE = 0.6
 MOST_COUNTED_LABELS = 16
 """Where there are more labels, their components are not counted."""
 
-AIR_HU = -500
+NEAR_AIR_HU = -500
 """A volume whose darkest hundredth lies below this is stored in Hounsfield units."""
 
 
@@ -46,7 +46,7 @@ class ImageStatistics:
         levels: How many different values it has, counted up to LEVELS_COUNTED.
         low: The 1st percentile of its values.
         high: The 99th percentile.
-        digest: Of voxels and shape; equal images have the same.
+        digest: A hash of voxels and shape; equal images have the same.
         thumbnail: A small copy, zero mean and unit length; None where there is nothing to see.
         label_values: How many different values it has, where these could be labels; else 0.
     """
@@ -68,7 +68,7 @@ class ImageStatistics:
 
     @property
     def spacing_mm(self) -> tuple[float, ...]:
-        """Along each axis."""
+        """Distance of neighbouring voxels along each axis."""
         return self.grid.spacing_mm
 
     @property
@@ -79,7 +79,7 @@ class ImageStatistics:
     @property
     def looks_like_hu(self) -> bool:
         """Whether the values reach down to air in Hounsfield units, as those of a CT do."""
-        return self.low < AIR_HU
+        return self.low < NEAR_AIR_HU
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class MaskStatistics:
         voxels: How many of each label.
         stored_values: The different values before they were interpreted.
         pieces: How many connected components each label has.
-        digest: Of voxels and shape.
+        digest: A hash of voxels and shape.
         has_soft_edges: Whether grey edges were cut.
     """
 
@@ -116,8 +116,8 @@ class CaseStatistics:
     """A case in a few numbers.
 
     Args:
-        case: Its id.
-        group: Its patient, as far as its name or the data set's description says.
+        case: The id of the case.
+        group: The patient, as far as its name or the data set's description says.
         image: None where it cannot be read.
         mask: None where there is none or it cannot be read.
         is_readable: Whether each of its files could be read.

@@ -19,7 +19,7 @@ from medseg.text import WIDTH, list_some, pluralise, wrap
 SCHEMA = 1
 """Version of the JSON record; it rises when a key is removed or changes its meaning."""
 
-CASES_NAMED = 3
+FIRST_CASES = 3
 MOST_LABELS = 12
 MOST_SERIES = 30
 LONGEST_EXAMPLE = 400
@@ -41,7 +41,7 @@ class SeriesRow:
     """One DICOM series of a folder.
 
     Args:
-        number: From 1, in the order of the inventory.
+        number: A number from 1, in the order of the inventory.
         folder: Where its first file lies, from the folder that was checked.
         modality: Such as CT.
         files: How many it has.
@@ -68,7 +68,7 @@ class FixedCopy:
     Args:
         folder: Where it is.
         cases: How many it has.
-        changed: In how many of them something was corrected.
+        changed: How many of them had something corrected.
         left_out: How many cases it lacks, since they cannot be read or have no mask.
         with_errors: How many of its cases have an error that could not be corrected for certain.
         straightened: How many were resampled from a sheared grid onto perpendicular axes.
@@ -87,8 +87,8 @@ class Summary:
     """The data set in a few numbers.
 
     Args:
-        layout: As which it was recognised.
-        cases: How many.
+        layout: The name of the layout as which it was recognised.
+        cases: How many there are.
         patients: How many groups of cases.
         masks: How many cases have a mask that could be read.
         shapes: Least, median and most voxels along each axis, by number of axes.
@@ -242,8 +242,8 @@ class Group:
 
     Args:
         code: The code that they share.
-        severity: Their gravity.
-        findings: At least one, in the order of the cases.
+        severity: How grave they are.
+        findings: The findings, at least one, in the order of the cases.
     """
 
     code: str
@@ -271,7 +271,7 @@ class Group:
             return "the data set"
         if len(cases) == 1:
             return cases[0] if len(self.findings) == 1 else f"{cases[0]} ({len(self.findings)} times)"
-        return f"{len(cases)} cases: {list_some(cases, CASES_NAMED)}"
+        return f"{len(cases)} cases: {list_some(cases, FIRST_CASES)}"
 
 
 def group_findings(findings: Iterable[Finding]) -> tuple[Group, ...]:

@@ -280,9 +280,9 @@ def drop_unlabelled_masks(
     """The cases without images that look like masks of others, and the findings with what is true of those instead.
 
     Args:
-        cases: All of the data set.
-        facts: Of each.
-        findings: Of each case by itself.
+        cases: All cases of the data set.
+        statistics: What is kept of each.
+        findings: What each case shows by itself.
     """
     lonely = {case.id for case in cases if not case.label_files}
     mistaken = {

@@ -28,7 +28,7 @@ class Examined:
     """A data set that was looked at.
 
     Args:
-        opened: Its cases, with the channels that are wanted.
+        opened: The data set with its cases, which have the channels that are wanted.
         report: What was found.
         expected: What its labels and channels should be.
         unreadable: Ids of cases with a file that cannot be read.
@@ -51,11 +51,11 @@ def examine(
 
     Args:
         data: A folder, a ``dataset.json``, a table or a folder of images alone.
-        expected_of: From the data set to its cases as a bundle takes them, what is expected of
+        expected_of: Gives for the data set its cases as a bundle takes them, what is expected of
             them, and what is wrong already.
-        split: To be held against the cases.
+        split: The split that is held against the cases.
         on_case: Called after each case with its id and the number of cases in all.
-        series: To which DICOM folders are narrowed: its number, or the end of its UID.
+        series: The one series to which DICOM folders are narrowed: its number, or the end of its UID.
 
     Raises:
         DatasetError: There is no case.
@@ -102,10 +102,10 @@ def list_series(
 
     Args:
         root: The folder.
-        cases: Found below it.
+        cases: The cases found below it.
         known: What reading the cases brought; it is not told again.
-        wanted: To which folders are narrowed: number or end of UID, and perhaps the stack; a folder without it
-            shows all its series. What is true of a whole series is not told of one of its stacks.
+        wanted: The one series to which folders are narrowed: number or end of UID, and perhaps the stack; a folder
+            without it shows all its series. What is true of a whole series is not told of one of its stacks.
     """
     folder_of = {path: case.id for case in cases for path in map(_find_series_folder, case.images) if path is not None}
     if not folder_of:
@@ -123,7 +123,7 @@ def list_series(
             findings.append(Finding(case or _place_of(each), each.code, each.what, each.remedy, each.severity))
     rows = [_make_row(series, number, content, group) for number, series, group in chosen]
     if stack:
-        refused = {finding.case for finding in known if finding.severity == "error"}
+        refused = {finding.case for finding in known if finding.is_error}
         homes = [_find_case(series.files[0], folder_of) for _, series, _ in chosen]
         rows = [replace(row, is_readable=home not in refused) for row, home in zip(rows, homes, strict=True)]
     return tuple(rows), tuple(findings)
@@ -143,7 +143,7 @@ def _choose_series(
 
 
 def _pick_fitting(group: list[Series], wanted: str | None) -> list[Series]:
-    """As the reader picks: by number, else by the end of the UID; all where none fits, which the reader refuses."""
+    """The series that the reader picks, by number, else by the end of the UID; all where none fits, which it refuses."""
     if wanted is None:
         return group
     numbered = [series for series in group if wanted.isdecimal() and series.number == int(wanted)]

@@ -24,7 +24,7 @@ UNFIT = ("IMAGE_NOT_2D", "IMAGE_NOT_3D", "CHANNEL_COUNT", "CHANNELS_DIFFER", "LA
 OF_MASKS = ("LABEL_UNEXPECTED",)
 FEWEST_ALIKE = 2
 
-MODALITIES = ("CT",)
+WITH_UNIT = ("CT",)
 """Modalities whose values have a unit that can be checked."""
 
 
@@ -57,11 +57,11 @@ def expect(dataset: Dataset, configs: Mapping[str, Config] | None) -> tuple[Data
     """The data set as a bundle takes it, what it should hold, and what does not fit.
 
     Args:
-        dataset: As it was opened.
+        dataset: The data set as it was opened.
         configs: The bundle's ``train`` and ``metadata``; None where the data set's own description is all there is.
     """
     names = tuple(dataset.labels.names.items())
-    modality = next((name for name in dataset.channels if name.upper() in MODALITIES), "")
+    modality = next((name for name in dataset.channels if name.upper() in WITH_UNIT), "")
     if configs is None:
         values = frozenset(dataset.labels.names) or None
         segments = {value: (name,) for value, name in names if value > 0}
@@ -95,7 +95,7 @@ def count_image_axes(train: Config, metadata: Config) -> int | None:
 
     Args:
         train: The bundle's ``train.json``.
-        metadata: Its ``metadata.json``.
+        metadata: The bundle's ``metadata.json``.
     """
     inferer = resolved(train, at(train, "validate::inferer"))
     target = str(inferer.get("_target_", "")) if isinstance(inferer, Mapping) else ""

@@ -13,7 +13,7 @@ from medseg.data.listing import CHANNEL_ENDING
 from medseg.data.payload import GZIP_MAGIC
 
 LONGEST_BYTES = 180
-"""Of a name without its ending; file systems take 255."""
+"""The longest name without its ending; file systems take 255."""
 
 
 def name_files(ids: Iterable[str]) -> dict[str, str]:
@@ -23,7 +23,7 @@ def name_files(ids: Iterable[str]) -> dict[str, str]:
     channels of another do.
 
     Args:
-        ids: All different.
+        ids: The case ids, all different.
 
     >>> file_names(["a/b", "a_b", "A_B"])
     {'a/b': 'a_b', 'a_b': 'a_b-2', 'A_B': 'A_B-3'}

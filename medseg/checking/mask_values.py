@@ -30,10 +30,10 @@ class Stored:
 
     Args:
         path: The file.
-        labels: As labels; None where they cannot be told.
+        labels: The mask as labels; None where they cannot be told.
         values: The different values as they are stored, up to MOST_VALUES; empty where they are no labels.
         is_picture: Whether the file is a picture.
-        findings: About the values; the case is to be filled in.
+        findings: What is odd about the values; the case is to be filled in.
     """
 
     path: str
@@ -47,7 +47,7 @@ def interpret_mask(volume: Volume, path: str, values: Collection[int] | None, *,
     """The labels that a mask's stored voxels stand for, as far as that is certain.
 
     Args:
-        volume: As the file stores it.
+        volume: The mask as the file stores it.
         path: The file.
         values: The labels that may occur; None lets any pass.
         is_picture: Whether the file is a picture.

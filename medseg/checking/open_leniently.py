@@ -31,7 +31,7 @@ class Opened:
 
     Args:
         root: The folder that paths are told from.
-        dataset: Its cases; those of images alone have no mask.
+        dataset: The data set with its cases; those of images alone have no mask.
         findings: What is missing, left over, or wrong with the description.
     """
 

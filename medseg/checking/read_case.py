@@ -49,8 +49,8 @@ class Reading:
 
     Args:
         case: The case.
-        image: All its channels; None where it cannot be read.
-        mask: Its labels, on their own grid; None where there are none or they cannot be told.
+        image: All channels; None where it cannot be read.
+        mask: The labels, on their own grid; None where there are none or they cannot be told.
         on_image: The labels' voxels in the order of the image's; None where they do not lie on its grid.
         stored: Each file of the mask, as it is stored.
         findings: What was wrong or odd.

@@ -27,8 +27,8 @@ def check_split(split: Split, cases: Sequence[Case], others: Iterable[str] = ())
     """Patients in two parts, cases in none, and names that no case has.
 
     Args:
-        split: As it was read.
-        cases: Of the data set.
+        split: The split as it was read.
+        cases: The cases of the data set.
         others: Ids that are no cases and may stand in the split all the same.
     """
     part_of = map_parts(split)
@@ -52,7 +52,7 @@ def find_copies(statistics: Sequence[CaseStatistics], part_of: Mapping[str, str]
     """Equal images, nearly equal images of other patients, and equal masks of different images.
 
     Args:
-        facts: Of all cases.
+        statistics: What is kept of all cases.
         part_of: The part of the split that each case is in; empty where there is no split.
     """
     equal = _pair_equal([(each, each.image.digest) for each in statistics if each.image])
