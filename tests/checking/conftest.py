@@ -9,10 +9,19 @@ import numpy as np
 import pytest
 
 import medseg
+from medseg.checking.case_statistics import measure_case
+from medseg.checking.read_case import Reading
+from medseg.data.case import Case
+from medseg.data.volume import Volume
 
 SHAPE = (14, 13, 12)
 AFFINE = np.array([[-1.5, 0, 0, 10], [0, -1.25, 0, 20], [0, 0, 2, 30], [0, 0, 0, 1.0]])
 CASES = 6
+
+
+def codes(report):
+    """The codes of all findings."""
+    return {finding.code for finding in report.findings}
 
 
 def image_of(seed):
@@ -77,3 +86,20 @@ def scans(tmp_path):
         made.set_label(number, mask_of(number))
     made.describe()
     return made
+
+
+def reading_of(image, mask=None, name="a", affine=AFFINE, group=None, **changes):
+    """A case as it is after its files were read: arrays in memory, the mask on the image's grid."""
+    case = Case(name, (f"{name}.nii.gz",), None if mask is None else f"{name}_mask.nii.gz", group or name)
+    volumes = [None if array is None else Volume(array, affine, **changes) for array in (image, mask)]
+    return Reading(case, volumes[0], None if mask is None else Volume(mask, affine), mask, (), (), True)
+
+
+def measured(image, mask=None, name="a", **changes):
+    """What is kept of such a case."""
+    return measure_case(reading_of(image, mask, name, **changes))
+
+
+def one_hot_first(labels, count):
+    """(C, X, Y[, Z]): 1 in the channel of each voxel's label."""
+    return np.stack([labels == value for value in range(count)]).astype(np.uint8)

@@ -9,7 +9,7 @@ from PIL import Image
 import medseg
 from medseg.cli import main
 from medseg.errors import DatasetError
-from tests.checking.conftest import CASES, image_of, mask_of, save
+from tests.checking.conftest import CASES, codes, image_of, mask_of, save
 
 
 def errors_of(report):
@@ -133,3 +133,22 @@ def test_images_of_a_list_that_are_there_are_looked_at_beside_those_that_are_mis
 def test_a_described_data_set_is_opened_as_before(scans):
     assert medseg.check(scans.root).summary.layout == "decathlon"
     assert medseg.check(scans.root / "dataset.json").summary.cases == CASES
+
+
+def test_a_wrong_description_is_told_and_the_layout_read_instead(scans):
+    (scans.root / "dataset.json").write_text("{")
+    report = scans.check()
+    assert codes(report) == {"DATASET_JSON_INVALID"}
+    assert report.summary.cases == CASES
+
+
+def test_a_table_without_a_mask_and_with_a_missing_file_is_read_on(scans):
+    scans.undescribe()
+    table = scans.root / "dataset.csv"
+    table.write_text(
+        "image,label\nimages/c0.nii.gz,labels/c0.nii.gz\nimages/c1.nii.gz,\nimages/none.nii.gz,labels/c2.nii.gz\n"
+    )
+    assert [(each.case, each.code) for each in scans.check().findings] == [
+        ("c1", "MASK_MISSING"),
+        ("none", "IMAGE_NOT_FOUND"),
+    ]
