@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.checking.case_statistics import MOST_COUNTED_LABELS, CaseStatistics, ImageStatistics
-from medseg.checking.mask_values import WHITE, is_white_only
-from medseg.checking.read_case import Expected
+from medseg.checking.read_case import WHITE, Expected, is_white_only
 from medseg.data.case import Case
 from medseg.findings import WHOLE, Finding
 from medseg.geometry import NEAR_GRID_VOXELS, corner_distance_voxels

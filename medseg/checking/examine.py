@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medseg.checking.case_rules import apply_case_rules
-from medseg.checking.case_statistics import CaseStatistics, measure_case
+from medseg.checking.case_statistics import CaseStatistics, apply_case_rules, measure_case
 from medseg.checking.check_report import CheckReport, SeriesRow, summarise
 from medseg.checking.dataset_rules import apply_dataset_rules, drop_unlabelled_masks, take_white_as_one
 from medseg.checking.open_leniently import Opened, open_leniently
@@ -143,7 +142,7 @@ def _choose_series(
 
 
 def _pick_fitting(group: list[Series], wanted: str | None) -> list[Series]:
-    """The series that the reader picks, by number, else by the end of the UID; all where none fits, which it refuses."""
+    """Those that the reader picks, by number, else by the end of the UID; all where none fits, which it refuses."""
     if wanted is None:
         return group
     numbered = [series for series in group if wanted.isdecimal() and series.number == int(wanted)]

@@ -9,9 +9,8 @@ from typing import Any
 
 import medseg
 from medseg.checking.check_report import CheckReport, FixedCopy
-from medseg.checking.copy_case import Target, find_sheared_grid, write_images, write_labels
+from medseg.checking.copy_case import Target, find_sheared_grid, name_files, write_images, write_labels
 from medseg.checking.examine import Examined
-from medseg.checking.file_names import name_files
 from medseg.checking.usable_pairs import OnCase
 from medseg.data.case import Case
 from medseg.data.descriptions import write_dataset

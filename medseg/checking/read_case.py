@@ -1,4 +1,8 @@
-"""Read one case as a training would, and keep what is wrong instead of stopping at it."""
+"""Read one case as a training would, and keep what is wrong instead of stopping at it.
+
+The values that a mask stores may be labels, nearly labels, one channel per label, or black and white: what they
+mean is told here as far as it is certain.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +13,147 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.checking.mask_values import Stored, interpret_mask
 from medseg.data.case import Case, split_slice
-from medseg.data.images import read, read_stored_mask
+from medseg.data.images import as_labels, read, read_stored_mask
 from medseg.data.joining import stacked, united
+from medseg.data.labels import HALF_OF_255, expected_labels, has_soft_edges_only, label_values
 from medseg.data.payload import GZIP_MAGIC
 from medseg.data.pictures import is_grey
 from medseg.data.placing import on_grid
 from medseg.data.volume import Note, Volume
-from medseg.errors import GridError, ImageError, MedsegError, as_finding
-from medseg.findings import Finding
+from medseg.errors import GridError, ImageError, LabelError, MedsegError, as_finding
+from medseg.findings import WHOLE, Finding
 from medseg.geometry import NEAR_GRID_VOXELS, SAME_GRID_VOXELS, Grid, corner_distance_voxels, reindex
+
+NEARLY = 1e-3
+"""Floats within this of a whole number are that number, stored with rounding."""
+
+WHITE = 255
+NEAR_END = 16
+"""Grey values this near to black or white are what lossy compression leaves of them."""
+MOST_VALUES = 256
+MOST_VALUES_OF_PICTURE = 64
+
+
+@dataclass(frozen=True)
+class StoredMask:
+    """One file of a mask.
+
+    Args:
+        labels: The mask as labels; None where they cannot be told.
+        values: The different values as they are stored, up to MOST_VALUES; empty where they are no labels.
+        findings: What is odd about the values; the case is to be filled in.
+    """
+
+    labels: Volume | None
+    values: tuple[int, ...]
+    findings: tuple[Finding, ...]
+
+
+def interpret_mask(volume: Volume, path: str, values: Collection[int] | None, *, is_picture: bool) -> StoredMask:
+    """The labels that a mask's stored voxels stand for, as far as that is certain.
+
+    Args:
+        volume: The mask as the file stores it.
+        path: The file.
+        values: The labels that may occur; None lets any pass.
+        is_picture: Whether the file is a picture.
+    """
+    repaired, findings = repair_labels(volume)
+    try:
+        labels = as_labels(replace(repaired, notes=()), None, path, is_picture=is_picture)
+    except LabelError as error:
+        return StoredMask(None, (), (*findings, as_finding(error, WHOLE)))
+    is_8bit_picture = is_picture and labels.array.dtype == np.uint8
+    stored_values = tuple(label_values(labels.array)[: MOST_VALUES + 1])
+    if values is None:
+        array, told = _cut_soft_edges(labels.array, stored_values, is_8bit_picture=is_8bit_picture)
+        told = told or _find_too_many(stored_values, is_8bit_picture=is_8bit_picture)
+        return StoredMask(replace(labels, array=array), stored_values, (*findings, *told))
+    try:
+        array, notes = expected_labels(labels.array, values, path, is_8bit_picture=is_8bit_picture)
+    except LabelError as error:
+        unexpected = as_finding(error, WHOLE)
+        return StoredMask(labels, stored_values, (*findings, unexpected))
+    told = tuple(_tell_of_values(note, labels.array) for note in notes)
+    return StoredMask(replace(labels, array=array), stored_values, (*findings, *told))
+
+
+def repair_labels(volume: Volume) -> tuple[Volume, tuple[Finding, ...]]:
+    """``volume`` rounded where all its voxels are nearly whole, and as labels where it is exactly one-hot."""
+    array, findings = volume.array, []
+    off = _measure_distance_from_whole(array)
+    if 0 < off <= NEARLY:
+        array = np.rint(array)
+        findings.append(Finding(WHOLE, "LABEL_NEARLY_WHOLE", f"labels are up to {off:.2g} from whole numbers"))
+    if volume.has_channels and is_one_hot(array):
+        findings.append(Finding(WHOLE, "LABEL_ONE_HOT", f"{array.shape[0]} channels, one for each label"))
+        return replace(volume, array=array.argmax(axis=0).astype(np.uint8), has_channels=False), tuple(findings)
+    return (volume if array is volume.array else replace(volume, array=array)), tuple(findings)
+
+
+def is_one_hot(channels: NDArray) -> bool:
+    """Whether each voxel of (C, X, Y[, Z]) is 1 in exactly one of 2 to 255 channels and 0 in the others."""
+    if not 2 <= channels.shape[0] <= WHITE:
+        return False
+    ones = np.zeros(channels.shape[1:], dtype=np.uint8)
+    for channel in channels:
+        is_one = channel == 1
+        if not (is_one | (channel == 0)).all():
+            return False
+        ones += is_one
+    return bool((ones == 1).all())
+
+
+def is_white_only(values: tuple[int, ...]) -> bool:
+    """Whether a mask holds 255, and nothing else but 0."""
+    return WHITE in values and set(values) <= {0, WHITE}
+
+
+def _measure_distance_from_whole(array: NDArray) -> float:
+    """The largest distance of a voxel from a whole number; infinite where one is not finite."""
+    if array.size == 0 or not np.issubdtype(array.dtype, np.floating):
+        return 0.0
+    largest = 0.0
+    for index in range(array.shape[-1]):
+        plane = array[..., index].astype(np.float64)
+        if not np.isfinite(plane).all():
+            return float("inf")
+        largest = max(largest, float(np.abs(plane - np.rint(plane)).max(initial=0.0)))
+    return largest
+
+
+def _cut_soft_edges(
+    array: NDArray, values: tuple[int, ...], *, is_8bit_picture: bool
+) -> tuple[NDArray, tuple[Finding, ...]]:
+    """Where nothing says which labels may occur: soft edges are cut, the rest stays as it is."""
+    is_grey_edged = is_8bit_picture and len(values) > 2 and values[0] == 0 and values[-1] == WHITE
+    if is_grey_edged and has_soft_edges_only(array) and _fills_both_ends(array):
+        note = Note("LABEL_THRESHOLDED", f"{len(values)} grey values; those above {HALF_OF_255} are taken as 1")
+        return (array > HALF_OF_255).astype(np.uint8), (_tell_of_values(note, array),)
+    return array, ()
+
+
+def _fills_both_ends(array: NDArray) -> bool:
+    """Whether at least half of the voxels above 0 are nearly black or nearly white: edges, not several labels."""
+    near_white = int(np.count_nonzero(array >= WHITE - NEAR_END))
+    near_black = int(np.count_nonzero((array > 0) & (array <= NEAR_END)))
+    return near_white + near_black >= 0.5 * int(np.count_nonzero(array))
+
+
+def _tell_of_values(note: Note, array: NDArray) -> Finding:
+    """A note on a mask's values; of grey edges that were cut, with their share of the voxels."""
+    if note.code != "LABEL_THRESHOLDED":
+        return Finding(WHOLE, note.code, note.text)
+    share = float(((array > 0) & (array < WHITE)).mean())
+    return Finding(WHOLE, note.code, f"{note.text}; {share:.2%} of the voxels are grey")
+
+
+def _find_too_many(values: tuple[int, ...], *, is_8bit_picture: bool) -> tuple[Finding, ...]:
+    most = MOST_VALUES_OF_PICTURE if is_8bit_picture else MOST_VALUES
+    if len(values) <= most:
+        return ()
+    return (Finding(WHOLE, "LABEL_TOO_MANY", f"more than {most} different values"),)
 
 
 @dataclass(frozen=True)
@@ -61,7 +195,7 @@ class Reading:
     image: Volume | None
     mask: Volume | None
     on_image: NDArray | None
-    stored: tuple[Stored, ...]
+    stored: tuple[StoredMask, ...]
     findings: tuple[Finding, ...]
     is_readable: bool
 
@@ -77,7 +211,7 @@ def read_case(case: Case, expected: Expected, needs_mask: bool = True) -> Readin
     findings: list[Finding] = []
     volumes = _read_volumes(case, findings)
     image = _stack_channels(case, volumes, expected, findings)
-    stored: tuple[Stored, ...] = ()
+    stored: tuple[StoredMask, ...] = ()
     mask, on_image = None, None
     if case.label_files:
         stored = _read_masks(case, expected, findings)
@@ -147,9 +281,9 @@ def _check_axes(case: str, axes: int, wanted: int | None) -> Iterator[Finding]:
         yield as_finding(ImageError("IMAGE_NOT_2D", case, told, remedy), case)
 
 
-def _read_masks(case: Case, expected: Expected, findings: list[Finding]) -> tuple[Stored, ...]:
+def _read_masks(case: Case, expected: Expected, findings: list[Finding]) -> tuple[StoredMask, ...]:
     """The mask's files as they can be read, and what their values mean."""
-    stored: list[Stored] = []
+    stored: list[StoredMask] = []
     for path in case.label_files:
         where = Path(path).name if len(case.label_files) > 1 else ""
         try:
@@ -167,7 +301,7 @@ def _read_masks(case: Case, expected: Expected, findings: list[Finding]) -> tupl
 
 
 def _unite_masks(
-    case: Case, stored: tuple[Stored, ...], image: Volume | None, findings: list[Finding]
+    case: Case, stored: tuple[StoredMask, ...], image: Volume | None, findings: list[Finding]
 ) -> Volume | None:
     """The labels of all files together; bare arrays on the image's grid."""
     masks = [one.labels for one in stored if one.labels is not None]

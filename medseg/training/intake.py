@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg.bundle.forms import Config, at
-from medseg.checking.expectations import count_image_axes
+from medseg.checking.check import count_image_axes
 from medseg.checking.usable_pairs import require_usable
 from medseg.data.case import Dataset, some_of
 from medseg.data.channels import with_channels
