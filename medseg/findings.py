@@ -10,10 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from medseg.codes import Code, Severity
-from medseg.codes.dataset_codes import CHECK, DATASETS, EVALUATE
-from medseg.codes.image_codes import DICOM, DICOM_MASKS, IMAGES
-from medseg.codes.run_codes import BUNDLES, COMPARE, EXPORT, OUTPUTS, PREDICT, SETTINGS, TRAIN
+from medseg.codes import BUNDLES, COMPARE, EXPORT, OUTPUTS, PREDICT, SETTINGS, TRAIN, Code, Severity
+from medseg.data_codes import CHECK, DATASETS, DICOM, DICOM_MASKS, EVALUATE, IMAGES
 
 GROUPS: Mapping[str, Mapping[str, Code]] = {
     "Settings and options": SETTINGS,

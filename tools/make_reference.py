@@ -17,7 +17,7 @@ from medseg.findings import ALIASES, GROUPS, canonical
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "reference" / "errors.md"
-TABLE_FILES = ("codes", "findings.py")
+TABLE_FILES = ("codes.py", "data_codes.py", "findings.py")
 """The table itself, in which every code stands."""
 
 CODE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
@@ -32,7 +32,7 @@ SECOND = ("Finding", "LeftOut")
 """Calls whose second argument is a code; of notes and errors it is the first."""
 
 INTRODUCTION = """\
-<!-- Made by tools/make_reference.py of medseg/codes; do not edit. -->
+<!-- Made by tools/make_reference.py of medseg/codes.py and medseg/data_codes.py; do not edit. -->
 
 # Errors and notes
 
