@@ -38,16 +38,18 @@ SETTINGS: dict[str, Code] = {
         "use --device cpu, or install PyTorch for your GPU"),
     "FORMAT_NEEDS_DICOM": Code("`--format dicom-seg` for images that are no DICOM series",
         "leave --format out, or give DICOM series only"),
-    "NAME_UNKNOWN": Code("a name is not among those to choose from: of a device, form, kind of export, loss "
-        "([names](losses.md)), metric, network ([names](networks.md)), optimiser, part of a split, runtime, "
-        "schedule, or treatment of missing masks",
+    "NAME_UNKNOWN": Code("a name is not among those to choose from: of a device (`auto`, `cpu`, `cuda`), form, kind of "
+        "export (`torchscript`, `onnx`, `openvino`), [loss](losses.md), metric (a column of `cases.csv`), "
+        "[network](networks.md), optimiser (`adam`, `adamw`, `sgd`), part of a split (`train`, `validation`, `test`), "
+        "runtime, schedule (`poly`, `constant`, `cosine`, `plateau`) or treatment of missing masks (`zero`, `skip`, "
+        "`error`)",
         "use one of the names that the message lists"),
     "OPTION_NOT_OFFERED": Code("the bundle cannot do what an option asks: `--overlap` without windows in its "
         "inferer, `--tta` without training on mirrored images; an exported bundle also `--amp`, `--dry-run`, "
         "`--locator`, `--device cuda` or another `--backend`",
         "leave the option out, or use a bundle that offers it"),
-    "PACKAGE_MISSING": Code("a setting, a network of MONAI or the runtime of an "
-        "exported bundle needs a package that is not installed",
+    "PACKAGE_MISSING": Code("a setting, a network of MONAI or the runtime of an exported bundle needs a package that "
+        "is not installed; of runtimes `pip install 'medseg[onnx]'` or `'medseg[openvino]'`",
         "install it as the message says, or leave the setting out"),
     "SETTING_INVALID": Code("a setting or option has a value that it cannot have, is not KEY=VALUE, or contradicts "
         "another: folds, `--overlap`, `--max-ram`, `--series`, an option of a network or loss, the size of a phantom",

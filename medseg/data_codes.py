@@ -265,7 +265,7 @@ DATASETS: dict[str, Code] = {
         "correct it; leave fingerprint out of one made by hand"),
     "SPLIT_LEAK": Code("cases of one patient are in different parts of the split",
         "keep each patient's cases in one part"),
-    "SPLIT_PARTIAL": Code("the split names some of the data set's cases but not all",
+    "SPLIT_PARTIAL": Code("the split names some of the data set's cases but not all; `train --new-split` draws one",
         "complete the data set, or draw a new split"),
     "SPLIT_SIZES": Code("sizes of the parts that make no sense or do not add up",
         "fractions that add up to 1, 8:1:1, or numbers of patients"),

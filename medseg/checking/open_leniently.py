@@ -56,7 +56,7 @@ def open_leniently(path: str | Path) -> Opened:
     """
     place = Path(os.path.abspath(path))  # noqa: PTH100  (links are not followed)
     if not place.exists():
-        raise DatasetError("NOT_FOUND", place, "there is no such file or folder", "check the path")
+        raise DatasetError("NOT_FOUND", place, "there is no such file or folder")
     root = place if place.is_dir() else place.parent
     try:
         described = _read_description(place)

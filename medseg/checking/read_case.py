@@ -21,7 +21,7 @@ from medseg.data.payload import GZIP_MAGIC
 from medseg.data.pictures import is_grey
 from medseg.data.placing import on_grid
 from medseg.data.volume import Note, Volume
-from medseg.errors import GridError, ImageError, LabelError, MedsegError, as_finding
+from medseg.errors import GridError, LabelError, MedsegError, as_finding
 from medseg.findings import WHOLE, Finding
 from medseg.geometry import NEAR_GRID_VOXELS, SAME_GRID_VOXELS, Grid, corner_distance_voxels, reindex
 
@@ -258,8 +258,7 @@ def _stack_channels(case: Case, volumes: list[Volume], expected: Expected, findi
     counts = count_channels(image)
     if expected.channels is not None and expected.channels not in counts:
         problem = f"{max(counts)} channel(s), the model takes {expected.channels}"
-        unfit = ImageError("CHANNEL_COUNT", case.id, problem, "give images with these channels")
-        findings.append(as_finding(unfit, case.id))
+        findings.append(Finding(case.id, "CHANNEL_COUNT", problem, "give images with these channels"))
     return image
 
 
@@ -275,10 +274,10 @@ def _check_axes(case: str, axes: int, wanted: int | None) -> Iterator[Finding]:
     told = f"{axes}D, the bundle takes {wanted}D"
     if axes < wanted:
         remedy = "give whole volumes, or use a bundle that takes pictures"
-        yield as_finding(ImageError("IMAGE_NOT_3D", case, told, remedy), case)
+        yield Finding(case, "IMAGE_NOT_3D", told, remedy)
     else:
         remedy = "give slices, such as scan.nii.gz#12, or use a bundle that takes volumes"
-        yield as_finding(ImageError("IMAGE_NOT_2D", case, told, remedy), case)
+        yield Finding(case, "IMAGE_NOT_2D", told, remedy)
 
 
 def _read_masks(case: Case, expected: Expected, findings: list[Finding]) -> tuple[StoredMask, ...]:

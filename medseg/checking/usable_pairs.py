@@ -120,7 +120,6 @@ def _refuse_all(groups: tuple[Group, ...]) -> DatasetError:
         "PAIRS_UNUSABLE",
         next(iter(cases)) if len(cases) == 1 else f"{len(cases)} cases",
         f"{pluralise(count, 'finding')} before anything is trained:\n{listed}\n",
-        "mend or move away these cases; medseg check lists them all, and --fix OUT mends what is certain",
     )
 
 
