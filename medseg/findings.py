@@ -144,3 +144,13 @@ class Finding:
     def is_fixable(self) -> bool:
         """Whether ``medseg check --fix`` can correct it for certain."""
         return explain(self.code).is_fixable
+
+
+def make_note(code: str, problem: str) -> Finding:
+    """What a reader notes about the file that it reads, whose name is known to whoever asked for it.
+
+    Args:
+        code: A key of :data:`CODES`.
+        problem: What was found, with the value.
+    """
+    return Finding(WHOLE, code, problem)

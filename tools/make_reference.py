@@ -28,8 +28,9 @@ LITERAL = re.compile(
 )
 """What a reader types, or finds in a file: set as code."""
 
+FIRST = ("Note", "make_note", "check_known")
 SECOND = ("Finding", "LeftOut")
-"""Calls whose second argument is a code; of notes and errors it is the first."""
+"""Calls whose first or second argument is a code; of errors it is the first."""
 
 INTRODUCTION = """\
 <!-- Made by tools/make_reference.py of medseg/codes.py and medseg/data_codes.py; do not edit. -->
@@ -91,7 +92,7 @@ def find_codes(root: Path) -> dict[str, set[str]]:
         root: The package's folder. The table itself is left out.
 
     Returns:
-        For each code such as IMAGE_GRID: ``ImageError``, ``Note``, ``Finding`` and so on.
+        For each code such as IMAGE_GRID: ``ImageError``, ``make_note``, ``Finding`` and so on.
     """
     found: dict[str, set[str]] = defaultdict(set)
     for path in sorted(root.rglob("*.py")):
@@ -112,7 +113,7 @@ def _calls(tree: ast.Module) -> Iterator[tuple[str, str]]:
     for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
         name = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
         place = 1 if name in SECOND else 0
-        if len(call.args) <= place or not (name.endswith("Error") or name in (*SECOND, "Note", "check_known")):
+        if len(call.args) <= place or not (name.endswith("Error") or name in (*SECOND, *FIRST)):
             continue
         for code in _strings(call.args[place], constants):
             if CODE.fullmatch(code) or code in GROUPS["medseg check"]:
