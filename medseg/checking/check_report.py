@@ -16,7 +16,7 @@ from medseg.codes import SEVERITIES, Severity
 from medseg.findings import Finding
 from medseg.text import WIDTH, list_some, pluralise, wrap
 
-SCHEMA = 1
+REPORT_SCHEMA = 1
 """Version of the JSON record; it rises when a key is removed or changes its meaning."""
 
 FIRST_CASES = 3
@@ -151,7 +151,7 @@ class CheckReport:
         """Everything as plain values, for JSON."""
         summary = self.summary
         return {
-            "schema": SCHEMA,
+            "schema": REPORT_SCHEMA,
             "medseg": medseg.__version__,
             "data": self.data,
             "summary": {
