@@ -23,12 +23,13 @@ help:  ## what can be made
 demo: .venv/.installed  ## install, then segment and score synthetic scans: a page with pictures
 	$(BIN)/medseg demo --output demo-output
 
-check: .venv/.installed-test  ## style, types, layers, bundles in step with their sources
+check: .venv/.installed-test  ## style, types, layers, bundles and pages in step with their sources
 	$(BIN)/ruff check medseg tests tools benchmarks
 	$(BIN)/ruff format --check --quiet medseg tests tools benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/make_bundles.py --check
+	$(BIN)/python tools/make_reference.py --check
 
 test: check  ## the checks and the fast tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) -m "not slow"
@@ -38,6 +39,7 @@ test-all: check  ## every test
 
 docs: .venv/.installed-test  ## remake the pictures and tables in docs/
 	$(BIN)/python tools/make_figures.py
+	$(BIN)/python tools/make_reference.py
 
 bench: .venv/.installed-test  ## speed and agreement beside MONAI; writes benchmarks/results
 	$(BIN)/python benchmarks/run.py

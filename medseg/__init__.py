@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from medseg.errors import MedsegError
 
 if TYPE_CHECKING:
-    from medseg.bundle.expecting import check
+    from medseg.checking.check import check
     from medseg.demonstration.demo import demo
     from medseg.evaluation.evaluate import evaluate
     from medseg.inference.cohort import predict
@@ -24,7 +24,7 @@ __version__ = "0.1.0"
 __all__ = ["MedsegError", "check", "compare", "demo", "evaluate", "export", "predict", "train"]
 
 _VERBS = {
-    "check": "medseg.bundle.expecting",
+    "check": "medseg.checking.check",
     "compare": "medseg.training.compare",
     "demo": "medseg.demonstration.demo",
     "evaluate": "medseg.evaluation.evaluate",

@@ -150,8 +150,8 @@ def _list_runs(experiment: Experiment, output: str) -> int:
 
 def run_verify(command: VerifyCommand) -> int:
     """Verify each bundle, print what was found; returns the exit code."""
-    from medseg.bundle.findings import as_finding
     from medseg.bundle.verify import verify
+    from medseg.errors import as_finding
 
     exit_code = 0
     for bundle in command.bundles:

@@ -12,7 +12,8 @@
     └── LockedError     exit 6   another run is writing to the same folder
 
 Each carries a stable ``code`` to search for, the ``case`` it is about, the
-``problem`` as found, and a ``remedy``: what the reader can do about it.
+``problem`` as found, and a ``remedy``: what the reader can do about it. Codes and what
+is to be done about each stand in one table, :data:`medseg.findings.CODES`.
 """
 
 from __future__ import annotations
@@ -20,25 +21,27 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 
+from medseg.findings import Finding, explain
+
 
 class MedsegError(Exception):
     """An error with a code, the case, what was found and what to do about it.
 
     Args:
-        code: Stable upper-case name, a key of the table in docs/reference/errors.md.
+        code: Stable upper-case name, a key of :data:`medseg.findings.CODES`.
         case: The file, case or setting that the error is about.
         problem: What was found, with the value.
-        remedy: What the user can do, as an imperative sentence without a full stop.
+        remedy: What the user can do, as an imperative sentence without a full stop; the table's where none is given.
     """
 
     exit_code = 1
 
-    def __init__(self, code: str, case: object, problem: str, remedy: str) -> None:
+    def __init__(self, code: str, case: object, problem: str, remedy: str = "") -> None:
         super().__init__(code, case, problem, remedy)
         self.code = code
         self.case = str(case)
         self.problem = problem
-        self.remedy = remedy
+        self.remedy = remedy or explain(code).remedy
 
     def __str__(self) -> str:
         return f"{self.code}: {self.case}: {self.problem}; {self.remedy}"
@@ -102,6 +105,20 @@ def coded_cause(error: BaseException) -> MedsegError | None:
     return cause
 
 
+def as_finding(error: MedsegError, case: str | None = None) -> Finding:
+    """The error as an entry of a list, instead of the end of the work.
+
+    Args:
+        error: What was raised.
+        case: The case that it is told of; the problem then begins with what the error names, where that is
+            something else. None tells it of what the error names.
+    """
+    if case is None or error.case == case:
+        return Finding(error.case, error.code, error.problem, error.remedy, "error")
+    problem = f"{error.case}: {error.problem}" if error.case else error.problem
+    return Finding(case, error.code, problem, error.remedy, "error")
+
+
 def first_line(error: BaseException) -> str:
     """What an error of a library says, in one line, with its kind."""
     said = str(error).strip().splitlines()
@@ -112,10 +129,10 @@ def check_known(code: str, names: Iterable[str], known: Collection[str], where: 
     """Refuse a name that is not among the known ones, naming the nearest.
 
     Args:
-        code: Of the error.
-        names: To be checked.
-        known: What is allowed.
-        where: In which file or table the names are looked up, for the message.
+        code: The code of the error that is raised, such as NAME_UNKNOWN.
+        names: The names to be checked.
+        known: The names that are allowed.
+        where: The file or table in which the names are looked up, for the message.
 
     Raises:
         UsageError: With ``code``, for the first name that is not known.

@@ -97,8 +97,7 @@ def _find_split_file(held_out: str) -> str:
 
 def run_check(command: CheckCommand) -> int:
     """Examine, print the findings, write the files; returns the exit code."""
-    from medseg.data.checking.findings import counted
-    from medseg.data.checking.text import text_of
+    from medseg.checking.check_report import format_report
     from medseg.files import write_json
 
     with Progress("check", "case", command.quiet) as looked, Progress("copy", "case", command.quiet) as copied:
@@ -108,10 +107,10 @@ def run_check(command: CheckCommand) -> int:
             on_case=lambda case, total: looked.count(total),
             on_copied=lambda case, total: copied.count(total),
         )
-    print(text_of(report, lists_all=command.all))
+    print(format_report(report, lists_all=command.all))
     if report.copy:
         copy = report.copy
-        told = f"{counted(copy.cases, 'case')}, {copy.changed} corrected, {copy.left_out} left out"
+        told = f"{pluralise(copy.cases, 'case')}, {copy.changed} corrected, {copy.left_out} left out"
         told += f", {copy.straightened} resampled onto perpendicular axes" if command.options.straighten else ""
         print(f"copy: {command.options.fix}: {told}; {copy.with_errors} of the copy still with errors; fix_log.json")
     if command.json:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import inspect
 import os
@@ -10,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections import defaultdict
 from configparser import ConfigParser
 from dataclasses import fields
 from pathlib import Path
@@ -18,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import medseg
-from medseg import cli, errors
+from medseg import cli
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -28,7 +26,6 @@ VERBS = tuple(cli.VERBS)
 BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-CODE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
 
 
 def run_blocks(page: Path, folder: Path) -> None:
@@ -222,78 +219,11 @@ def test_the_export_page_names_every_step_that_can_be_exported():
     assert not {name for name in [*BEFORE, *LATER] if f"`{name}d`" not in page}
 
 
-def codes_in_source() -> tuple[dict[str, set[str]], set[str]]:
-    """Error codes with the classes that they are raised as, and codes of notes, from the syntax trees."""
-    raised: dict[str, set[str]] = defaultdict(set)
-    noted: set[str] = set()
-    for path in (ROOT / "medseg").rglob("*.py"):
-        tree = ast.parse(path.read_text(encoding="utf8"))
-        constants = {
-            target.id: node.value.value
-            for node in tree.body
-            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
-            for target in node.targets
-            if isinstance(target, ast.Name)
-        }
-        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
-            name = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
-            values = [constants.get(arg.id) if isinstance(arg, ast.Name) else _constant(arg) for arg in call.args]
-            code = values[1] if name == "Finding" and len(values) > 1 else values[0] if values else None
-            if not isinstance(code, str) or not CODE.fullmatch(code):
-                continue
-            if name in ("Note", "Finding"):
-                noted.add(code)
-            elif name == "check_known":
-                raised[code].add("UsageError")
-            elif name.endswith("Error"):
-                raised[code].add(name)
-    return dict(raised), noted
-
-
-def _constant(node: ast.expr) -> object:
-    return node.value if isinstance(node, ast.Constant) else None
-
-
-def rows_of(section: str) -> list[list[str]]:
-    """The cells of the tables below a heading of the page on errors."""
-    text = re.split(r"^## ", text_of("reference/errors.md"), flags=re.MULTILINE)
-    found = next(part for part in text if part.startswith(section))
-    rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in found.splitlines() if line.startswith("| `")]
-    return [[cell.strip() for cell in row] for row in rows]
-
-
 def test_every_code_on_the_page_on_intake_is_explained():
     page, errors = (ROOT / "docs" / name for name in ("intake.md", "reference/errors.md"))
     named = set(re.findall(r"`([A-Z][A-Z0-9_]+_[A-Z0-9_]+)`", page.read_text(encoding="utf8")))
     assert len(named) > 30
     assert named <= set(re.findall(r"^\| `([A-Z0-9_]+)`", errors.read_text(encoding="utf8"), re.MULTILINE))
-
-
-def test_the_page_on_errors_lists_every_error_of_the_source_with_its_classes_and_exit_codes():
-    raised, _ = codes_in_source()
-    rows = rows_of("Errors")
-    listed = {row[0].strip("`"): row for row in rows}
-    assert len(listed) == len(rows), "a code is listed twice"
-    assert set(listed) == set(raised)
-    for code, row in listed.items():
-        classes = {word.strip("` ") for word in row[1].split(",")}
-        assert classes == raised[code], code
-        assert {int(n) for n in row[2].split(",")} == {getattr(errors, name).exit_code for name in classes}, code
-        assert all(len(cell) > 10 for cell in row[3:]), code
-
-
-def test_the_page_on_errors_lists_every_note_of_the_source():
-    _, noted = codes_in_source()
-    assert sorted(row[0].strip("`") for row in rows_of("Notes")) == sorted(noted)
-
-
-def test_the_page_on_errors_lists_every_finding_of_a_check_and_the_check_page_what_is_certain():
-    from medseg.data.checking.rules import RULES
-
-    rows = {row[0].strip("`"): row[1:3] for row in rows_of("Findings")}
-    assert rows == {code: [rule.severity, "yes" if rule.is_fixable else ""] for code, rule in sorted(RULES.items())}
-    page = text_of("how-to/check.md")
-    assert not {code for code, rule in RULES.items() if rule.is_fixable and f"| `{code}` |" not in page}
 
 
 def test_the_page_on_networks_names_every_network_option_and_published_size():

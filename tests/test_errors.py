@@ -1,3 +1,5 @@
+import pickle
+
 import pytest
 
 from medseg.errors import (
@@ -7,10 +9,12 @@ from medseg.errors import (
     MedsegError,
     OutputError,
     UsageError,
+    as_finding,
     check_known,
     coded_cause,
     first_line,
 )
+from medseg.findings import CODES, Finding
 
 
 def test_an_error_says_code_case_problem_and_remedy():
@@ -30,6 +34,21 @@ def test_an_error_says_code_case_problem_and_remedy():
 def test_each_branch_of_the_tree_has_its_exit_code(kind, exit_code):
     assert issubclass(kind, MedsegError)
     assert kind("CODE", "case", "problem", "remedy").exit_code == exit_code
+
+
+def test_an_error_without_a_remedy_has_that_of_the_table():
+    assert ImageError("IMAGE_GRID", "a.nii", "flat").remedy == CODES["IMAGE_GRID"].remedy
+    assert ImageError("IMAGE_GRID", "a.nii", "flat", "turn it").remedy == "turn it"
+    assert pickle.loads(pickle.dumps(ImageError("IMAGE_GRID", "a.nii", "flat"))).remedy == CODES["IMAGE_GRID"].remedy
+
+
+def test_an_error_becomes_an_entry_of_a_list():
+    error = ImageError("IMAGE_GRID", "a.nii", "flat", "turn it")
+    assert as_finding(error) == Finding("a.nii", "IMAGE_GRID", "flat", "turn it", "error")
+    assert as_finding(error, "a.nii") == as_finding(error)
+    assert as_finding(error, "case a").problem == "a.nii: flat"
+    assert as_finding(ImageError("IMAGE_GRID", "", "flat"), "case a").problem == "flat"
+    assert as_finding(ImageError("LABEL_TOO_MANY", "a.nii", "9999")).is_error, "what was raised is an error"
 
 
 def test_our_error_is_found_inside_a_library_s():

@@ -16,8 +16,8 @@ from typing import Any
 import yaml
 
 import medseg
-from medseg.bundle.findings import Finding, as_finding
-from medseg.errors import BundleError, check_known, first_line
+from medseg.errors import BundleError, as_finding, check_known, first_line
+from medseg.findings import Finding
 
 Config = dict[str, Any]
 

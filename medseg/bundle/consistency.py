@@ -7,9 +7,9 @@ from itertools import zip_longest
 from typing import Any
 
 from medseg.bundle.config import Config, Form, resolve, value_at, walk
-from medseg.bundle.findings import Finding, as_finding
 from medseg.data.labels import mask_reading
-from medseg.errors import BundleError
+from medseg.errors import BundleError, as_finding
+from medseg.findings import Finding
 
 _UNSEEN = frozenset({"EnsureType", "ToTensor", "CastToType", "SpatialPad", "SelectItems", "DeleteItems", "Identity"})
 """Steps that give the network the same voxels: types, and padding of patches, which the inferer does itself."""

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medseg.bundle.config import Config, Form, resolve, value_at
-from medseg.bundle.findings import Finding, as_finding
 from medseg.bundle.load import build_section, load_weights
 from medseg.bundle.trust import SECTIONS, select_sections
-from medseg.errors import BundleError, MedsegError, first_line
+from medseg.errors import BundleError, MedsegError, as_finding, first_line
+from medseg.findings import Finding
 
 if TYPE_CHECKING:
     import torch

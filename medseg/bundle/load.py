@@ -14,6 +14,7 @@ from medseg.bundle.locator_name import MARGIN_MM, read_locator
 from medseg.bundle.trust import ALLOW_CODE, SECTIONS, select_sections
 from medseg.data.terminology import Term, read_terms
 from medseg.errors import BundleError, first_line
+from medseg.findings import is_allowed
 
 if TYPE_CHECKING:
     import torch
@@ -94,7 +95,7 @@ def open_bundle(name: str | Path, allow: Collection[str] = ()) -> Bundle:
     from monai.bundle import ConfigParser
 
     root = find_bundle(name)
-    allow_code = ALLOW_CODE in allow
+    allow_code = is_allowed(ALLOW_CODE, allow)
     source, config = _read(root, "inference")
     described_in, meta = _read(root, "metadata")
     if allow_code:

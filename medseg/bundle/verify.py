@@ -26,12 +26,12 @@ from medseg.bundle.config import (
 )
 from medseg.bundle.consistency import check_label_names, find_disagreements
 from medseg.bundle.dry_forward import check_weights, try_networks
-from medseg.bundle.findings import Finding, as_finding
 from medseg.bundle.load import open_bundle
 from medseg.bundle.locator_name import check_fits, find_locator, read_locator
 from medseg.data.cases.case import guess_group
 from medseg.data.splits import read_split
-from medseg.errors import BundleError, DatasetError, MedsegError
+from medseg.errors import BundleError, DatasetError, MedsegError, as_finding
+from medseg.findings import Finding
 from medseg.options import SPLIT_PARTS
 
 __all__ = ["SCHEMAS", "Finding", "verify"]

@@ -8,15 +8,15 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from medseg.bundle.config import Config, value_at
-from medseg.bundle.expecting import image_axes
+from medseg.checking.check import count_image_axes
+from medseg.checking.read_case import WHITE
+from medseg.checking.usable_pairs import require_usable
 from medseg.data.cases.case import Dataset, select_channels, some_of
-from medseg.data.checking.findings import counted
-from medseg.data.checking.pairs import require_usable
-from medseg.data.checking.stored import WHITE
 from medseg.data.labels import mask_reading
 from medseg.data.splits import Split, choose_split, keep_foreground, write_split
 from medseg.errors import DatasetError
 from medseg.options import TrainOptions
+from medseg.text import pluralise
 
 CaseSeen = Callable[[str, int], None]
 
@@ -47,14 +47,14 @@ def check_data(dataset: Dataset, train: Config, metadata: Config, on_case: CaseS
     wanted = train.get("channel_names") or metadata["network_data_format"]["inputs"]["image"]["num_channels"]
     cases = select_channels(dataset.cases, dataset.channels, wanted, dataset.root)
     count = wanted if isinstance(wanted, int) else len(wanted)
-    names, axes = mask_reading(_steps(train)).names, image_axes(train, metadata)
+    names, axes = mask_reading(_steps(train)).names, count_image_axes(train, metadata)
     notes = require_usable(cases, values, count, on_case, names, axes)
     told = [str(note) for note in notes]
     if _needs_mask(train):
         told.append(NEEDS_MASK)
     if dataset.unlabelled:
         left_out = some_of(dataset.unlabelled, most=5)
-        told.append(f"{counted(len(dataset.unlabelled), 'image')} without a mask left out: {left_out}")
+        told.append(f"{pluralise(len(dataset.unlabelled), 'image')} without a mask left out: {left_out}")
     return tuple(told)
 
 

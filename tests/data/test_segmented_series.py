@@ -5,8 +5,8 @@ import shutil
 import numpy as np
 import pytest
 
+from medseg.checking.usable_pairs import check_pairs
 from medseg.data.cases import open_dataset, open_images
-from medseg.data.checking.pairs import check_pairs
 from medseg.data.image_files import find_masks
 from medseg.data.read import read, read_mask
 from medseg.demonstration.synthetic_ct import write_ct_series

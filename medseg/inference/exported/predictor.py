@@ -16,6 +16,7 @@ from medseg.data.cases import Case
 from medseg.data.formats.payload import memory_budget
 from medseg.data.read import read
 from medseg.errors import BundleError, UsageError
+from medseg.findings import is_allowed
 from medseg.geometry import Grid
 from medseg.inference.admission import check_axes, check_channels, check_finite, check_output
 from medseg.inference.boxes import Box, choose_region, restrict_to_box
@@ -86,7 +87,7 @@ class ExportedPredictor:
         self._options = options
         self._on_window = on_window
         _check_options(options, self._model)
-        if self._model.to == "torchscript" and ALLOW_CODE not in allow:
+        if self._model.to == "torchscript" and not is_allowed(ALLOW_CODE, allow):
             remedy = f"if you trust who exported it, repeat with --allow {ALLOW_CODE}; or export to onnx or openvino"
             raise BundleError("BUNDLE_RUNS_CODE", folder, "a TorchScript file is a program, which would run", remedy)
         self._run = open_network(folder, self._model, options.threads)
