@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import medseg
 from medseg.commands import CheckCommand, DemoCommand, EvaluateCommand, PredictCommand
 from medseg.progress import Progress
+from medseg.text import pluralise
 
 if TYPE_CHECKING:
     from medseg.inference.cohort import CaseRecord
