@@ -18,8 +18,8 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from medseg.allocator import keep_freed_memory
-from medseg.inference.restoring.restore import Discretisation, LabelRestorer
-from medseg.inference.restoring.way_back import AxisChange
+from medseg.inference.inverse_transform import AxisChange
+from medseg.inference.restore import Discretisation, LabelRestorer
 from medseg.inference.running.backends import Windowing, build_backend
 from medseg.inference.running.folding import folded
 from medseg.inference.running.heads import split

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from medseg.bundle.expecting import check
     from medseg.demonstration import demo
     from medseg.evaluation.evaluate import evaluate
-    from medseg.inference.cohort import predict
     from medseg.inference.exported.export import export
+    from medseg.inference.predict import predict
     from medseg.training.engine import train
     from medseg.training.experiment import compare
 
@@ -29,7 +29,7 @@ _VERBS = {
     "demo": "medseg.demonstration",
     "evaluate": "medseg.evaluation.evaluate",
     "export": "medseg.inference.exported.export",
-    "predict": "medseg.inference.cohort",
+    "predict": "medseg.inference.predict",
     "train": "medseg.training.engine",
 }
 

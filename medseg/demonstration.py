@@ -12,7 +12,7 @@ from medseg.data.phantom import make_phantom
 from medseg.evaluation.evaluate import evaluate
 from medseg.evaluation.report import illustrate, write_report
 from medseg.evaluation.tables import Evaluation
-from medseg.inference.cohort import Predictions, predict
+from medseg.inference.predict import Predictions, predict
 
 BUNDLE = "phantom_ct_segmentation"
 

@@ -183,7 +183,7 @@ def test_every_option_of_a_verb_for_bundles_is_on_its_page(verb, page, capsys):
 
 
 def test_the_export_page_names_every_step_that_can_be_exported():
-    from medseg.inference.exported.steps import BEFORE, LATER
+    from medseg.inference.steps.numpy_steps import BEFORE, LATER
 
     page = text_of("how-to/export.md")
     assert not {name for name in [*BEFORE, *LATER] if f"`{name}d`" not in page}

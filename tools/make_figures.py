@@ -15,7 +15,7 @@ from medseg.data.images import read, read_mask
 from medseg.data.phantom import LABELS
 from medseg.demonstration import BUNDLE, make_scans
 from medseg.evaluation.figures.cases import overlay, to_png
-from medseg.inference.cohort import predict
+from medseg.inference.predict import predict
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 CASE = "straight.nii.gz"

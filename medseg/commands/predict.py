@@ -12,8 +12,8 @@ from medseg.commands.settings import read_size
 from medseg.progress import Progress
 
 if TYPE_CHECKING:
-    from medseg.inference.cohort import CaseRecord
     from medseg.inference.options import PredictOptions
+    from medseg.inference.predict import CaseRecord
 
 BACKENDS = ("auto", "torch", "compile", "openvino", "onnx", "tensorrt")
 MASK_FORMATS = ("image", "dicom-seg")

@@ -24,16 +24,14 @@ from medseg.data.monai_io import VolumeReader
 from medseg.data.volume import Note
 from medseg.errors import BundleError, UsageError
 from medseg.geometry import Grid
-from medseg.inference.admission import check_channels
+from medseg.inference.bundle_plan import fitted_window, plan_within_memory, shapes_of, window_of
+from medseg.inference.input_checks import check_channels, check_resampled
+from medseg.inference.inverse_transform import AxisChange
 from medseg.inference.options import NO_LOCATOR, PredictOptions
-from medseg.inference.planning.budget import check_resampled
-from medseg.inference.planning.plan import fitted_window, plan_within_memory, window_of
-from medseg.inference.planning.shapes import shapes_of
 from medseg.inference.region import Box, box_of_labels, box_on, widened, windows_over
-from medseg.inference.restoring.resampling import quicken
-from medseg.inference.restoring.restore import Discretisation, LabelRestorer, discretisation
-from medseg.inference.restoring.way_back import AxisChange
+from medseg.inference.restore import Discretisation, LabelRestorer, discretisation
 from medseg.inference.running.passes import Passes
+from medseg.inference.steps.resampling import quicken
 from medseg.inference.streaming import run_into
 from medseg.inference.windows import Windows
 

@@ -20,7 +20,7 @@ from monai.utils import BlendMode, convert_to_dst_type
 from torch import Tensor
 
 from medseg.errors import ImageError
-from medseg.inference.open_slab import OpenSlab, box_of, empty_sums
+from medseg.inference.slabs import OpenSlab, box_of, empty_sums
 from medseg.inference.windows import Slab, Windowing, Windows
 
 Network = Callable[..., Tensor]

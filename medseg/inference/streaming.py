@@ -7,8 +7,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from medseg.inference.admission import check_output
-from medseg.inference.restoring.restore import LabelRestorer
+from medseg.inference.input_checks import check_output
+from medseg.inference.restore import LabelRestorer
 from medseg.inference.running.passes import Passes
 from medseg.inference.sliding_window import SlidingWindow
 

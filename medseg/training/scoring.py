@@ -27,7 +27,7 @@ from medseg.evaluation.evaluate import evaluate
 from medseg.evaluation.records import write_tables
 from medseg.evaluation.tables import Evaluation
 from medseg.files import held, write_json, write_text
-from medseg.inference.cohort import CaseRecord, predict
+from medseg.inference.predict import CaseRecord, predict
 from medseg.networks import count_parameters
 from medseg.training.resuming import read_checkpoint
 

@@ -15,7 +15,7 @@ from medseg.inference.exported import predictor as predicting
 from medseg.inference.exported.export import described
 from medseg.inference.exported.predictor import ExportedPredictor
 from medseg.inference.options import PredictOptions
-from medseg.inference.predict import Predictor
+from medseg.inference.predictor import Predictor
 from tests.conftest import ball, save_nifti
 
 SHAPE = (80, 30, 28)

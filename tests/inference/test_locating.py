@@ -21,11 +21,11 @@ from medseg.data.monai_io import VolumeReader
 from medseg.data.splits import Split
 from medseg.errors import BundleError, UsageError
 from medseg.inference.exported.export import described
+from medseg.inference.inverse_transform import axis_changes
 from medseg.inference.locating import open_locator
 from medseg.inference.options import PredictOptions
 from medseg.inference.planning.dry_run import dry_run, lines
-from medseg.inference.predict import Predictor
-from medseg.inference.restoring.way_back import axis_changes
+from medseg.inference.predictor import Predictor
 from medseg.networks import build_network
 from medseg.training.beginning import Start, begin
 from medseg.training.forms import laid_over

@@ -3,7 +3,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from medseg.inference.overlapping import in_turn, overlapped
+from medseg.inference.predict import in_turn, overlapped
 
 
 @pytest.mark.parametrize("stepped", [overlapped, in_turn])

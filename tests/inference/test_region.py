@@ -7,6 +7,7 @@ from monai.transforms import Compose, NormalizeIntensityd, ScaleIntensityRanged
 from scipy.ndimage import gaussian_filter
 
 from medseg.geometry import Grid
+from medseg.inference.inverse_transform import AxisChange, linear_weights
 from medseg.inference.region import (
     BLOCK,
     MARGIN,
@@ -20,8 +21,7 @@ from medseg.inference.region import (
     windows_over,
     within,
 )
-from medseg.inference.restoring.restore import Discretisation, LabelRestorer
-from medseg.inference.restoring.way_back import AxisChange, linear_weights
+from medseg.inference.restore import Discretisation, LabelRestorer
 from medseg.inference.windows import Slab, Windows
 
 AIR = (1000 - 980) / 1600

@@ -110,7 +110,7 @@ def test_rows_are_handed_on_a_few_at_a_time(networks, monkeypatch, storage):
     image = torch.randn(2, 40, 10, 12)
     window = SlidingWindow(8, 2, 0.5, mode="gaussian", storage=storage)
     whole = window(image[None], networks[3])[0]
-    monkeypatch.setattr("medseg.inference.open_slab.CLOSED_BYTES", 3 * 4 * whole[:, 0].numel())
+    monkeypatch.setattr("medseg.inference.slabs.CLOSED_BYTES", 3 * 4 * whole[:, 0].numel())
     seen = [(slab.start, slab.logits.clone()) for slab in window.slabs(image, networks[3])]
     assert max(logits.shape[1] for _, logits in seen) == 3
     assert torch.equal(torch.cat([logits for _, logits in seen], 1), whole)

@@ -11,7 +11,7 @@ from medseg.data.cases import open_dataset
 from medseg.data.splits import Split, read_split, write_split
 from medseg.errors import BundleError, DatasetError, LockedError, OutputError, UsageError
 from medseg.files import LOCK_NAME, held
-from medseg.inference.cohort import predict
+from medseg.inference.predict import predict
 from medseg.training.checks import check_start
 from medseg.training.engine import TrainOptions
 from medseg.training.forms import laid_over

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.errors import ImageError
-from medseg.inference.exported.description import WindowPlan
 from medseg.inference.exported.sums import OpenSlab, box_of, empty_sums
+from medseg.inference.steps.description import WindowPlan
 from medseg.inference.windows import Slab, Windows
 
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]

@@ -17,7 +17,22 @@ from numpy.typing import NDArray
 from medseg.bundle.load import Bundle, open_bundle
 from medseg.bundle.trust import ALLOW_CODE
 from medseg.errors import BundleError, OutputError, check_known, first_line
-from medseg.inference.exported.description import (
+from medseg.inference.exported.phantom import phantom, phantom_size
+from medseg.inference.exported.predictor import ExportedPredictor
+from medseg.inference.exported.translate import steps_before, steps_later
+from medseg.inference.exported.unsupported import need, unsupported
+from medseg.inference.exported.window_plan import window_plan
+from medseg.inference.options import PredictOptions
+from medseg.inference.planning.footprint import footprint
+from medseg.inference.predictor import Predictor
+from medseg.inference.region import air_value
+from medseg.inference.restore import discretisation
+from medseg.inference.running.backends import TOLERANCE, largest_difference
+from medseg.inference.running.onnx_runtime import onnx_model
+from medseg.inference.running.openvino_runtime import openvino_model
+from medseg.inference.running.operations import FAILURES
+from medseg.inference.runtimes.exported_network import check_runtime, open_network
+from medseg.inference.steps.description import (
     NAME,
     NETWORK_FILES,
     TARGETS,
@@ -25,21 +40,6 @@ from medseg.inference.exported.description import (
     read_description,
     write_description,
 )
-from medseg.inference.exported.phantom import phantom, phantom_size
-from medseg.inference.exported.predictor import ExportedPredictor
-from medseg.inference.exported.runtimes import check_runtime, open_network
-from medseg.inference.exported.translate import steps_before, steps_later
-from medseg.inference.exported.unsupported import need, unsupported
-from medseg.inference.exported.window_plan import window_plan
-from medseg.inference.options import PredictOptions
-from medseg.inference.planning.footprint import footprint
-from medseg.inference.predict import Predictor
-from medseg.inference.region import air_value
-from medseg.inference.restoring.restore import discretisation
-from medseg.inference.running.backends import TOLERANCE, largest_difference
-from medseg.inference.running.onnx_runtime import onnx_model
-from medseg.inference.running.openvino_runtime import openvino_model
-from medseg.inference.running.operations import FAILURES
 from medseg.inference.windows import Windowing
 
 LEAST_EQUAL = 0.9999

@@ -1,6 +1,6 @@
 """What a case of an exported bundle takes in memory, stated before it is run, and held to what it may take.
 
-As ``medseg.inference.planning.plan``, without PyTorch: what a pass of a window takes was measured at the export.
+As ``medseg.inference.bundle_plan``, without PyTorch: what a pass of a window takes was measured at the export.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medseg.inference.exported.blending import windows_of
-from medseg.inference.exported.description import Description, WindowPlan
-from medseg.inference.exported.image import Image
-from medseg.inference.exported.oblique import is_oblique
 from medseg.inference.exported.sums import rows_at_once
+from medseg.inference.input_checks import FLOAT_BYTES
 from medseg.inference.options import PredictOptions
-from medseg.inference.planning.budget import FLOAT_BYTES
+from medseg.inference.steps.description import Description, WindowPlan
+from medseg.inference.steps.image import Image
+from medseg.inference.steps.spatial import is_oblique
 from medseg.inference.windows import Windows
 
 PASS_SHARES = {"torchscript": (1.6, 0.0), "onnx": (1.0, 1.8), "openvino": (1.7, 0.0)}

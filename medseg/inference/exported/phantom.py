@@ -10,8 +10,8 @@ from scipy.ndimage import zoom
 
 from medseg.data.case import Case
 from medseg.data.images import write
-from medseg.inference.exported.description import Description
 from medseg.inference.region import MARGIN
+from medseg.inference.steps.description import Description
 
 BEYOND_WINDOW = 1.15
 """Its size in windows along the first axis; along the others it is one window."""

@@ -17,24 +17,22 @@ from medseg.data.joining import stacked
 from medseg.data.payload import memory_budget
 from medseg.errors import BundleError, UsageError
 from medseg.geometry import Grid
-from medseg.inference.admission import check_axes, check_channels, check_finite, check_output
+from medseg.inference.arrays import NumpyArrays
 from medseg.inference.exported.blending import Run, blended
-from medseg.inference.exported.description import Description, WindowPlan, read_description
-from medseg.inference.exported.image import Image
 from medseg.inference.exported.memory import ExportedPlan, plan_of, smaller_plans
-from medseg.inference.exported.oblique import restored
-from medseg.inference.exported.runtimes import open_network
-from medseg.inference.exported.steps import improved, prepared
-from medseg.inference.masks import as_labels, emptiness
+from medseg.inference.input_checks import check_axes, check_channels, check_finite, check_output, check_spacing
+from medseg.inference.inverse_transform import axis_changes
 from medseg.inference.options import NO_LOCATOR, PredictOptions
-from medseg.inference.planning.budget import check_spacing
-from medseg.inference.planning.fitting import allowed_bytes, first_fitting
-from medseg.inference.prediction import Prediction
+from medseg.inference.plan import allowed_bytes, first_fitting
+from medseg.inference.prediction import Prediction, as_labels, emptiness
 from medseg.inference.region import Box, region_of, within
-from medseg.inference.restoring.arrays import NumpyArrays
-from medseg.inference.restoring.restore import Discretisation, LabelRestorer
-from medseg.inference.restoring.way_back import axis_changes
+from medseg.inference.restore import Discretisation, LabelRestorer
 from medseg.inference.running.machine import usable_cores
+from medseg.inference.runtimes.exported_network import open_network
+from medseg.inference.steps.description import Description, WindowPlan, read_description
+from medseg.inference.steps.image import Image
+from medseg.inference.steps.numpy_steps import improved, prepared
+from medseg.inference.steps.spatial import restored
 from medseg.inference.windows import Slab
 
 BACKEND_OF = {"torchscript": "torch", "onnx": "onnx", "openvino": "openvino"}

@@ -1,6 +1,6 @@
 """The weighted sums of overlapping windows, as far as a later window may still change them, in NumPy.
 
-As ``medseg.inference.open_slab``. There are no sums in 16 bits: NumPy has no bfloat16, and float16 ends at 65504, which
+As ``medseg.inference.slabs``. There are no sums in 16 bits: NumPy has no bfloat16, and float16 ends at 65504, which
 sums of logits may pass. Sums in a file change no digit.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.errors import ImageError, first_line
-from medseg.inference.restoring.banded import narrowed
+from medseg.inference.restore import narrowed
 from medseg.inference.windows import Slab, Windows
 
 CLOSED_BYTES = 1 << 26

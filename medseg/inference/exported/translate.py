@@ -13,9 +13,9 @@ from monai.transforms.utils import is_positive
 from monai.utils import get_equivalent_dtype
 
 from medseg.data.transforms import GreyToOneChanneld
-from medseg.inference.exported.steps import Step
 from medseg.inference.exported.unsupported import need, unsupported
 from medseg.inference.postprocess import KeepLargestd
+from medseg.inference.steps.numpy_steps import Step
 
 LINEAR = ("linear", "bilinear", "trilinear")
 RAS_LABELS = (None, (("L", "R"), ("P", "A"), ("I", "S")))

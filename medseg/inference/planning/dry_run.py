@@ -15,18 +15,16 @@ from medseg.data.extents import Extent, read_extent
 from medseg.data.payload import memory_budget
 from medseg.data.transforms import GreyToOneChanneld
 from medseg.errors import MedsegError, UsageError
-from medseg.inference.admission import check_axes, check_channels
-from medseg.inference.cohort import UNFORESEEN, case_failed
-from medseg.inference.exported.description import is_exported
-from medseg.inference.finding import cases_for
+from medseg.inference.bundle_plan import CasePlan, expected_shapes, fitted_plan, fitted_window, plan_case, window_of
+from medseg.inference.input_checks import check_axes, check_channels
 from medseg.inference.locating import Locator
 from medseg.inference.options import PredictOptions
-from medseg.inference.planning.fitting import allowed_bytes
-from medseg.inference.planning.plan import CasePlan, fitted_plan, fitted_window, plan_case, window_of
+from medseg.inference.plan import allowed_bytes
 from medseg.inference.planning.probe import preparing_seconds, reading_seconds, restoring_seconds, window_seconds
-from medseg.inference.planning.shapes import expected_shapes
 from medseg.inference.planning.tuned import is_worth_tuning, tuned
-from medseg.inference.predict import Predictor
+from medseg.inference.predict import UNFORESEEN, case_failed, cases_for
+from medseg.inference.predictor import Predictor
+from medseg.inference.steps.description import is_exported
 from medseg.inference.windows import Windowing
 
 

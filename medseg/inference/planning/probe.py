@@ -14,9 +14,9 @@ from monai.data import MetaTensor
 
 from medseg.bundle.load import Bundle
 from medseg.data.payload import open_source
-from medseg.inference.planning.plan import CasePlan
-from medseg.inference.restoring.restore import LabelRestorer, discretisation
-from medseg.inference.restoring.way_back import AxisChange, linear_weights
+from medseg.inference.bundle_plan import CasePlan
+from medseg.inference.inverse_transform import AxisChange, linear_weights
+from medseg.inference.restore import LabelRestorer, discretisation
 from medseg.inference.running.passes import Passes
 from medseg.inference.sliding_window import SlidingWindow
 from medseg.inference.windows import Slab
@@ -37,7 +37,7 @@ def window_seconds(passes: Passes, plan: CasePlan, window: SlidingWindow) -> flo
     Args:
         passes: With the runtime chosen.
         plan: Of the case.
-        window: Of ``medseg.inference.planning.plan.fitted_window``.
+        window: Of ``medseg.inference.bundle_plan.fitted_window``.
     """
     axis, roi = plan.windows.slab_axis, plan.windows.roi
     step = max(1, int(roi[axis] * (1 - plan.windows.overlap[axis])))

@@ -17,17 +17,19 @@ from medseg.bundle.load import open_bundle
 from medseg.cli import main
 from medseg.data.cases import open_images
 from medseg.errors import BundleError, ImageError, OutputError, UsageError
-from medseg.inference.exported import description, predictor, runtimes
 from medseg.inference.exported import export as exporting
+from medseg.inference.exported import predictor
 from medseg.inference.exported.blending import windows_of
 from medseg.inference.exported.export import export
 from medseg.inference.exported.phantom import phantom
 from medseg.inference.exported.predictor import ExportedPredictor
 from medseg.inference.options import PredictOptions
-from medseg.inference.predict import Predictor
+from medseg.inference.predictor import Predictor
 from medseg.inference.region import region_of
+from medseg.inference.runtimes import exported_network
+from medseg.inference.steps import description
 from tests.conftest import save_nifti
-from tests.inference.exported.conftest import KINDS
+from tests.inference.conftest import KINDS
 
 ALONE = """
 import sys
@@ -218,7 +220,7 @@ def test_a_network_that_the_runtime_cannot_load_is_refused(exported):
 
 
 def test_a_missing_runtime_is_named_with_what_to_install(exported, tiny_bundle, tmp_path, monkeypatch):
-    monkeypatch.setattr(runtimes.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(exported_network.importlib.util, "find_spec", lambda name: None)
     for call in (
         lambda: ExportedPredictor(exported, PredictOptions()),
         lambda: export(tiny_bundle, tmp_path / "e", to="onnx"),

@@ -11,10 +11,10 @@ import SimpleITK
 from medseg.cli import main
 from medseg.data.extents import read_extent
 from medseg.errors import DatasetError
-from medseg.inference.cohort import predict
 from medseg.inference.options import PredictOptions
 from medseg.inference.planning import tuned
 from medseg.inference.planning.dry_run import dry_run, lines
+from medseg.inference.predict import predict
 from medseg.inference.running.tuning import Timing
 from tests.conftest import ball, save_nifti
 from tests.dicom_folders import save_all, slices

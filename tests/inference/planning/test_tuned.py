@@ -8,12 +8,11 @@ import torch
 from medseg.bundle.load import open_bundle
 from medseg.data.case import Case
 from medseg.errors import UsageError
+from medseg.inference.bundle_plan import Shapes, plan_within_memory
 from medseg.inference.options import PredictOptions
 from medseg.inference.planning import tuned as tuned_module
-from medseg.inference.planning.plan import plan_within_memory
-from medseg.inference.planning.shapes import Shapes
 from medseg.inference.planning.tuned import is_worth_tuning, tuned
-from medseg.inference.predict import Predictor
+from medseg.inference.predictor import Predictor
 from medseg.inference.running import tuning
 from medseg.inference.running.passes import Passes
 from medseg.inference.running.tuning import Choice, Timing

@@ -1,0 +1,1 @@
+"""What runs a network over its windows: PyTorch and other runtimes, and what makes them quick."""
