@@ -1,11 +1,13 @@
-"""The few array operations of restoring labels that NumPy and PyTorch spell differently.
+"""The few array operations of windows, slabs and labels that NumPy and PyTorch spell differently.
 
-Slicing, products and ``reshape`` are the same for both and are written as such.
+Slicing, sums, products and ``reshape`` are the same for both and are written as such. NumPy's stand here; PyTorch's are
+in ``medseg.inference.torch_arrays``, which is imported by whoever has tensors to give.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import singledispatch
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,24 +16,60 @@ from numpy.typing import NDArray
 Array = Any
 """A NumPy array or a PyTorch tensor."""
 
+_NUMPY_PADDING = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+"""NumPy's names of PyTorch's ways of padding."""
+
 
 class Arrays(Protocol):
     """Array operations of one library."""
 
-    def shared(self, array: NDArray) -> Array:
+    single: Any
+    """The library's name of 32-bit floats."""
+
+    def share(self, array: NDArray) -> Array:
         """The library's view of a NumPy array; writing to it writes to the array."""
+
+    def to_numpy(self, array: Array) -> NDArray:
+        """The values as a NumPy array."""
+
+    def place(self, array: NDArray, beside: Array) -> Array:
+        """A NumPy array's values where another array lies."""
+
+    def convert(self, matrix: NDArray, like: Array) -> Array:
+        """A matrix in another array's type, where that lies."""
+
+    def is_in_ram(self, array: Array) -> bool:
+        """Whether the values lie in the machine's own memory."""
+
+    def view(self, buffer: Any, shape: Sequence[int], kind: Any) -> Array:
+        """An array on the bytes of a buffer."""
+
+    def zeros(self, shape: Sequence[int], kind: Any, beside: Array) -> Array:
+        """Zeros where another array lies."""
 
     def empty_like(self, array: Array, shape: Sequence[int]) -> Array:
         """An array of the same type, not filled."""
 
-    def joined(self, parts: Sequence[Array], axis: int) -> Array:
+    def join(self, parts: Sequence[Array], axis: int) -> Array:
         """Arrays one behind the other."""
 
-    def copied(self, array: Array) -> Array:
+    def stack(self, parts: Sequence[Array]) -> Array:
+        """Arrays along a new first axis."""
+
+    def copy(self, array: Array) -> Array:
         """A copy."""
 
-    def matrix_like(self, matrix: NDArray, array: Array) -> Array:
-        """A matrix of another array's type."""
+    def pad(self, image: Array, amounts: Sequence[tuple[int, int]], mode: str, value: float) -> Array:
+        """An image (channels, …) with voxels before and after each spatial axis; ``mode`` is one of PyTorch's."""
+
+    def add_weighted(self, sums: Array, scores: Array, weights: Array) -> None:
+        """Add scores (C, …), each voxel times its weight, to sums."""
+
+    def divide(self, sums: Array, totals: Array) -> Array:
+        """Sums over totals as 32-bit floats, in the sums' own memory where they are such."""
+
+    def is_finite(self, values: Array) -> bool:
+        """Whether none is NaN or infinite; without an array of the same size."""
 
     def mark_higher(self, labels: Array, label: int, score: Array, best: Array) -> Array:
         """Write ``label``, the highest so far, where ``score`` is above ``best``; returns the higher score."""
@@ -44,27 +82,71 @@ class Arrays(Protocol):
 
 
 class NumpyArrays:
-    """NumPy's."""
+    """NumPy's; there are no sums in 16 bits, for it has no bfloat16, and float16 ends at 65504."""
 
-    def shared(self, array: NDArray) -> NDArray:
+    single = np.dtype(np.float32)
+
+    def share(self, array: NDArray) -> NDArray:
         """The array itself."""
         return array
+
+    def to_numpy(self, array: NDArray) -> NDArray:
+        """The array itself."""
+        return array
+
+    def place(self, array: NDArray, beside: NDArray) -> NDArray:
+        """The array itself."""
+        return array
+
+    def convert(self, matrix: NDArray, like: NDArray) -> NDArray:
+        """A matrix in another array's type."""
+        return matrix.astype(like.dtype)
+
+    def is_in_ram(self, array: NDArray) -> bool:
+        """Always."""
+        return True
+
+    def view(self, buffer: Any, shape: Sequence[int], kind: np.dtype) -> NDArray:
+        """An array on the bytes of a buffer."""
+        return np.frombuffer(buffer, kind).reshape(tuple(shape))
+
+    def zeros(self, shape: Sequence[int], kind: np.dtype, beside: NDArray) -> NDArray:
+        """Zeros."""
+        return np.zeros(shape, kind)
 
     def empty_like(self, array: NDArray, shape: Sequence[int]) -> NDArray:
         """An array of the same type, not filled."""
         return np.empty(shape, array.dtype)
 
-    def joined(self, parts: Sequence[NDArray], axis: int) -> NDArray:
+    def join(self, parts: Sequence[NDArray], axis: int) -> NDArray:
         """Arrays one behind the other."""
         return np.concatenate(parts, axis)
 
-    def copied(self, array: NDArray) -> NDArray:
+    def stack(self, parts: Sequence[NDArray]) -> NDArray:
+        """Arrays along a new first axis."""
+        return np.stack(parts)
+
+    def copy(self, array: NDArray) -> NDArray:
         """A copy."""
         return array.copy()
 
-    def matrix_like(self, matrix: NDArray, array: NDArray) -> NDArray:
-        """A matrix of another array's type."""
-        return matrix.astype(array.dtype)
+    def pad(self, image: NDArray, amounts: Sequence[tuple[int, int]], mode: str, value: float) -> NDArray:
+        """An image (channels, …) with voxels before and after each spatial axis."""
+        options = {"constant_values": value} if mode == "constant" else {}
+        return np.pad(image, [(0, 0), *amounts], mode=_NUMPY_PADDING[mode], **options)  # type: ignore[call-overload]
+
+    def add_weighted(self, sums: NDArray, scores: NDArray, weights: NDArray) -> None:
+        """Add scores (C, …), each voxel times its weight, to sums, class by class."""
+        for one_sum, one_score in zip(sums, scores, strict=True):
+            one_sum += one_score * weights  # noqa: PLW2901 - in place
+
+    def divide(self, sums: NDArray, totals: NDArray) -> NDArray:
+        """Sums over totals, in the sums' own memory."""
+        return np.divide(sums, totals, out=sums)
+
+    def is_finite(self, values: NDArray) -> bool:
+        """Whether none is NaN or infinite."""
+        return not values.size or bool(np.isfinite(values.min()) and np.isfinite(values.max()))
 
     def mark_higher(self, labels: NDArray, label: int, score: NDArray, best: NDArray) -> NDArray:
         """Write ``label`` where ``score`` is above ``best``; returns the higher of the two."""
@@ -86,10 +168,21 @@ class NumpyArrays:
             return 1 / (1 + np.exp(-logits))
 
 
-def arrays_of(array: Array) -> Arrays:
-    """The operations for an array's library."""
-    if isinstance(array, np.ndarray):
-        return NumpyArrays()
-    from medseg.inference.torch_arrays import TorchArrays
+def narrow(array: Array, axis: int, start: int, stop: int) -> Array:
+    """The part from ``start`` to before ``stop`` along an axis."""
+    return array[(*[slice(None)] * axis, slice(start, stop))]
 
-    return TorchArrays()
+
+@singledispatch
+def arrays_of(array: Array) -> Arrays:
+    """The operations for an array's library.
+
+    Raises:
+        TypeError: It is no array of a library that is known.
+    """
+    raise TypeError(f"a {type(array).__name__} is no array")
+
+
+@arrays_of.register
+def _numpy(array: np.ndarray) -> Arrays:
+    return NumpyArrays()

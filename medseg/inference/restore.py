@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from medseg.errors import ImageError
-from medseg.inference.arrays import Array, Arrays, arrays_of
+from medseg.inference.arrays import Array, Arrays, arrays_of, narrow
 from medseg.inference.inverse_transform import AxisChange
-from medseg.inference.windows import Slab
+from medseg.inference.slabs import Slab
 
 if TYPE_CHECKING:
     from monai.transforms import Compose
@@ -118,11 +118,11 @@ class LabelRestorer:
         best: Array | None = None
         for label, scores in enumerate(self._activated(arrays, slab.logits)):
             known = self._with_kept(arrays, label, self._in_plane(arrays, scores, axis), axis)
-            self._keep(label, arrays.copied(narrowed(known, axis, first_kept - begin, slab.stop - begin)))
+            self._keep(label, arrays.copy(narrow(known, axis, first_kept - begin, slab.stop - begin)))
             if len(rows):
                 score = matrix.apply(arrays, known, axis, rows, begin)
                 self._note(arrays, label, score, axis, rows)
-                best = self._choose(arrays, narrowed(self._labels, axis, rows.start, rows.stop), label, score, best)
+                best = self._choose(arrays, narrow(self._labels, axis, rows.start, rows.stop), label, score, best)
         self._next = slab.stop
 
     @property
@@ -143,16 +143,16 @@ class LabelRestorer:
 
     def _note(self, arrays: Arrays, label: int, score: Array, axis: int, rows: range) -> None:
         if len(self._probabilities):
-            arrays.shared(narrowed(self._probabilities[label], axis, rows.start, rows.stop))[...] = score
+            arrays.share(narrow(self._probabilities[label], axis, rows.start, rows.stop))[...] = score
 
     def _choose(self, arrays: Arrays, target: NDArray, label: int, score: Array, best: Array | None) -> Array:
         """Write ``label`` where its score is the highest so far; of equal scores the first label wins."""
         if self.how.threshold is not None:
-            arrays.shared(target)[...] = score >= self.how.threshold
+            arrays.share(target)[...] = score >= self.how.threshold
             return score
         if best is None:
-            return arrays.copied(score) if self._keeps_order else score
-        return arrays.mark_higher(arrays.shared(target), label, score, best)
+            return arrays.copy(score) if self._keeps_order else score
+        return arrays.mark_higher(arrays.share(target), label, score, best)
 
     def _in_plane(self, arrays: Arrays, scores: Array, slab_axis: int) -> Array:
         for axis, matrix in enumerate(self._matrices):
@@ -161,8 +161,8 @@ class LabelRestorer:
         return scores
 
     def _with_kept(self, arrays: Arrays, label: int, scores: Array, axis: int) -> Array:
-        kept = self._kept[label] if label < len(self._kept) else narrowed(scores, axis, 0, 0)
-        return arrays.joined([kept, scores], axis) if kept.shape[axis] else scores
+        kept = self._kept[label] if label < len(self._kept) else narrow(scores, axis, 0, 0)
+        return arrays.join([kept, scores], axis) if kept.shape[axis] else scores
 
     def _keep(self, label: int, rows: Array) -> None:
         if label == len(self._kept):
@@ -211,13 +211,13 @@ class Banded:
     def apply(self, arrays: Arrays, array: Array, axis: int, rows: range, first_column: int) -> Array:
         """``rows`` of the product along ``axis`` of ``array``, whose first entry there is column ``first_column``."""
         if self._is_identity:
-            return narrowed(array, axis, rows.start - first_column, rows.stop - first_column)
+            return narrow(array, axis, rows.start - first_column, rows.stop - first_column)
         shape = [*array.shape]
         shape[axis] = len(rows)
         result = arrays.empty_like(array, shape)
         for start in range(rows.start, rows.stop, BLOCK_ROWS):
             stop = min(start + BLOCK_ROWS, rows.stop)
-            into = narrowed(result, axis, start - rows.start, stop - rows.start)
+            into = narrow(result, axis, start - rows.start, stop - rows.start)
             self._multiply(arrays, array, axis, range(start, stop), first_column, into)
         return result
 
@@ -227,13 +227,8 @@ class Banded:
             into[...] = 0
             return
         begin, end = int(low[high >= 0].min()), int(high.max()) + 1
-        dense = arrays.matrix_like(self._weights[block.start : block.stop, begin:end].toarray(), array)
-        into[...] = _along(dense, narrowed(array, axis, begin - first_column, end - first_column), axis)
-
-
-def narrowed(array: Array, axis: int, start: int, stop: int) -> Array:
-    """The part from ``start`` to before ``stop`` along an axis."""
-    return array[(*[slice(None)] * axis, slice(start, stop))]
+        dense = arrays.convert(self._weights[block.start : block.stop, begin:end].toarray(), array)
+        into[...] = _along(dense, narrow(array, axis, begin - first_column, end - first_column), axis)
 
 
 def _along(matrix: Array, array: Array, axis: int) -> Array:

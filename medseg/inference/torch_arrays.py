@@ -1,36 +1,86 @@
-"""PyTorch's array operations; see ``medseg.inference.arrays``."""
+"""PyTorch's array operations; see ``medseg.inference.arrays``. Tensors are plain ones, never MONAI's."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from medseg.inference.arrays import Arrays, arrays_of
+
 
 class TorchArrays:
-    """PyTorch's."""
+    """PyTorch's; sums may be kept in 16 bits."""
 
-    def shared(self, array: NDArray) -> Tensor:
+    single = torch.float32
+
+    def share(self, array: NDArray) -> Tensor:
         """A tensor on the array's memory."""
         return torch.from_numpy(array)
+
+    def to_numpy(self, array: Tensor) -> NDArray:
+        """An array on the tensor's memory, or on a copy of it in the machine's own."""
+        return array.cpu().numpy()
+
+    def place(self, array: NDArray, beside: Tensor) -> Tensor:
+        """An array's values on another tensor's device."""
+        return torch.as_tensor(array, device=beside.device)
+
+    def convert(self, matrix: NDArray, like: Tensor) -> Tensor:
+        """A matrix in another tensor's type, on its device."""
+        return torch.as_tensor(matrix, dtype=like.dtype, device=like.device)
+
+    def is_in_ram(self, array: Tensor) -> bool:
+        """Whether the values lie in the machine's own memory, not in a GPU's."""
+        return array.device.type == "cpu"
+
+    def view(self, buffer: Any, shape: Sequence[int], kind: torch.dtype) -> Tensor:
+        """A tensor on the bytes of a buffer."""
+        return torch.frombuffer(buffer, dtype=kind).reshape(tuple(shape))
+
+    def zeros(self, shape: Sequence[int], kind: torch.dtype, beside: Tensor) -> Tensor:
+        """Zeros on another tensor's device."""
+        return torch.zeros(tuple(shape), dtype=kind, device=beside.device)
 
     def empty_like(self, array: Tensor, shape: Sequence[int]) -> Tensor:
         """A tensor of the same type and device, not filled."""
         return array.new_empty(tuple(shape))
 
-    def joined(self, parts: Sequence[Tensor], axis: int) -> Tensor:
+    def join(self, parts: Sequence[Tensor], axis: int) -> Tensor:
         """Tensors one behind the other."""
         return torch.cat(list(parts), axis)
 
-    def copied(self, array: Tensor) -> Tensor:
+    def stack(self, parts: Sequence[Tensor]) -> Tensor:
+        """Tensors along a new first axis."""
+        return torch.stack(list(parts))
+
+    def copy(self, array: Tensor) -> Tensor:
         """A copy."""
         return array.clone()
 
-    def matrix_like(self, matrix: NDArray, array: Tensor) -> Tensor:
-        """A matrix of another tensor's type and device."""
-        return torch.as_tensor(matrix, dtype=array.dtype, device=array.device)
+    def pad(self, image: Tensor, amounts: Sequence[tuple[int, int]], mode: str, value: float) -> Tensor:
+        """An image (channels, …) with voxels before and after each spatial axis."""
+        from_last = [amount for before_after in reversed(amounts) for amount in before_after]
+        options = {"value": value} if mode == "constant" else {}
+        return torch.nn.functional.pad(image[None], from_last, mode=mode, **options)[0]
+
+    def add_weighted(self, sums: Tensor, scores: Tensor, weights: Tensor) -> None:
+        """Add scores (C, …), each voxel times its weight, to sums."""
+        if sums.dtype == torch.float32:
+            sums.addcmul_(scores.float(), weights)
+        else:
+            sums += scores.float() * weights
+
+    def divide(self, sums: Tensor, totals: Tensor) -> Tensor:
+        """Sums over totals as 32-bit floats, in the sums' own memory where they are such."""
+        return sums.float().div_(totals)
+
+    def is_finite(self, values: Tensor) -> bool:
+        """Whether none is NaN or infinite; the extremes tell, and take no copy."""
+        return not values.numel() or all(bool(torch.isfinite(extreme)) for extreme in torch.aminmax(values))
 
     def mark_higher(self, labels: Tensor, label: int, score: Tensor, best: Tensor) -> Tensor:
         """Write ``label`` where ``score`` is above ``best``; returns the higher of the two."""
@@ -52,3 +102,8 @@ class TorchArrays:
     def sigmoid(self, logits: Tensor) -> Tensor:
         """From logits to probabilities."""
         return torch.sigmoid(logits)
+
+
+@arrays_of.register
+def _torch(array: Tensor) -> Arrays:
+    return TorchArrays()

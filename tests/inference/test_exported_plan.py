@@ -17,8 +17,9 @@ from medseg.inference.exported.memory import plan_of, smaller_plans
 from medseg.inference.exported.predictor import ExportedPredictor
 from medseg.inference.options import PredictOptions
 from medseg.inference.plan import allowed_bytes, first_fitting
-from medseg.inference.steps.description import Description, WindowPlan, read_description
+from medseg.inference.steps.description import Description, read_description
 from medseg.inference.steps.image import Image
+from medseg.inference.windows import WindowPlan
 from tests.conftest import save_nifti
 
 WINDOWS = WindowPlan((24, 24, 24), (0.25,) * 3, 4, "gaussian", (0.125,) * 3, "constant", 0.0, None)

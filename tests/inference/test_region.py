@@ -22,7 +22,8 @@ from medseg.inference.region import (
     within,
 )
 from medseg.inference.restore import Discretisation, LabelRestorer
-from medseg.inference.windows import Slab, Windows
+from medseg.inference.slabs import Slab
+from medseg.inference.windows import Windows
 
 AIR = (1000 - 980) / 1600
 

@@ -11,14 +11,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medseg.inference.exported.blending import windows_of
-from medseg.inference.exported.sums import rows_at_once
 from medseg.inference.input_checks import FLOAT_BYTES
 from medseg.inference.options import PredictOptions
-from medseg.inference.steps.description import Description, WindowPlan
+from medseg.inference.slabs import rows_at_once
+from medseg.inference.steps.description import Description
 from medseg.inference.steps.image import Image
 from medseg.inference.steps.spatial import is_oblique
-from medseg.inference.windows import Windows
+from medseg.inference.windows import WindowPlan, Windows, windows_of
 
 PASS_SHARES = {"torchscript": (1.6, 0.0), "onnx": (1.0, 1.8), "openvino": (1.7, 0.0)}
 """What a runtime takes, in units of what PyTorch has in use for a window: for each window of a batch, and besides.
@@ -58,7 +57,7 @@ class ExportedPlan:
     @property
     def window(self) -> WindowPlan:
         """The bundle's windows, run as planned."""
-        return replace(self.model.window, batch=self.batch)
+        return replace(self.model.window, batch=self.batch, overlap=self.windows.overlap)
 
     @property
     def spill(self) -> Path | None:
@@ -135,11 +134,13 @@ def plan_of(
     Raises:
         ImageError: ``IMAGE_EMPTY``.
     """
+    overlap = model.window.overlap if options.overlap is None else (options.overlap,) * len(image.size)
+    window = replace(model.window, overlap=overlap)
     return ExportedPlan(
         case=case,
         model=model,
         size=size,
-        windows=windows_of(image.size, model.window, options.overlap),
+        windows=windows_of(image.size, window),
         batch=model.window.batch,
         is_streamed=not is_oblique(image),
         keeps_probabilities=options.probabilities,

@@ -18,7 +18,6 @@ from medseg.data.payload import memory_budget
 from medseg.errors import BundleError, UsageError
 from medseg.geometry import Grid
 from medseg.inference.arrays import NumpyArrays
-from medseg.inference.exported.blending import Run, blended
 from medseg.inference.exported.memory import ExportedPlan, plan_of, smaller_plans
 from medseg.inference.input_checks import check_axes, check_channels, check_finite, check_output, check_spacing
 from medseg.inference.inverse_transform import axis_changes
@@ -29,11 +28,12 @@ from medseg.inference.region import Box, region_of, within
 from medseg.inference.restore import Discretisation, LabelRestorer
 from medseg.inference.running.machine import usable_cores
 from medseg.inference.runtimes.exported_network import open_network
-from medseg.inference.steps.description import Description, WindowPlan, read_description
+from medseg.inference.slabs import Slab
+from medseg.inference.steps.description import Description, read_description
 from medseg.inference.steps.image import Image
 from medseg.inference.steps.numpy_steps import improved, prepared
 from medseg.inference.steps.spatial import restored
-from medseg.inference.windows import Slab
+from medseg.inference.windows import Run, WindowPlan, blend
 
 BACKEND_OF = {"torchscript": "torch", "onnx": "onnx", "openvino": "openvino"}
 """The ``--backend`` that each kind of export is."""
@@ -200,7 +200,7 @@ class ExportedPredictor:
         return *restored(logits, ready.image, self._how, self.options.probabilities), False
 
     def _slabs(self, image: NDArray[np.float32], plan: ExportedPlan, case: Case) -> Iterator[Slab]:
-        for slab in blended(image, self._told(case), plan.window, self.options.overlap, plan.spill):
+        for slab in blend(image, self._told(case), plan.window, spill=plan.spill):
             check_output(bool(np.isfinite(slab.logits).all()), case.id)
             yield slab
 

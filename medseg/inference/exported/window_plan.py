@@ -6,7 +6,8 @@ from monai.inferers import Inferer, SliceInferer, SlidingWindowInferer
 
 from medseg.inference.exported.unsupported import need
 from medseg.inference.sliding_window import SlidingWindow
-from medseg.inference.steps.description import PADDING_MODES, WindowPlan
+from medseg.inference.steps.description import PADDING_MODES
+from medseg.inference.windows import WindowPlan
 
 LARGE = 10_000
 """Voxels of an image that is larger than any window."""

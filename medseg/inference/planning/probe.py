@@ -18,8 +18,8 @@ from medseg.inference.bundle_plan import CasePlan
 from medseg.inference.inverse_transform import AxisChange, linear_weights
 from medseg.inference.restore import LabelRestorer, discretisation
 from medseg.inference.running.passes import Passes
+from medseg.inference.slabs import Slab
 from medseg.inference.sliding_window import SlidingWindow
-from medseg.inference.windows import Slab
 
 PIECE_VOXELS = 48
 """Along each axis of the pieces that reading's and restoring's rates are taken from."""

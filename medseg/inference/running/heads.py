@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from medseg.inference.running.operations import FAILURES
-from medseg.inference.windows import Slab
+from medseg.inference.slabs import Slab
 
 HEAD_BYTES = 1 << 26
 """So much of the logits exists at once."""

@@ -24,8 +24,9 @@ from medseg.inference.running.folding import folded
 from medseg.inference.running.heads import Split, split
 from medseg.inference.running.threads import pytorch_threads
 from medseg.inference.running.tuning import Choice
+from medseg.inference.slabs import Slab
 from medseg.inference.sliding_window import SlidingWindow
-from medseg.inference.windows import Slab, Windowing
+from medseg.inference.windows import Windowing
 
 
 class Passes:

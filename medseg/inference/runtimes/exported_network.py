@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.errors import BundleError, UsageError, first_line
-from medseg.inference.exported.blending import Run
 from medseg.inference.running.machine import usable_cores
 from medseg.inference.steps.description import Description
+from medseg.inference.windows import Run
 
 MODULES = {"torchscript": "torch", "onnx": "onnxruntime", "openvino": "openvino"}
 """The package that each kind of export needs."""

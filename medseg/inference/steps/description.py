@@ -14,6 +14,7 @@ from medseg.data.dicom.terminology import Term, plain_terms, read_terms
 from medseg.errors import BundleError, first_line
 from medseg.files import write_json
 from medseg.inference.steps.numpy_steps import BEFORE, LATER, Step, check_steps
+from medseg.inference.windows import WindowPlan
 
 NAME = "exported.json"
 FORMAT = 1
@@ -28,46 +29,6 @@ NETWORK_FILES = {
 ACTIVATIONS = ("softmax", "sigmoid")
 BLENDING_MODES = ("constant", "gaussian")
 PADDING_MODES = ("constant", "reflect", "replicate", "circular")
-
-
-@dataclass(frozen=True)
-class WindowPlan:
-    """The windows in which an image goes through the network.
-
-    Args:
-        roi: Voxels of a window along each axis of the image.
-        overlap: Share of a window that its neighbour covers again, along each axis of the image.
-        batch: Windows per forward pass.
-        mode: How windows are weighted, one of BLENDING_MODES.
-        sigma_scale: Of the Gaussian, as a share of the window, along each axis of the image.
-        padding_mode: Of images smaller than a window, one of PADDING_MODES.
-        cval: Value of constant padding.
-        slice_axis: The axis across which a 2D network takes slices; None: windows have the image's axes.
-    """
-
-    roi: tuple[int, ...]
-    overlap: tuple[float, ...]
-    batch: int
-    mode: str
-    sigma_scale: tuple[float, ...]
-    padding_mode: str
-    cval: float
-    slice_axis: int | None
-
-    @property
-    def network_roi(self) -> tuple[int, ...]:
-        """Voxels of a window along the network's axes."""
-        return tuple(size for axis, size in enumerate(self.roi) if axis != self.slice_axis)
-
-    def __post_init__(self) -> None:
-        axes = len(self.roi)
-        _require(axes in (2, 3) and all(_is_count(size) for size in self.roi), f"windows of {self.roi}")
-        _require(len(self.overlap) == axes and all(0 <= each < 1 for each in self.overlap), f"overlap {self.overlap}")
-        _require(len(self.sigma_scale) == axes and all(each > 0 for each in self.sigma_scale), f"{self.sigma_scale}")
-        _require(_is_count(self.batch), f"batches of {self.batch}")
-        _require(self.mode in BLENDING_MODES, f"blending {self.mode!r}")
-        _require(self.padding_mode in PADDING_MODES, f"padding {self.padding_mode!r}")
-        _require(self.slice_axis is None or self.slice_axis in range(axes), f"slices across {self.slice_axis!r}")
 
 
 @dataclass(frozen=True)
@@ -124,6 +85,7 @@ class Description:
         _require(list(self.labels) == list(range(len(self.labels))) and len(self.labels) > 1, "labels count from 0")
         _require(bool(self.channels), "there is no channel")
         _require(type(self.pass_bytes) is int and self.pass_bytes >= 0, f"a pass takes {self.pass_bytes!r} bytes")
+        _check_window(self.window)
         check_steps(self.preprocessing, BEFORE)
         check_steps(self.later, LATER)
 
@@ -191,6 +153,18 @@ def _parsed(content: Mapping[str, Any]) -> Description:
         made_by=str(content["medseg"]),
         pass_bytes=content.get("pass_bytes", 0),  # Earlier exports do not say.
     )
+
+
+def _check_window(window: WindowPlan) -> None:
+    axes = len(window.roi)
+    _require(axes in (2, 3) and all(_is_count(size) for size in window.roi), f"windows of {window.roi}")
+    shares = window.overlap
+    _require(len(shares) == axes and all(0 <= each < 1 for each in shares), f"overlap {shares}")
+    _require(len(window.sigma_scale) == axes and all(each > 0 for each in window.sigma_scale), f"{window.sigma_scale}")
+    _require(_is_count(window.batch), f"batches of {window.batch}")
+    _require(window.mode in BLENDING_MODES, f"blending {window.mode!r}")
+    _require(window.padding_mode in PADDING_MODES, f"padding {window.padding_mode!r}")
+    _require(window.slice_axis is None or window.slice_axis in range(axes), f"slices across {window.slice_axis!r}")
 
 
 def _check_files(folder: Path, description: Description) -> None:

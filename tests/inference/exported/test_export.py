@@ -19,7 +19,6 @@ from medseg.data.cases import open_images
 from medseg.errors import BundleError, ImageError, OutputError, UsageError
 from medseg.inference.exported import export as exporting
 from medseg.inference.exported import predictor
-from medseg.inference.exported.blending import windows_of
 from medseg.inference.exported.export import export
 from medseg.inference.exported.phantom import phantom
 from medseg.inference.exported.predictor import ExportedPredictor
@@ -28,6 +27,7 @@ from medseg.inference.predictor import Predictor
 from medseg.inference.region import region_of
 from medseg.inference.runtimes import exported_network
 from medseg.inference.steps import description
+from medseg.inference.windows import windows_of
 from tests.conftest import save_nifti
 from tests.inference.conftest import KINDS
 

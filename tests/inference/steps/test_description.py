@@ -6,7 +6,8 @@ import pytest
 
 from medseg.data.dicom.terminology import Code, Term
 from medseg.errors import BundleError
-from medseg.inference.steps.description import Description, WindowPlan, is_exported, read_description, write_description
+from medseg.inference.steps.description import Description, is_exported, read_description, write_description
+from medseg.inference.windows import WindowPlan
 
 PLAN = WindowPlan((16, 16, 1), (0.5, 0.25, 0.0), 4, "gaussian", (0.125,) * 3, "constant", 0.0, 2)
 TERM = Term(Code("123037004", "SCT", "Anatomical Structure"), Code("10200004", "SCT", "Liver"), colour=(1, 2, 3))
