@@ -26,6 +26,9 @@ class Arrays(Protocol):
     single: Any
     """The library's name of 32-bit floats."""
 
+    half: Any
+    """Of the shortest floats that logits may be summed in."""
+
     def share(self, array: NDArray) -> Array:
         """The library's view of a NumPy array; writing to it writes to the array."""
 
@@ -40,6 +43,9 @@ class Arrays(Protocol):
 
     def is_in_ram(self, array: Array) -> bool:
         """Whether the values lie in the machine's own memory."""
+
+    def to_ram(self, array: Array) -> Array:
+        """The values as 32-bit floats in the machine's own memory."""
 
     def view(self, buffer: Any, shape: Sequence[int], kind: Any) -> Array:
         """An array on the bytes of a buffer."""
@@ -84,7 +90,7 @@ class Arrays(Protocol):
 class NumpyArrays:
     """NumPy's; there are no sums in 16 bits, for it has no bfloat16, and float16 ends at 65504."""
 
-    single = np.dtype(np.float32)
+    single = half = np.dtype(np.float32)
 
     def share(self, array: NDArray) -> NDArray:
         """The array itself."""
@@ -105,6 +111,10 @@ class NumpyArrays:
     def is_in_ram(self, array: NDArray) -> bool:
         """Always."""
         return True
+
+    def to_ram(self, array: NDArray) -> NDArray:
+        """The array itself, or its values as 32-bit floats."""
+        return array.astype(np.float32, copy=False)
 
     def view(self, buffer: Any, shape: Sequence[int], kind: np.dtype) -> NDArray:
         """An array on the bytes of a buffer."""

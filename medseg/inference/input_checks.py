@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -73,25 +73,6 @@ def check_output(is_finite: bool, case_id: str) -> None:
 
 
 FLOAT_BYTES = 4
-
-
-def check_resampled(image: Prepared, transforms: Iterable[object], case: object) -> None:
-    """Refuse an image that the bundle's spacing would blow up beyond the memory budget.
-
-    Args:
-        image: (C, X, Y[, Z]) as it was loaded.
-        transforms: The bundle's preprocessing.
-        case: Named in the error.
-
-    Raises:
-        ImageError: ``MEMORY_BUDGET``.
-    """
-    from monai.transforms import Spacingd
-
-    for transform in transforms:
-        if isinstance(transform, Spacingd):
-            wanted = np.ravel(np.asarray(transform.spacing_transform.pixdim, dtype=float))
-            check_spacing(image, wanted.tolist(), case)
 
 
 def check_spacing(image: Prepared, spacing: Sequence[float], case: object) -> None:

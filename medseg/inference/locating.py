@@ -24,15 +24,15 @@ from medseg.data.monai_io import VolumeReader
 from medseg.data.volume import Note
 from medseg.errors import BundleError, UsageError
 from medseg.geometry import Grid
-from medseg.inference.bundle_plan import fitted_window, plan_within_memory, shapes_of, window_of
-from medseg.inference.input_checks import check_channels, check_resampled
+from medseg.inference.bundle_plan import fitted_window, plan_within_memory, window_of
+from medseg.inference.input_checks import check_channels
 from medseg.inference.inverse_transform import AxisChange
 from medseg.inference.options import NO_LOCATOR, PredictOptions
 from medseg.inference.region import Box, box_of_labels, box_on, widened, windows_over
-from medseg.inference.restore import Discretisation, LabelRestorer, discretisation
+from medseg.inference.restore import Discretisation, LabelRestorer, fill
 from medseg.inference.running.passes import Passes
+from medseg.inference.steps.monai_steps import check_resampled, read_discretisation, shapes_of
 from medseg.inference.steps.resampling import quicken
-from medseg.inference.streaming import run_into
 from medseg.inference.windows import Windows
 
 
@@ -56,7 +56,7 @@ def open_locator(bundle: Bundle, options: PredictOptions, allow: Collection[str]
     if options.probabilities:
         problem = "what is not run has no probabilities"
         raise UsageError("SETTING_INVALID", "locator", problem, "leave --probabilities out, or give --locator none")
-    if not isinstance(bundle.inferer, SlidingWindowInferer) or discretisation(bundle.postprocessing) is None:
+    if not isinstance(bundle.inferer, SlidingWindowInferer) or read_discretisation(bundle.postprocessing) is None:
         problem = "it runs without windows, or ends otherwise than in Activationsd, Invertd, AsDiscreted"
         raise BundleError("LOCATOR_UNFIT", bundle.root, problem, "give --locator none: all of the image has to be run")
     source = find_locator(bundle.root, str(bundle.locator)) if options.locator is None else options.locator
@@ -157,7 +157,8 @@ class Locator:
         restorer = LabelRestorer(stays, self._how, len(self.bundle.labels))
         with torch.inference_mode(), self.passes.precision():
             self.passes.choose(window, coarse, splits=True)
-            run_into(restorer, coarse.as_tensor(), window, self.passes, case_id)
+            slabs = window.slabs(coarse.to(self.passes.device), self.passes)
+            fill(restorer, slabs, self.passes.finish, case_id)
         if not self._how.later:
             return restorer.labels
         pred = MetaTensor(torch.from_numpy(restorer.labels)[None], affine=coarse.affine)
@@ -166,7 +167,7 @@ class Locator:
 
 def _readable(bundle: Bundle) -> Discretisation:
     """How a locator's scores become labels, where its own grid is enough to say."""
-    how = discretisation(bundle.postprocessing)
+    how = read_discretisation(bundle.postprocessing)
     if how is None:
         raise unfit(bundle, "its postprocessing is not Activationsd, Invertd, AsDiscreted and steps on labels")
     if not isinstance(bundle.inferer, SlidingWindowInferer | SimpleInferer):

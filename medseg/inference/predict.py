@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -32,10 +33,12 @@ from medseg.inference.outputs import (
     write_dicom_seg,
     write_record,
 )
-from medseg.inference.prediction import Prediction, Segmenter, mask_volumes_ml
+from medseg.inference.prediction import Prediction, mask_volumes_ml
+from medseg.inference.predictor import Predictor
 from medseg.inference.steps.description import is_exported
 
 if TYPE_CHECKING:
+    from medseg.bundle.load import Bundle
     from medseg.data.dicom.reference import SourceSeries
 
 UNFORESEEN = (
@@ -136,14 +139,14 @@ def predict(
     """
     started = time.perf_counter()
     options = options or PredictOptions()
-    segmenter = _opened(bundle, allow, options, on_window)
-    cases = cases_for(segmenter.model.channels, images, options.series)
+    predictor = open_predictor(bundle, options, on_window, allow)
+    cases = cases_for(predictor.model.channels, images, options.series)
     folder = Path(output)
     check_outside(folder, Path(images))
     if options.mask_format == DICOM_SEG:
         check_dicom(cases)
     targets = targets_of(cases, folder, options.mask_format)
-    head, records = heading(segmenter.model, options), list[CaseRecord]()
+    head, records = heading(predictor.model, options), list[CaseRecord]()
     with held(folder):
         earlier = earlier_masks(folder)
         check_labels(earlier, folder, {below(target, folder) for target in targets.values()}, head["labels"])
@@ -155,96 +158,132 @@ def predict(
             if on_case:
                 on_case(record, len(cases))
 
-        steps = _Steps(segmenter, targets, folder)
+        steps = _Steps(predictor, targets, folder)
         in_steps = overlapped if options.max_ram is None else in_turn
         in_steps(cases, steps.read, steps.run, steps.write, done)
     return Predictions(folder, tuple(records), time.perf_counter() - started)
 
 
-def _opened(
-    bundle: str | Path,
-    allow: Collection[str],
-    options: PredictOptions,
-    on_window: Callable[[str, int], None] | None,
-) -> Segmenter:
-    """A bundle, ready to segment; PyTorch and MONAI are imported for it unless it is an exported one."""
-    if is_exported(bundle):
-        from medseg.inference.exported.predictor import ExportedPredictor
+def open_predictor(
+    bundle: str | Path | Bundle,
+    options: PredictOptions | None = None,
+    on_window: Callable[[str, int], None] | None = None,
+    allow: Collection[str] = (),
+) -> Predictor:
+    """A bundle's network, loaded once, to be run over one case after the other.
 
-        return ExportedPredictor(Path(bundle), options, on_window, allow)
+    PyTorch and MONAI are imported for it unless it is an exported one.
+
+    Args:
+        bundle: A bundle's folder, or the name of one that medseg ships; an opened one; or an exported bundle's folder.
+        options: How to run it.
+        on_window: Called with a case's id and the number of windows run so far.
+        allow: Error codes accepted knowingly, such as BUNDLE_RUNS_CODE, in the bundle and in its locator.
+
+    Raises:
+        UsageError: The bundle does not offer what the options ask for.
+        BundleError: It, or its locator, is refused.
+    """
+    options = options or PredictOptions()
+    if isinstance(bundle, str | Path) and is_exported(bundle):
+        from medseg.inference.runtimes.exported_network import ExportedRuntime
+        from medseg.inference.steps.description import read_description
+        from medseg.inference.steps.numpy_steps import NumpySteps
+
+        model = read_description(Path(bundle))
+        runtime = ExportedRuntime(Path(bundle), model, options, allow)
+        return Predictor(model, NumpySteps(model), runtime, options, on_window)
     from medseg.bundle.load import open_bundle
-    from medseg.inference.predictor import Predictor
+    from medseg.inference.locating import open_locator
+    from medseg.inference.runtimes.bundle_runtime import BundleRuntime
+    from medseg.inference.steps.monai_steps import MonaiSteps
 
-    return Predictor(open_bundle(bundle, allow), options, on_window, allow)
+    opened = open_bundle(bundle, allow) if isinstance(bundle, str | Path) else bundle
+    locator = open_locator(opened, options, allow)
+    network = BundleRuntime(opened, options)
+    return Predictor(opened, MonaiSteps(opened, locator), network, options, on_window)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Attempt:
-    """A case on its way.
+    """A case and what the steps have made of it so far.
 
     Args:
         case: The case.
-        value: What the last step made of it.
-        seconds: Spent on it so far.
+        source: The series that a DICOM SEG will refer to.
+        ready: The case as the network takes it.
+        prediction: Its mask.
+        seconds: Time spent on it so far.
         error: How a step failed, or None; no step follows then.
     """
 
     case: Case
-    value: Any = None
+    source: SourceSeries | None = None
+    ready: Any = None
+    prediction: Prediction | None = None
     seconds: float = 0.0
     error: MedsegError | None = None
 
-    def then(self, step: Callable[[Any], Any]) -> _Attempt:
-        """What ``step`` makes of the value."""
-        if self.error:
-            return self
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """Open while a step is done: its time is added, and an error that fails this case alone is kept."""
         started = time.perf_counter()
-        value, error = None, None
         try:
-            value = step(self.value)
+            yield
         except MedsegError as known:
-            error = known
+            self.error = known
         except UNFORESEEN as unforeseen:
-            error = case_failed(unforeseen, self.case)
-        return _Attempt(self.case, value, self.seconds + time.perf_counter() - started, error)
+            self.error = case_failed(unforeseen, self.case)
+        self.seconds += time.perf_counter() - started
 
 
 class _Steps:
     """The three steps of a case; each passes a failure on."""
 
-    def __init__(self, segmenter: Segmenter, targets: Mapping[str, Path], folder: Path) -> None:
-        self.segmenter, self.targets, self.folder = segmenter, targets, folder
-        self.writes_seg = segmenter.options.mask_format == DICOM_SEG
+    def __init__(self, predictor: Predictor, targets: Mapping[str, Path], folder: Path) -> None:
+        self.predictor, self.targets, self.folder = predictor, targets, folder
+        self.writes_seg = predictor.options.mask_format == DICOM_SEG
 
     def read(self, case: Case) -> _Attempt:
         """The image as the network takes it, and the series that a DICOM SEG will refer to."""
-        # A series that no DICOM SEG can refer to is found before the work.
-        return _Attempt(case).then(
-            lambda _: (source_of(case) if self.writes_seg else None, self.segmenter.prepare(case))
-        )
+        attempt = _Attempt(case)
+        with attempt.step():
+            # A series that no DICOM SEG can refer to is found before the work.
+            attempt.source = source_of(case) if self.writes_seg else None
+            attempt.ready = self.predictor.prepare(case)
+        return attempt
 
-    def run(self, case: Case, ready: _Attempt) -> _Attempt:
+    def run(self, case: Case, attempt: _Attempt) -> _Attempt:
         """The mask."""
-        return ready.then(lambda value: (value[0], self.segmenter.segment(case, value[1])))
+        if not attempt.error:
+            with attempt.step():
+                attempt.prediction = self.predictor.segment(case, attempt.ready)
+        attempt.ready = None  # Its memory is wanted for the next case.
+        return attempt
 
-    def write(self, case: Case, made: _Attempt) -> CaseRecord:
+    def write(self, case: Case, attempt: _Attempt) -> CaseRecord:
         """The mask's file, and how the case went."""
-        target = self.targets[case.id]
-        removed = _Attempt(case).then(lambda _: _remove_stale(target))
-        done = made.then(lambda value: self._written(target, *value)) if not removed.error else removed
-        if done.error:
-            return CaseRecord(case.id, case.images, error=done.error.to_record())
+        target, removal = self.targets[case.id], _Attempt(case)
+        with removal.step():
+            _remove_stale(target)
+        attempt.error = removal.error or attempt.error
+        if attempt.prediction and not attempt.error:
+            with attempt.step():
+                attempt.prediction = self._write_mask(target, attempt.source, attempt.prediction)
+        made = attempt.prediction
+        if attempt.error or made is None:
+            return CaseRecord(case.id, case.images, error=attempt.error.to_record() if attempt.error else None)
         return CaseRecord(
             case.id,
             case.images,
             mask=below(target, self.folder),
-            seconds=round(done.seconds, 3),
-            volumes_ml=dict(mask_volumes_ml(done.value, self.segmenter.model.labels)),
-            notes=done.value.notes,
-            run_by=done.value.run_by,
+            seconds=round(attempt.seconds, 3),
+            volumes_ml=dict(mask_volumes_ml(made, self.predictor.model.labels)),
+            notes=made.notes,
+            run_by=made.run_by,
         )
 
-    def _written(self, target: Path, source: SourceSeries | None, prediction: Prediction) -> Prediction:
+    def _write_mask(self, target: Path, source: SourceSeries | None, prediction: Prediction) -> Prediction:
         """Write a mask in the format asked for; returns what was written."""
         target.parent.mkdir(parents=True, exist_ok=True)
         if prediction.probabilities is not None:
@@ -252,8 +291,8 @@ class _Steps:
         if source is None:
             write(prediction.labels, prediction.affine, target)
             return prediction
-        options = self.segmenter.options
-        notes = write_dicom_seg(prediction, source, target, self.segmenter.model, options.seg_type)
+        options = self.predictor.options
+        notes = write_dicom_seg(prediction, source, target, self.predictor.model, options.seg_type)
         return replace(prediction, notes="; ".join(text for text in (prediction.notes, notes) if text))
 
 

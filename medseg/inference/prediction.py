@@ -14,11 +14,10 @@ from medseg.data.dicom.terminology import Term
 from medseg.data.labels import label_values
 from medseg.data.volume import Note
 from medseg.errors import ImageError
-from medseg.geometry import Grid, is_same_grid
-from medseg.inference.options import PredictOptions
+from medseg.geometry import Grid
 
 if TYPE_CHECKING:
-    from monai.data import MetaTensor
+    pass
 
 
 @dataclass(frozen=True)
@@ -73,24 +72,6 @@ class Model(Protocol):
         """Codes of the labels, where they are known."""
 
 
-class Segmenter(Protocol):
-    """Makes masks of cases, in two steps so that the first can be done while another case is in the second."""
-
-    @property
-    def model(self) -> Model:
-        """What it runs."""
-
-    @property
-    def options(self) -> PredictOptions:
-        """How it runs it."""
-
-    def prepare(self, case: Case) -> Any:
-        """The case as the network takes it; called from another thread than ``segment``."""
-
-    def segment(self, case: Case, prepared: Any) -> Prediction:
-        """The mask of a prepared case."""
-
-
 def mask_volumes_ml(prediction: Prediction, names: Mapping[int, str]) -> Iterator[tuple[str, float]]:
     """Each structure's volume in millilitres, background left out."""
     counts = np.zeros(max(names) + 1, np.int64)
@@ -130,7 +111,7 @@ def as_labels(pred: NDArray, model: Model, case: Case) -> NDArray[np.integer]:
     )
 
 
-def emptiness(labels: NDArray, is_air: bool) -> str:
+def describe_emptiness(labels: NDArray, is_air: bool) -> str:
     """A note on a mask without any structure, or nothing.
 
     Args:
@@ -142,37 +123,3 @@ def emptiness(labels: NDArray, is_air: bool) -> str:
     if is_air:
         return str(Note("IMAGE_ALL_AIR", "it holds nothing but air or padding"))
     return str(Note("MASK_EMPTY", "no voxel of any structure was found"))
-
-
-def check_on_grid(labels: NDArray, pred: Any, image: MetaTensor, case: Case) -> None:
-    """Refuse a mask that does not lie on its image's own grid.
-
-    Args:
-        labels: (X, Y[, Z]).
-        pred: What the labels were taken from, with the affine of where it lies.
-        image: The case's image as prepared, with the original grid in its metadata.
-        case: Named in the error.
-
-    Raises:
-        ImageError: ``OUTPUT_OFF_GRID``.
-    """
-    from monai.data import MetaTensor
-
-    original = Grid(tuple(int(n) for n in image.meta["spatial_shape"]), np.asarray(image.meta["original_affine"]))
-    is_known = isinstance(pred, MetaTensor)
-    affine = np.asarray(pred.affine, dtype=float) if is_known else original.affine
-    if not is_known or not is_same_grid(Grid(labels.shape, _as_4x4(affine)), original):
-        raise ImageError(
-            "OUTPUT_OFF_GRID",
-            case.id,
-            f"the mask has {labels.shape} voxels, the image {original.shape}, or it is not known where it lies",
-            "add Invertd to the bundle's postprocessing",
-        )
-
-
-def _as_4x4(affine: NDArray[np.float64]) -> NDArray[np.float64]:
-    if affine.shape == (4, 4):
-        return affine
-    full = np.eye(4)
-    full[:2, :2], full[:2, 3] = affine[:2, :2], affine[:2, 2]
-    return full

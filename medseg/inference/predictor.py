@@ -1,250 +1,255 @@
-"""One case: image files in, a mask on their own grid out."""
+"""One case: image files in, a mask on their own grid out.
+
+A predictor is handed its steps (a bundle's in MONAI's transforms, or an exported bundle's in NumPy) and its runtime,
+which plans and runs the network; what lies between is here, once, for arrays of either library.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
-import torch
-from monai.data import MetaTensor
-from monai.inferers import SliceInferer, SlidingWindowInferer
-from monai.transforms import AsDiscrete, AsDiscreted, Compose
 from numpy.typing import NDArray
-from torch import Tensor
 
-from medseg.bundle.load import Bundle
 from medseg.data.cases import Case
 from medseg.data.payload import memory_budget
-from medseg.errors import ImageError, UsageError
-from medseg.inference.bundle_plan import fitted_window, plan_within_memory, shapes_of
-from medseg.inference.input_checks import (
-    check_axes,
-    check_channels,
-    check_finite,
-    check_output,
-    check_resampled,
-    check_scores,
-)
-from medseg.inference.inverse_transform import AxisChange, axis_changes
-from medseg.inference.locating import open_locator
+from medseg.geometry import Grid
+from medseg.inference.arrays import Array, arrays_of
+from medseg.inference.input_checks import check_output, check_scores
+from medseg.inference.inverse_transform import AxisChange
 from medseg.inference.options import PredictOptions
-from medseg.inference.planning.tuned import tuned
-from medseg.inference.prediction import Prediction, as_labels, check_on_grid, emptiness
-from medseg.inference.region import Box, air_value, region_of, whole, within
-from medseg.inference.restore import Discretisation, LabelRestorer, discretisation
-from medseg.inference.running.passes import Passes
-from medseg.inference.sliding_window import SlidingWindow
-from medseg.inference.steps.resampling import quicken
-from medseg.inference.streaming import is_finite, run_into
-
-COARSE = "coarse"
-"""Where a prepared case holds its image as the locator takes it."""
+from medseg.inference.plan import CasePlan, Shapes
+from medseg.inference.prediction import Model, Prediction, describe_emptiness
+from medseg.inference.region import Box, region_of, whole, within
+from medseg.inference.restore import Discretisation, LabelRestorer, fill
+from medseg.inference.slabs import Slab
+from medseg.inference.windows import Run, WindowPlan, Windows, blend, join, windows_of
 
 SURE = 1e3
-"""A logit that leaves no doubt, of what is not run."""
+"""A logit that is given to every voxel outside the box that is run, for background or against a structure."""
+
+Labelled = tuple[NDArray[np.integer], NDArray[np.float32] | None]
+"""Labels (X, Y[, Z]) on the image's own grid, and the probabilities (C, X, Y[, Z]) where they are asked for."""
+
+
+@dataclass(frozen=True)
+class ReadyCase:
+    """A case as the network takes it.
+
+    Args:
+        image: (channels, X, Y[, Z]), a NumPy array or a plain tensor.
+        grid: The image's own.
+        changes: The way back to it, axis by axis; None: the way mixes axes.
+        shapes: Its sizes.
+        notes: What is odd about the image, with codes.
+        source: What the steps need for the way back.
+        coarse: The image as a locator takes it; None: there is none.
+    """
+
+    image: Array
+    grid: Grid
+    changes: tuple[AxisChange, ...] | None
+    shapes: Shapes
+    notes: str
+    source: Any
+    coarse: Any = None
+
+
+class Steps(Protocol):
+    """What is done to an image before the network, and to its labels afterwards."""
+
+    @property
+    def how(self) -> Discretisation | None:
+        """How scores become labels; None: only the steps themselves know."""
+
+    @property
+    def air(self) -> float | None:
+        """Value of air in a prepared image, where it is known."""
+
+    def prepare(self, case: Case) -> ReadyCase:
+        """Read a case and make it what the network takes, checked on the way."""
+
+    def locate(self, ready: ReadyCase, windows: Windows, case_id: str) -> tuple[Box | None, str]:
+        """The box that has to be run, None where all has to be; and what the record says of it."""
+
+    def finish_labels(self, labels: NDArray[np.integer], ready: ReadyCase, case: Case) -> NDArray[np.integer]:
+        """Labels on the image's own grid after the steps on labels, checked to be a mask."""
+
+    def label_whole(self, logits: Array, ready: ReadyCase, keeps_probabilities: bool, case: Case) -> Labelled:
+        """Finished labels from the logits (C, …) of the whole image on the network's grid."""
+
+
+class Runtime(Protocol):
+    """What plans a case and runs the network over its windows."""
+
+    on_windows: Callable[[int], None]
+    """Told the number of windows of each batch that is done."""
+
+    @property
+    def run(self) -> Run:
+        """The network: windows (N, channels, …) in, logits (N, C, …) or what ``finish`` takes out."""
+
+    @property
+    def note(self) -> str:
+        """Why it is not the runtime that was asked for, if it is not."""
+
+    @property
+    def run_by(self) -> dict[str, Any]:
+        """What ran the windows, for a record."""
+
+    def plan(self, case_id: str, shapes: Shapes) -> CasePlan:
+        """How a case will be run so that it keeps to the memory allowed."""
+
+    def open(self) -> AbstractContextManager[None]:
+        """Open while the network runs, with its precision and threads."""
+
+    def choose(self, plan: CasePlan, image: Array) -> WindowPlan | None:
+        """Make ready to run an image as planned; returns its windows, None: ``run_whole`` knows them."""
+
+    def place(self, image: Array) -> Array:
+        """The image where the network is."""
+
+    def finish(self, slab: Slab) -> Iterator[Slab]:
+        """Logits of a slab of what the passes gave."""
+
+    def run_filled(self, values: NDArray[np.floating], window: WindowPlan) -> Array:
+        """Logits (C, …) of a window filled with these values, one for each channel."""
+
+    def run_whole(self, image: Array) -> Array:
+        """Logits (C, …) of an image that has no windows."""
 
 
 class Predictor:
-    """A bundle's network, loaded once and run over one case after the other.
-
-    On a CPU the C library of the whole process is told to keep freed memory, or with ``max_ram`` to give it back; see
-    ``medseg.allocator``.
+    """A network, loaded once and run over one case after the other; ``open_predictor`` in ``predict`` makes one.
 
     Args:
-        bundle: An opened bundle.
+        model: What made its masks, as records name it.
+        steps: Before and after the network.
+        runtime: Plans and runs it.
         options: How to run it.
         on_window: Called with a case's id and the number of windows run so far.
-        allow: Error codes accepted knowingly in the bundle's locator, as when the bundle was opened.
-
-    Raises:
-        UsageError: The bundle does not offer what the options ask for.
-        BundleError: The locator is refused.
     """
 
     def __init__(
         self,
-        bundle: Bundle,
+        model: Model,
+        steps: Steps,
+        runtime: Runtime,
         options: PredictOptions,
         on_window: Callable[[str, int], None] | None = None,
-        allow: Collection[str] = (),
     ) -> None:
-        self.bundle, self.options, self.on_window = bundle, options, on_window
+        self.model, self.steps, self.runtime = model, steps, runtime
+        self.options, self.on_window = options, on_window
+        runtime.on_windows = self._count
         self._case_id, self._windows_done = "", 0
-        self.locator = open_locator(bundle, options, allow)
-        self.passes = Passes(bundle, options, self._count)
-        if options.overlap is not None:
-            _set_overlap(bundle, options.overlap)
-        quicken(bundle.preprocessing)
-        self._window = SlidingWindow.of(bundle.inferer) if isinstance(bundle.inferer, SlidingWindowInferer) else None
-        self._how = discretisation(bundle.postprocessing)
         self._found_nothing: dict[tuple[float, ...], bool] = {}
-        self._air = air_value(bundle.preprocessing) if bundle.is_hounsfield else None
-
-    @property
-    def model(self) -> Bundle:
-        """The bundle."""
-        return self.bundle
 
     def __call__(self, case: Case) -> Prediction:
         """Segment one case.
 
         Raises:
-            ImageError: The images cannot be read, are not what the bundle takes, or give non-finite values.
+            ImageError: As for ``prepare`` and ``segment``.
         """
         return self.segment(case, self.prepare(case))
 
-    def prepare(self, case: Case) -> dict[str, Any]:
-        """The case as the bundle's preprocessing leaves it, checked on the way.
+    def prepare(self, case: Case) -> ReadyCase:
+        """The case as the network takes it, checked on the way; may be called from another thread than ``segment``.
 
         Raises:
-            ImageError: The images cannot be read, or are not what the bundle takes.
+            ImageError: The images cannot be read, or are not what the model takes.
         """
         with memory_budget(self.options.max_ram):
-            images = case.images[0] if len(case.images) == 1 else list(case.images)
-            steps = self.bundle.preprocessing
-            data = steps({"image": images, "case_id": case.id}, end=1)
-            self._check_axes(data["image"], case)
-            if not is_finite(data["image"].as_tensor()):
-                check_finite(int((~torch.isfinite(data["image"])).sum()), data["image"].numel(), case)
-            check_resampled(data["image"], steps.transforms, case.id)
-            coarse = self.locator and self.locator.prepare(case, data["image"], steps.transforms[0])
-            data = steps(data, start=1)
-            check_channels(data["image"].shape[0], self.bundle.channels, case)
-            return data if coarse is None else {**data, COARSE: coarse}
+            return self.steps.prepare(case)
 
-    def segment(self, case: Case, prepared: dict[str, Any]) -> Prediction:
+    def segment(self, case: Case, ready: ReadyCase) -> Prediction:
         """The mask of a case, from what ``prepare`` gave.
 
         Raises:
-            ImageError: ``OUTPUT_NONFINITE`` and others of what the network gives; ``MEMORY_BUDGET``.
+            ImageError: The network gives no numbers, or what makes no mask; or the case does not fit in memory.
         """
         self._case_id, self._windows_done = case.id, 0
-        image = prepared["image"]
         with memory_budget(self.options.max_ram):
-            changes = axis_changes(image)
-            shapes = replace(shapes_of(image), is_along_axes=changes is not None)
-            choice = tuned(self.passes, shapes)
-            plan = plan_within_memory(case.id, shapes, self.bundle, self.options, choice)
-            window = self._window and fitted_window(self._window, plan)
-            with torch.inference_mode(), self.passes.precision():
-                if window and self._how and changes:
-                    made = self._streamed(prepared, window, self._how, changes, case)
-                else:
-                    made = self._whole(prepared, window, case)
-        notes = (image.meta.get("notes", ""), self.passes.note, plan.note, made.notes)
+            plan = self.runtime.plan(case.id, ready.shapes)
+            label = self._label_by_slab if plan.is_streamed else self._label_whole
+            with self.runtime.open():
+                window = self.runtime.choose(plan, ready.image)
+                box, located = self._choose_box(ready, window, case)
+                labels, probabilities = label(case, ready, plan, window, box)
+        notes = (ready.notes, self.runtime.note, plan.note, located, describe_emptiness(labels, box is None))
         noted = "; ".join(str(note) for note in notes if note)
-        return replace(made, notes=noted, run_by=self.passes.run_by)
+        return Prediction(labels, ready.grid.affine, probabilities, noted, self.runtime.run_by)
 
-    def _streamed(
-        self,
-        data: dict[str, Any],
-        window: SlidingWindow,
-        how: Discretisation,
-        changes: tuple[AxisChange, ...],
-        case: Case,
-    ) -> Prediction:
+    def _label_by_slab(
+        self, case: Case, ready: ReadyCase, plan: CasePlan, window: WindowPlan | None, box: Box | None
+    ) -> Labelled:
         """Labels made slab by slab; the array of all classes never exists."""
-        image, keeps = data["image"], self.options.probabilities
-        self.passes.choose(window, image, splits=True)
-        box, note = self._region(data, window, case)
-        restorer = LabelRestorer(within(changes, box) if box else changes, how, len(self.bundle.labels), keeps)
-        if box is not None:
-            run_into(restorer, image.as_tensor()[(slice(None), *box)], window, self.passes, case.id)
-        pred: Any = MetaTensor(torch.from_numpy(restorer.labels)[None], affine=image.meta["original_affine"])
-        pred = Compose(list(how.later))({**data, "pred": pred})["pred"] if how.later else pred
-        made = self._checked(pred, image, restorer.probabilities, case, is_air=box is None)
-        return _noted(made, note)
+        if ready.changes is None or self.steps.how is None or window is None:
+            raise ValueError(f"{case.id}: without windows and a way back along axes there are no slabs")
+        changes = within(ready.changes, box) if box else ready.changes
+        restorer = LabelRestorer(changes, self.steps.how, len(self.model.labels), self.options.probabilities)
+        if box:
+            image = self.runtime.place(ready.image[(slice(None), *box)])
+            slabs = blend(image, self.runtime.run, window, plan.storage, plan.spill)
+            fill(restorer, slabs, self.runtime.finish, case.id)
+        return self.steps.finish_labels(restorer.labels, ready, case), restorer.probabilities
 
-    def _region(self, data: dict[str, Any], window: SlidingWindow, case: Case) -> tuple[Box | None, str]:
-        """What of a prepared image (channels, …) is run, None for nothing but air; and what the record says of it."""
-        image, note = data["image"], ""
-        windows = window.windows(image.shape[1:])
-        if self.locator:
-            located, told = self.locator.locate(data[COARSE], image, windows, case.id)
-            if located:
-                return located, str(told)
-            note = str(told)
-        if not self.options.crop:
-            return whole(windows.image), note
+    def _label_whole(
+        self, case: Case, ready: ReadyCase, plan: CasePlan, window: WindowPlan | None, box: Box | None
+    ) -> Labelled:
+        """Labels of the array of all classes, for a way back that mixes axes, or steps that take it whole."""
+        check_scores(ready.image, len(self.model.labels), case.id)
+        image = self.runtime.place(ready.image)
+        if window is None:
+            logits = self.runtime.run_whole(image)
+        elif box == whole(image.shape[1:]):
+            logits = join(blend(image, self.runtime.run, window, plan.storage, plan.spill), image.shape[1:])
+        else:
+            logits = self._background_logits(image, plan.classes)
+            if box:
+                inside = (slice(None), *box)
+                slabs = blend(image[inside], self.runtime.run, window, plan.storage, plan.spill)
+                logits[inside] = join(slabs, logits[inside].shape[1:])
+        check_output(arrays_of(logits).is_finite(logits), case.id)
+        return self.steps.label_whole(logits, ready, self.options.probabilities, case)
 
-        def finds_nothing(values: NDArray) -> bool:
-            return self._is_background(values, window.windowing(image.shape).roi)
-
-        return region_of(image.as_tensor().cpu().numpy(), windows, self._air, finds_nothing), note
-
-    def _is_background(self, values: NDArray, roi: tuple[int, ...]) -> bool:
-        """Whether the network finds nothing in a window filled with these values, one per channel."""
-        key = tuple(values.tolist())
-        if key not in self._found_nothing:
-            filled = torch.tensor(key).reshape(1, -1, *[1] * len(roi)).expand(1, -1, *roi)
-            logits = self.passes.finished(filled.to(self.passes.device))
-            self._windows_done = 0
-            threshold = self._how.threshold if self._how else None
-            found = logits.argmax(1) if threshold is None else torch.sigmoid(logits) >= threshold
-            self._found_nothing[key] = is_finite(logits) and not bool(found.any())
-        return self._found_nothing[key]
-
-    def _whole(self, data: dict[str, Any], window: SlidingWindow | None, case: Case) -> Prediction:
-        """Labels by the bundle's own postprocessing, from the logits of the whole image."""
-        image = data["image"]
-        check_scores(image, len(self.bundle.labels), case.id)
-        self.passes.choose(window, image)
-        # Of scores that are not read here it is not known what stands for background: all are made.
-        box, note = self._region(data, window, case) if window and self._how else (whole(image.shape[1:]), "")
-        logits = self._logits(image.to(self.passes.device), window, box)
-        check_output(is_finite(logits), case.id)
-        pred = MetaTensor(logits.cpu().float(), meta=image.meta, applied_operations=image.applied_operations)
-        state, probabilities = {**data, "pred": pred}, None
-        for transform in self.bundle.postprocessing.transforms:
-            if self.options.probabilities and isinstance(transform, AsDiscrete | AsDiscreted):
-                probabilities = np.asarray(state["pred"], dtype=np.float32)
-            state = Compose([transform])(state)
-        return _noted(self._checked(state["pred"], image, probabilities, case, is_air=box is None), note)
-
-    def _logits(self, image: MetaTensor, window: SlidingWindow | None, box: Box | None) -> Tensor:
-        """Of the whole image, (C, …); outside the box, which is run alone, they are those of background."""
-        run = window or self.bundle.inferer
-        if box == whole(image.shape[1:]):
-            return run(image[None], self.passes)[0]
-        has_one = self._how is not None and self._how.threshold is not None
-        logits = torch.full((1 if has_one else len(self.bundle.labels), *image.shape[1:]), -SURE, device=image.device)
-        if not has_one:
+    def _background_logits(self, image: Array, classes: int) -> Array:
+        """Logits (C, …) that leave no doubt, of what is not run."""
+        arrays = arrays_of(image)
+        logits = arrays.zeros((classes, *image.shape[1:]), arrays.single, image)
+        logits[...] = -SURE
+        if self.steps.how is None or self.steps.how.threshold is None:
             logits[0] = SURE
-        if box is not None:
-            part = (slice(None), *box)
-            logits[part] = run(image.as_tensor()[part][None], self.passes)[0]
         return logits
 
-    def _checked(
-        self, pred: Any, image: MetaTensor, probabilities: NDArray[np.float32] | None, case: Case, is_air: bool = False
-    ) -> Prediction:
-        labels = as_labels(np.asarray(pred), self.bundle, case)
-        check_on_grid(labels, pred, image, case)
-        affine = np.asarray(image.meta["original_affine"], dtype=float)
-        return Prediction(labels, affine, probabilities, emptiness(labels, is_air))
+    def _choose_box(self, ready: ReadyCase, window: WindowPlan | None, case: Case) -> tuple[Box | None, str]:
+        """What of a prepared image (channels, …) is run, None for nothing but air; and what the record says of it."""
+        size = ready.image.shape[1:]
+        if window is None or self.steps.how is None:
+            return whole(size), ""  # Of scores that are not read here it is not known what stands for background.
+        windows = windows_of(size, window)
+        located, note = self.steps.locate(ready, windows, case.id)
+        if located:
+            return located, note
+        if not self.options.crop:
+            return whole(size), note
+        image = arrays_of(ready.image).to_numpy(ready.image)
+        return region_of(image, windows, self.steps.air, lambda values: self._is_background(values, window)), note
 
-    def _check_axes(self, image: MetaTensor, case: Case) -> None:
-        if not isinstance(image, MetaTensor):
-            raise ImageError(
-                "PREPROCESSING_NOT_LOADING", case.id, "preprocessing does not start by loading", "put LoadImaged first"
-            )
-        wanted = 3 if isinstance(self.bundle.inferer, SliceInferer) else self.bundle.spatial_dims
-        check_axes(len(image.meta["spatial_shape"]), wanted, case)
+    def _is_background(self, values: NDArray[np.floating], window: WindowPlan) -> bool:
+        """Whether the network finds nothing in a window filled with these values, one for each channel."""
+        key = tuple(values.tolist())
+        if key not in self._found_nothing:
+            logits = self.runtime.run_filled(values, window)
+            self._windows_done = 0
+            arrays, threshold = arrays_of(logits), self.steps.how.threshold if self.steps.how else None
+            found = logits.argmax(0) if threshold is None else arrays.sigmoid(logits) >= threshold
+            self._found_nothing[key] = arrays.is_finite(logits) and not bool(found.any())
+        return self._found_nothing[key]
 
     def _count(self, windows: int) -> None:
         self._windows_done += windows
         if self.on_window:
             self.on_window(self._case_id, self._windows_done)
-
-
-def _noted(made: Prediction, note: str) -> Prediction:
-    return replace(made, notes="; ".join(text for text in (note, made.notes) if text))
-
-
-def _set_overlap(bundle: Bundle, overlap: float) -> None:
-    if not hasattr(bundle.inferer, "overlap"):
-        kind = type(bundle.inferer).__name__
-        raise UsageError("OVERLAP_NOT_OFFERED", bundle.name, f"{kind} has none", "leave --overlap out")
-    bundle.inferer.overlap = overlap

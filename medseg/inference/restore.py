@@ -7,8 +7,8 @@ classes on the image's grid never exists. Slabs of NumPy arrays and of PyTorch t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,11 +17,12 @@ from scipy import sparse
 
 from medseg.errors import ImageError
 from medseg.inference.arrays import Array, Arrays, arrays_of, narrow
+from medseg.inference.input_checks import check_output
 from medseg.inference.inverse_transform import AxisChange
 from medseg.inference.slabs import Slab
 
 if TYPE_CHECKING:
-    from monai.transforms import Compose
+    pass
 
 
 @dataclass(frozen=True)
@@ -37,31 +38,6 @@ class Discretisation:
     activation: str
     threshold: float | None
     later: tuple[Any, ...]
-
-
-def discretisation(postprocessing: Compose) -> Discretisation | None:
-    """What a bundle's postprocessing does, where it is activation, ``Invertd``, ``AsDiscreted`` and steps on labels.
-
-    Returns:
-        None where it is anything else, which MONAI then has to run.
-    """
-    from monai.transforms import Activationsd, AsDiscreted, Invertd
-
-    match postprocessing.transforms:
-        case [Activationsd() as activate, Invertd() as invert, AsDiscreted() as choose, *later]:
-            is_plain = all(each.keys == ("pred",) for each in (activate, invert, choose)) and not (
-                invert.nearest_interp[0]
-                or invert.post_func[0]
-                or choose.to_onehot[0]
-                or choose.rounding[0]
-                or activate.other[0]
-            )
-            threshold = choose.threshold[0]
-            if is_plain and activate.softmax[0] and choose.argmax[0] and threshold is None:
-                return Discretisation("softmax", None, tuple(later))
-            if is_plain and activate.sigmoid[0] and not choose.argmax[0] and threshold is not None:
-                return Discretisation("sigmoid", float(threshold), tuple(later))
-    return None
 
 
 class LabelRestorer:
@@ -173,6 +149,27 @@ class LabelRestorer:
 
 BLOCK_ROWS = 64
 """Rows multiplied at once: large enough for BLAS, small enough to skip most zeros."""
+
+
+def fill(
+    restorer: LabelRestorer, slabs: Iterable[Slab], finish: Callable[[Slab], Iterable[Slab]], case_id: str
+) -> None:
+    """Run a network over an image, slab by slab; the restorer holds the labels afterwards.
+
+    Args:
+        restorer: Takes the slabs.
+        slabs: Slabs of what the passes give, run as they are asked for.
+        finish: Makes logits of such a slab, a few rows at a time.
+        case_id: Named in errors.
+
+    Raises:
+        ImageError: ``OUTPUT_NONFINITE`` and others of what the network gives.
+    """
+    for closed in slabs:
+        for slab in finish(closed):
+            arrays = arrays_of(slab.logits)
+            check_output(arrays.is_finite(slab.logits), case_id)
+            restorer.add(replace(slab, logits=arrays.to_ram(slab.logits)))
 
 
 class Banded:

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medseg.errors import ImageError, first_line
 from medseg.inference.arrays import Array, arrays_of, narrow
@@ -103,13 +103,13 @@ class OpenSlab:
         return Slab(self.axis, start, logits)
 
 
-def empty_sums(windows: Windows, output: Array, kind: Any = None, spill: Path | None = None) -> Array:
+def empty_sums(windows: Windows, output: Array, storage: str = "float32", spill: Path | None = None) -> Array:
     """Zeros for the open slab, (C, …), for outputs like this one.
 
     Args:
         windows: Of the image.
         output: A window's logits, (C, …).
-        kind: Type of the sums; None: 32-bit floats.
+        storage: ``bfloat16`` keeps the sums of tensors in 16 bits; anything else in 32.
         spill: Folder of a file that holds them in place of the machine's memory; None: memory.
 
     Raises:
@@ -118,7 +118,7 @@ def empty_sums(windows: Windows, output: Array, kind: Any = None, spill: Path | 
     arrays = arrays_of(output)
     shape = [output.shape[0], *windows.padded]
     shape[windows.slab_axis + 1] = windows.roi[windows.slab_axis]
-    kind = arrays.single if kind is None else kind
+    kind = arrays.half if storage == "bfloat16" else arrays.single
     if spill is None or not arrays.is_in_ram(output):
         return arrays.zeros(shape, kind, output)
     return arrays.view(_map_file(spill, math.prod(shape) * kind.itemsize), shape, kind)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from torch import Tensor
 import medseg.inference.torch_arrays  # noqa: F401 - tensors are known to the loop from here on
 from medseg.errors import ImageError
 from medseg.inference.slabs import Slab
-from medseg.inference.windows import Windowing, WindowPlan, Windows, blend, windows_of
+from medseg.inference.windows import Windowing, WindowPlan, Windows, blend, join, windows_of
 
 Network = Callable[..., Tensor]
 
@@ -35,7 +34,7 @@ class SlidingWindow(Inferer):
         padding_mode: Of images smaller than a window, as in ``torch.nn.functional.pad``.
         cval: Value of constant padding.
         slice_axis: The axis across which a 2D network takes slices of a volume; None: windows have the image's axes.
-        storage: Type in which sums are kept; bfloat16 halves the memory and costs about 1 % of a logit.
+        storage: Type in which sums are kept; bfloat16 halves the memory and costs about 1 % of a logit; None: float32.
         spill: Folder of a file that holds the sums in place of memory, gone when the image is done; None: memory.
     """
 
@@ -122,15 +121,11 @@ class SlidingWindow(Inferer):
         """
         image = image.as_tensor() if isinstance(image, MetaTensor) else image
         run = (lambda batch: network(batch, *args, **kwargs)) if args or kwargs else network
-        yield from blend(image, run, self.plan(image.shape[1:]), kind=self.storage, spill=self.spill)
+        storage = "bfloat16" if self.storage == torch.bfloat16 else "float32"
+        yield from blend(image, run, self.plan(image.shape[1:]), storage, self.spill)
 
     def _whole(self, image: Tensor, network: Network, *args: Any, **kwargs: Any) -> Tensor:
-        slabs = self.slabs(image, network, *args, **kwargs)
-        first = next(slabs)
-        whole = first.logits.new_empty((first.logits.shape[0], *image.shape[1:]))
-        for slab in itertools.chain([first], slabs):
-            whole.narrow(slab.axis + 1, slab.start, slab.stop - slab.start).copy_(slab.logits)
-        return whole
+        return join(self.slabs(image, network, *args, **kwargs), image.shape[1:])
 
 
 def _per_axis(values: Any, axes: int, slice_axis: int | None, across: Any) -> tuple[Any, ...]:

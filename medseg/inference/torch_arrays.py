@@ -15,7 +15,7 @@ from medseg.inference.arrays import Arrays, arrays_of
 class TorchArrays:
     """PyTorch's; sums may be kept in 16 bits."""
 
-    single = torch.float32
+    single, half = torch.float32, torch.bfloat16
 
     def share(self, array: NDArray) -> Tensor:
         """A tensor on the array's memory."""
@@ -36,6 +36,10 @@ class TorchArrays:
     def is_in_ram(self, array: Tensor) -> bool:
         """Whether the values lie in the machine's own memory, not in a GPU's."""
         return array.device.type == "cpu"
+
+    def to_ram(self, array: Tensor) -> Tensor:
+        """The values as 32-bit floats in the machine's own memory; no copy where they are such."""
+        return array.float().cpu()
 
     def view(self, buffer: Any, shape: Sequence[int], kind: torch.dtype) -> Tensor:
         """A tensor on the bytes of a buffer."""

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.errors import ImageError
-from medseg.inference.arrays import Array, arrays_of
+from medseg.inference.arrays import Array, arrays_of, narrow
 from medseg.inference.slabs import OpenSlab, Slab, box_of, empty_sums
 
 LEAST_WEIGHT = 1e-3
@@ -141,14 +141,18 @@ class Windowing:
         return (self.batch, self.channels, *self.roi)
 
 
-def blend(image: Array, run: Run, plan: WindowPlan, *, kind: Any = None, spill: Path | None = None) -> Iterator[Slab]:
+def blend(
+    image: Array, run: Run, plan: WindowPlan, storage: str = "float32", spill: Path | None = None
+) -> Iterator[Slab]:
     """Logits of one image (channels, …), slab after slab along the axis that needs the least memory.
+
+    Windows that all hold one value, such as padding, are run once.
 
     Args:
         image: (channels, X, Y[, Z]), a NumPy array or a plain tensor.
         run: The network.
         plan: The windows.
-        kind: Type in which sums are kept; None: 32-bit floats.
+        storage: ``bfloat16`` keeps the sums of tensors in 16 bits; anything else in 32.
         spill: Folder of a file that holds the sums in place of memory, gone when the image is done; None: memory.
 
     Raises:
@@ -158,16 +162,31 @@ def blend(image: Array, run: Run, plan: WindowPlan, *, kind: Any = None, spill: 
     windows, arrays = windows_of(image.shape[1:], plan), arrays_of(image)
     if windows.padded != windows.image:
         image = arrays.pad(image, windows.padding, plan.padding_mode, plan.cval)
-    sums: OpenSlab | None = None
-    for corner, output in _outputs(image, run, plan, windows):
-        if sums is None:
-            weights = arrays.place(importance(plan), image)
-            sums = OpenSlab(windows, weights, empty_sums(windows, output, kind, spill))
-        yield from sums.close_before(corner[windows.slab_axis])
-        sums.add(corner, output)
-        del output  # Before the next pass, which could take its memory.
+    alike, sums = _find_alike(image, windows), None
+    # Copied, for what is run next may use the same memory.
+    of_alike = arrays.copy(_run_windows([min(alike)], image, run, plan)[0]) if alike else None
+    for corners in _batches(windows.in_slab_order(), max(1, plan.batch), alike):
+        fresh = [corner for corner in corners if corner not in alike]
+        outputs = list(_run_windows(fresh, image, run, plan))[::-1] if fresh else []
+        for corner in corners:
+            output = of_alike if corner in alike else outputs.pop()
+            if sums is None:
+                weights = arrays.place(importance(plan), image)
+                sums = OpenSlab(windows, weights, empty_sums(windows, output, storage, spill))
+            yield from sums.close_before(corner[windows.slab_axis])
+            sums.add(corner, output)
+            del output  # Before the next pass, which could take its memory.
     if sums:
         yield from sums.close_before(windows.padded[windows.slab_axis])
+
+
+def join(slabs: Iterator[Slab], size: Sequence[int]) -> Array:
+    """All logits (C, …) of an image with these voxels along its axes, from its slabs."""
+    first = next(slabs)
+    whole = arrays_of(first.logits).empty_like(first.logits, (first.logits.shape[0], *size))
+    for slab in itertools.chain([first], slabs):
+        narrow(whole, slab.axis + 1, slab.start, slab.stop)[...] = slab.logits
+    return whole
 
 
 def importance(plan: WindowPlan) -> NDArray[np.float32]:
@@ -194,21 +213,6 @@ def windows_of(size: Sequence[int], plan: WindowPlan) -> Windows:
     return Windows(voxels, plan.roi, plan.overlap)
 
 
-def _outputs(image: Array, run: Run, plan: WindowPlan, windows: Windows) -> Iterator[tuple[Corner, Array]]:
-    """Each window's first voxel and logits (C, …), in slab order; those that all hold one value are run once."""
-    arrays, alike = arrays_of(image), _alike(image, windows)
-    of_alike: Array | None = None
-    for corners in _batches(windows.in_slab_order(), max(1, plan.batch), alike):
-        fresh = [corner for corner in corners if corner not in alike]
-        if of_alike is None and len(fresh) < len(corners):
-            # First, and copied, for what is run next may use the same memory.
-            first = next(corner for corner in corners if corner in alike)
-            of_alike = arrays.copy(_run_windows([first], image, run, plan)[0])
-        outputs = list(_run_windows(fresh, image, run, plan))[::-1] if fresh else []
-        for corner in corners:
-            yield corner, outputs.pop() if of_alike is None or corner not in alike else of_alike
-
-
 def _run_windows(corners: Sequence[Corner], image: Array, run: Run, plan: WindowPlan) -> Array:
     """The network's logits (N, C, …) of the windows that begin there; a 2D network gets slices."""
     batch = arrays_of(image).stack([image[(slice(None), *box_of(corner, plan.roi))] for corner in corners])
@@ -224,7 +228,7 @@ def _run_windows(corners: Sequence[Corner], image: Array, run: Run, plan: Window
     return outputs
 
 
-def _alike(image: Array, windows: Windows) -> Collection[Corner]:
+def _find_alike(image: Array, windows: Windows) -> Collection[Corner]:
     """The windows (by their first voxels) that hold nothing but the image's first voxel, such as padding."""
     first = image[(slice(None), *[slice(1)] * (image.ndim - 1))]
     differs = arrays_of(image).to_numpy((image != first).any(0))

@@ -18,8 +18,10 @@ import torch
 
 from medseg.bundle.load import open_bundle
 from medseg.data.case import Case
-from medseg.inference.bundle_plan import plan_case, shapes_of, smaller_plans
+from medseg.inference.bundle_plan import plan_case
 from medseg.inference.options import PredictOptions
+from medseg.inference.plan import smaller_plans
+from medseg.inference.predict import open_predictor
 from medseg.inference.predictor import Predictor
 
 ALLOWED_BESIDES = 1 << 26
@@ -60,15 +62,17 @@ def predictor(root: str, max_ram: int | None) -> Predictor:
     bundle = open_bundle(root)
     torch.manual_seed(0)
     network = torch.nn.Conv3d(1, len(bundle.labels), 3, padding=1).eval()
-    return Predictor(replace(bundle, network=network), PredictOptions(device="cpu", backend="torch", max_ram=max_ram))
+    return open_predictor(
+        replace(bundle, network=network), PredictOptions(device="cpu", backend="torch", max_ram=max_ram)
+    )
 
 
 def main() -> None:
     root, image, small = sys.argv[1], case_of(sys.argv[2]), case_of(sys.argv[3])
     free = predictor(root, None)
     free(small)
-    shapes = shapes_of(free.prepare(image)["image"])
-    plan = plan_case("one", shapes, free.bundle, free.options)
+    shapes = free.prepare(image).shapes
+    plan = plan_case("one", shapes, free.model, free.options)
     allowed = None
     if sys.argv[4] == "least":
         *_, plan = smaller_plans(plan)

@@ -13,21 +13,13 @@ from medseg.bundle.load import open_bundle
 from medseg.data.case import Case
 from medseg.data.extents import read_extent
 from medseg.errors import ImageError
-from medseg.inference.bundle_plan import (
-    CasePlan,
-    Shapes,
-    expected_shapes,
-    fitted_plan,
-    fitted_window,
-    plan_case,
-    plan_within_memory,
-    shapes_of,
-    smaller_plans,
-)
+from medseg.inference.bundle_plan import expected_shapes, fitted_window, plan_case, plan_within_memory
 from medseg.inference.options import PredictOptions
+from medseg.inference.plan import CasePlan, Shapes, fitted_plan, smaller_plans
 from medseg.inference.planning.footprint import Footprint, footprint, most_allocated
-from medseg.inference.predictor import Predictor
+from medseg.inference.predict import open_predictor
 from medseg.inference.sliding_window import SlidingWindow
+from medseg.inference.steps.monai_steps import shapes_of
 from medseg.inference.windows import Windows
 from tests.conftest import ball, save_nifti
 
@@ -136,8 +128,8 @@ def test_the_header_tells_the_shapes_that_preprocessing_gives(tiny_settings, lic
     torch.save(network.state_dict(), root / "models" / "model.pt")
     path = save_nifti(ball(1, (21, 17, 13))[0], tmp_path / "a.nii.gz", affine)
     bundle = open_bundle(root)
-    prepared = Predictor(bundle, PredictOptions(device="cpu")).prepare(Case("one", (str(path),), None, "one"))
-    expected, found = expected_shapes(read_extent([str(path)]), bundle), shapes_of(prepared["image"])
+    prepared = open_predictor(bundle, PredictOptions(device="cpu")).prepare(Case("one", (str(path),), None, "one"))
+    expected, found = expected_shapes(read_extent([str(path)]), bundle), shapes_of(prepared.source["image"])
     assert (expected.image, expected.network) == (found.image, found.network)
     assert expected.spacing_mm == pytest.approx(found.spacing_mm)
     assert expected.is_resampled

@@ -11,14 +11,14 @@ import pytest
 
 from medseg.data.case import Case
 from medseg.errors import ImageError
-from medseg.inference.exported import predictor as predicting
 from medseg.inference.exported.export import export
-from medseg.inference.exported.memory import plan_of, smaller_plans
-from medseg.inference.exported.predictor import ExportedPredictor
 from medseg.inference.options import PredictOptions
-from medseg.inference.plan import allowed_bytes, first_fitting
+from medseg.inference.plan import Shapes, allowed_bytes, first_fitting, smaller_plans
+from medseg.inference.predictor import Predictor
+from medseg.inference.runtimes import exported_network
+from medseg.inference.runtimes.exported_network import ExportedRuntime
 from medseg.inference.steps.description import Description, read_description
-from medseg.inference.steps.image import Image
+from medseg.inference.steps.numpy_steps import NumpySteps
 from medseg.inference.windows import WindowPlan
 from tests.conftest import save_nifti
 
@@ -61,12 +61,16 @@ def network(classes):
 def predictor(monkeypatch):
     """An exported bundle of that description, run by that network."""
 
-    def build(model: Description, **options) -> ExportedPredictor:
-        monkeypatch.setattr(predicting, "read_description", lambda _: model)
-        monkeypatch.setattr(predicting, "open_network", lambda *_: network(model.scores))
-        return ExportedPredictor(None, PredictOptions(**options))
+    def build(model: Description, **options) -> Predictor:
+        runtime = runtime_of(model, monkeypatch, **options)
+        return Predictor(model, NumpySteps(model), runtime, runtime.options)
 
     return build
+
+
+def runtime_of(model: Description, monkeypatch, **options) -> ExportedRuntime:
+    monkeypatch.setattr(exported_network, "open_network", lambda *_: network(model.scores))
+    return ExportedRuntime(None, model, PredictOptions(**options))
 
 
 def case_of(tmp_path, shape=(46, 40, 60), affine=None) -> Case:
@@ -74,34 +78,49 @@ def case_of(tmp_path, shape=(46, 40, 60), affine=None) -> Case:
     return Case("one", (str(save_nifti(noise, tmp_path / "a.nii", affine)),), None, "one")
 
 
-def free_plan(model, size=(100, 100, 100), **options):
-    image = Image(np.broadcast_to(np.float32(0), (1, *size)), np.eye(4))
-    return plan_of("one", image, size, model, PredictOptions(**options))
+@pytest.fixture
+def free_plan(monkeypatch):
+    """A plan of a case of that description where memory does not matter."""
+    monkeypatch.setattr("medseg.inference.plan.memory_limit", lambda: None)
+
+    def build(model, size=(100, 100, 100), **options):
+        return runtime_of(model, monkeypatch, **options).plan("one", Shapes(1, size, size, (1.0, 1.0, 1.0)))
+
+    return build
 
 
-def test_plans_get_smaller_by_the_batch_and_then_by_a_file():
+def test_plans_get_smaller_by_the_batch_and_then_by_a_file(free_plan):
     plans = list(smaller_plans(free_plan(description())))
     assert [(plan.batch, plan.spill is not None) for plan in plans] == [(4, False), (1, False), (1, True)]
-    assert plans[2].window == replace(WINDOWS, batch=1)
     peaks = [plan.peak_bytes for plan in plans]
     assert peaks == sorted(peaks, reverse=True)
     assert peaks[2] < peaks[0] / 2
 
 
-def test_sums_are_counted_voxel_by_voxel():
+@pytest.mark.parametrize(("overlap", "shares"), [(None, WINDOWS.overlap), (0.1, (0.1, 0.1, 0.1))])
+def test_windows_are_run_as_planned_and_as_asked_for(monkeypatch, free_plan, overlap, shares):
+    *_, least = smaller_plans(free_plan(description(), overlap=overlap))
+    runtime = runtime_of(description(), monkeypatch, overlap=overlap)
+    window = runtime.choose(least, np.zeros((1, 100, 100, 100), np.float32))
+    assert window == replace(WINDOWS, batch=1, overlap=shares)
+    assert least.windows.overlap == shares
+    assert runtime.run_by["windows_at_a_time"] == 1
+
+
+def test_sums_are_counted_voxel_by_voxel(free_plan):
     whole, _, in_file = smaller_plans(free_plan(description(classes=30)))
     assert whole.parts["sums"] == (30 + 1) * 4 * 100 * 100 * 24
     assert in_file.parts["sums"] == 4 * 100 * 100 * 24
 
 
 @pytest.mark.parametrize("place", range(3))
-def test_the_first_plan_that_fits_is_taken(place):
+def test_the_first_plan_that_fits_is_taken(free_plan, place):
     plans = list(smaller_plans(free_plan(description())))
     assert first_fitting(plans, plans[place].peak_bytes) is plans[place]
     assert first_fitting(plans, None) is plans[0]
 
 
-def test_what_fits_nowhere_is_refused_with_a_size_that_would_do():
+def test_what_fits_nowhere_is_refused_with_a_size_that_would_do(free_plan):
     plans = list(smaller_plans(free_plan(description())))
     with pytest.raises(ImageError) as caught:
         first_fitting(plans, plans[-1].peak_bytes - 1)
@@ -134,8 +153,8 @@ def test_a_case_takes_no_more_memory_than_its_plan_states(predictor, tmp_path, s
     tracemalloc.start()
     try:
         ready = run.prepare(case)
-        plan = list(smaller_plans(run.plan(case, ready)))[place]
-        run.plan = lambda *_: plan
+        plan = list(smaller_plans(run.runtime.plan(case.id, ready.shapes)))[place]
+        run.runtime.plan = lambda *_: plan
         run.segment(case, ready)
         _, most = tracemalloc.get_traced_memory()
     finally:
@@ -150,7 +169,7 @@ def test_the_mask_is_the_same_however_little_memory_is_allowed(predictor, tmp_pa
     model = description(classes=2 if activation == "sigmoid" else 7, activation=activation)
     case = case_of(tmp_path, (40, 30, 34))
     free = predictor(model, **options)
-    plans = list(smaller_plans(free.plan(case, free.prepare(case))))
+    plans = list(smaller_plans(free.runtime.plan(case.id, free.prepare(case).shapes)))
     wanted = free(case)
     assert len(np.unique(wanted.labels)) > 1
     for plan in plans[1:]:

@@ -8,7 +8,8 @@ from monai.transforms import Spacingd
 
 from medseg.data.payload import memory_budget
 from medseg.errors import ImageError
-from medseg.inference.input_checks import check_resampled, check_scores
+from medseg.inference.input_checks import check_scores
+from medseg.inference.steps.monai_steps import check_resampled
 
 
 def image(shape, spacing_mm):

@@ -13,6 +13,7 @@ from medseg.bundle.load import open_bundle
 from medseg.data.case import Case
 from medseg.errors import ImageError, UsageError
 from medseg.inference.options import PredictOptions
+from medseg.inference.predict import open_predictor
 from medseg.inference.prediction import Prediction, as_labels, mask_volumes_ml
 from medseg.inference.predictor import Predictor
 from medseg.networks import build_network
@@ -24,7 +25,7 @@ def case_of(path):
 
 
 def predictor(bundle, **options):
-    return Predictor(open_bundle(bundle), PredictOptions(device="cpu", **options))
+    return open_predictor(open_bundle(bundle), PredictOptions(device="cpu", **options))
 
 
 def test_labels_are_those_of_the_network_over_monai_s_windows(tiny_bundle, tmp_path):
@@ -81,11 +82,11 @@ def test_mirroring_averages_over_the_bundle_s_axes(tiny_bundle, tmp_path):
 
 def test_mirroring_is_refused_where_the_bundle_did_not_train_it(tiny_bundle):
     with pytest.raises(UsageError, match="TTA_NOT_OFFERED"):
-        Predictor(replace(open_bundle(tiny_bundle), mirror_axes=()), PredictOptions(tta=True))
+        open_predictor(replace(open_bundle(tiny_bundle), mirror_axes=()), PredictOptions(tta=True))
 
 
 def test_the_overlap_reaches_the_windows(tiny_bundle):
-    assert predictor(tiny_bundle, overlap=0.25).bundle.inferer.overlap == 0.25
+    assert predictor(tiny_bundle, overlap=0.25).model.inferer.overlap == 0.25
 
 
 @pytest.mark.parametrize(("option", "code"), [({"overlap": 1.0}, "OVERLAP"), ({"device": "tpu"}, "DEVICE_UNKNOWN")])
@@ -156,7 +157,7 @@ def test_a_network_that_gives_nan_makes_no_mask(tiny_bundle, tmp_path):
     image, _ = ball(8)
     run = predictor(tiny_bundle)
     with torch.no_grad():
-        next(run.passes.network.parameters()).fill_(1e38)
+        next(run.runtime.passes.network.parameters()).fill_(1e38)
     with pytest.raises(ImageError, match="OUTPUT_NONFINITE"):
         run(case_of(save_nifti(image, tmp_path / "a.nii.gz")))
 
@@ -213,14 +214,14 @@ def test_a_result_of_unknown_place_is_refused(tiny_bundle, tmp_path):
     """Without its affine, a mask that is mirrored cannot be told from one that is not."""
     opened = open_bundle(tiny_bundle)
     opened.postprocessing.transforms = (*opened.postprocessing.transforms, ToNumpyd("pred"))
-    run = Predictor(opened, PredictOptions(device="cpu"))
+    run = open_predictor(opened, PredictOptions(device="cpu"))
     with pytest.raises(ImageError, match="OUTPUT_OFF_GRID.*not known"):
         run(case_of(save_nifti(ball(1)[0], tmp_path / "a.nii.gz")))
 
 
 def test_a_network_that_gives_a_list_is_refused(tiny_bundle, tmp_path):
     run = predictor(tiny_bundle)
-    run.passes.network = lambda window: [window, window]
+    run.runtime.passes.network = lambda window: [window, window]
     with pytest.raises(ImageError, match="OUTPUT_NOT_ONE_TENSOR.*list"):
         run(case_of(save_nifti(ball(1)[0], tmp_path / "a.nii.gz")))
 
@@ -264,7 +265,7 @@ def test_padding_is_not_run_and_is_background(tiny_bundle, tmp_path, monkeypatch
 @pytest.mark.parametrize(("bias", "code"), [((9.0, -9.0), "IMAGE_ALL_AIR"), ((-9.0, 9.0), "")])
 def test_a_scan_of_nothing_is_empty_only_where_the_network_agrees(tiny_bundle, tmp_path, bias, code):
     run = predictor(tiny_bundle, crop=True)
-    head = [each for each in run.passes.network.modules() if isinstance(each, torch.nn.Conv3d)][-1]
+    head = [each for each in run.runtime.passes.network.modules() if isinstance(each, torch.nn.Conv3d)][-1]
     with torch.no_grad():
         head.bias.copy_(torch.tensor(bias))
     made = run(case_of(save_nifti(np.full((40, 40, 40), 3.0, np.float32), tmp_path / "empty.nii.gz")))
@@ -274,7 +275,7 @@ def test_a_scan_of_nothing_is_empty_only_where_the_network_agrees(tiny_bundle, t
 
 def test_a_mask_without_any_structure_is_said_to_be_empty(tiny_bundle, tmp_path):
     run = predictor(tiny_bundle)
-    head = [each for each in run.passes.network.modules() if isinstance(each, torch.nn.Conv3d)][-1]
+    head = [each for each in run.runtime.passes.network.modules() if isinstance(each, torch.nn.Conv3d)][-1]
     with torch.no_grad():
         head.bias.copy_(torch.tensor((99.0, -99.0)))
     assert "MASK_EMPTY" in run(case_of(save_nifti(ball(1)[0], tmp_path / "a.nii.gz"))).notes

@@ -26,8 +26,9 @@ from monai.transforms import (
 
 from medseg.errors import ImageError
 from medseg.inference.inverse_transform import axis_changes
-from medseg.inference.restore import LabelRestorer, discretisation
+from medseg.inference.restore import LabelRestorer
 from medseg.inference.sliding_window import Slab
+from medseg.inference.steps.monai_steps import read_discretisation
 
 RAS = Orientationd("image", "RAS", labels=None)
 
@@ -84,7 +85,7 @@ def test_labels_are_those_of_the_whole_volume_at_once(chain, seed, sizes):
     image = prepared["image"]
     logits, post = smooth_logits(rng, classes, image.shape[1:]), postprocessing(preprocessing, classes)
 
-    restorer = LabelRestorer(axis_changes(image), discretisation(post), max(classes, 2))
+    restorer = LabelRestorer(axis_changes(image), read_discretisation(post), max(classes, 2))
     axis, start = int(rng.integers(3)), 0
     while start < image.shape[axis + 1]:
         stop = min(image.shape[axis + 1], start + int(rng.integers(1, 8)))
@@ -117,7 +118,7 @@ def test_a_picture_goes_back_to_its_place_and_size(chain):
     image, post = prepared["image"], postprocessing(preprocessing, 1)
     logits = smooth_logits_2d(*image.shape[1:])
 
-    restorer = LabelRestorer(axis_changes(image), discretisation(post), 2)
+    restorer = LabelRestorer(axis_changes(image), read_discretisation(post), 2)
     restorer.add(Slab(0, 0, logits))
 
     pred = MetaTensor(logits.clone(), meta=image.meta, applied_operations=image.applied_operations)
@@ -164,12 +165,12 @@ def test_a_sheared_grid_that_is_straightened_is_left_to_monai():
     ],
 )
 def test_another_postprocessing_is_left_to_monai(steps):
-    assert discretisation(Compose(steps)) is None
+    assert read_discretisation(Compose(steps)) is None
 
 
 def test_slabs_out_of_order_are_refused():
     restorer = LabelRestorer(
-        axis_changes(MetaTensor(torch.zeros(1, 4, 4, 4))), discretisation(postprocessing(Compose([]), 2)), 2
+        axis_changes(MetaTensor(torch.zeros(1, 4, 4, 4))), read_discretisation(postprocessing(Compose([]), 2)), 2
     )
     with pytest.raises(ValueError, match="row 0"):
         restorer.add(Slab(0, 2, torch.zeros(2, 2, 4, 4)))
@@ -177,7 +178,7 @@ def test_slabs_out_of_order_are_refused():
 
 @pytest.mark.parametrize(("classes", "channels"), [(1, 3), (2, 3), (4, 2)])
 def test_channels_that_are_not_one_for_each_label_are_refused(classes, channels):
-    how = discretisation(postprocessing(Compose([]), classes))
+    how = read_discretisation(postprocessing(Compose([]), classes))
     restorer = LabelRestorer(axis_changes(MetaTensor(torch.zeros(1, 4, 4, 4))), how, max(classes, 2))
     with pytest.raises(ImageError, match="OUTPUT_NOT_LABELS"):
         restorer.add(Slab(0, 0, torch.zeros(channels, 4, 4, 4)))
@@ -190,7 +191,7 @@ def test_slabs_of_numpy_arrays_give_the_labels_and_probabilities_of_tensors(seed
     preprocessing = Compose(CHAINS["resampled, cropped and padded"])
     image = preprocessing({"image": image_on_any_grid(rng, (14, 11, 16))})["image"]
     logits = smooth_logits(rng, classes, image.shape[1:])
-    how = discretisation(postprocessing(preprocessing, classes))
+    how = read_discretisation(postprocessing(preprocessing, classes))
     changes, labels = axis_changes(image), max(2, classes)
     cut = int(rng.integers(1, logits.shape[1]))
     restored = []

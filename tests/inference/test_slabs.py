@@ -20,9 +20,9 @@ def network():
     return torch.nn.Conv3d(2, 3, 3, padding=1).eval()
 
 
-def rows_of(windows, outputs, weights, kind=None):
+def rows_of(windows, outputs, weights, storage="float32"):
     """The image's rows, made of all windows' outputs."""
-    open_slab = OpenSlab(windows, weights, empty_sums(windows, outputs[0], kind))
+    open_slab = OpenSlab(windows, weights, empty_sums(windows, outputs[0], storage))
     rows = []
     for corner, output in zip(windows.in_slab_order(), outputs, strict=True):
         rows += [np.asarray(slab.logits).copy() for slab in open_slab.close_before(corner[windows.slab_axis])]
@@ -56,7 +56,7 @@ def test_rows_are_the_weighted_mean_of_the_windows_over_them(library, size, roi,
 
 def test_sums_in_half_the_bytes_give_whole_floats():
     windows, outputs = Windows((4, 9), (4, 4), (0.5, 0.5)), [torch.full((1, 4, 4), 3.0)] * 4
-    found = rows_of(windows, outputs, torch.ones(4, 4), torch.bfloat16)
+    found = rows_of(windows, outputs, torch.ones(4, 4), "bfloat16")
     assert found.dtype == np.float32
     assert (found == 3).all()
 

@@ -12,11 +12,12 @@ from medseg.bundle.build import write_bundle
 from medseg.bundle.load import Bundle, open_bundle
 from medseg.data.case import Case
 from medseg.data.extents import read_extent
-from medseg.inference.bundle_plan import expected_shapes, plan_case, shapes_of
+from medseg.inference.bundle_plan import expected_shapes, plan_case
 from medseg.inference.inverse_transform import axis_changes
 from medseg.inference.options import PredictOptions
 from medseg.inference.planning.footprint import most_allocated
-from medseg.inference.predictor import Predictor
+from medseg.inference.predict import open_predictor
+from medseg.inference.steps.monai_steps import shapes_of
 from medseg.networks import build_network
 from tests.conftest import ball, save_nifti
 
@@ -52,7 +53,7 @@ def scan(tmp_path, affine) -> Case:
 def test_the_plan_knows_whether_the_way_back_goes_axis_by_axis(bundle, tmp_path, affine, is_along_axes):
     case = scan(tmp_path, affine)
     expected = expected_shapes(read_extent(case.images), bundle)
-    image = Predictor(bundle, OPTIONS).prepare(case)["image"]
+    image = open_predictor(bundle, OPTIONS).prepare(case).source["image"]
     assert expected.is_along_axes == is_along_axes == (axis_changes(image) is not None)
     assert expected.network == shapes_of(image).network
     assert plan_case("one", expected, bundle, OPTIONS).is_streamed == is_along_axes
@@ -61,7 +62,7 @@ def test_the_plan_knows_whether_the_way_back_goes_axis_by_axis(bundle, tmp_path,
 @pytest.mark.parametrize("affine", [STRAIGHT, TURNED, SHEARED], ids=["straight", "turned", "sheared"])
 def test_preparing_takes_no_more_than_was_planned(bundle, tmp_path, affine):
     case = scan(tmp_path, affine)
-    steps = Predictor(bundle, OPTIONS).bundle.preprocessing  # As a prediction takes them.
+    steps = open_predictor(bundle, OPTIONS).model.preprocessing  # As a prediction takes them.
     loaded = steps({"image": case.images[0], "case_id": case.id}, end=1)
     _, most = most_allocated(lambda: steps(loaded, start=1))
     planned = plan_case("one", expected_shapes(read_extent(case.images), bundle), bundle, OPTIONS)

@@ -18,15 +18,13 @@ from medseg.bundle.load import Bundle, open_bundle
 from medseg.bundle.trust import ALLOW_CODE
 from medseg.errors import BundleError, OutputError, check_known, first_line
 from medseg.inference.exported.phantom import phantom, phantom_size
-from medseg.inference.exported.predictor import ExportedPredictor
 from medseg.inference.exported.translate import steps_before, steps_later
 from medseg.inference.exported.unsupported import need, unsupported
 from medseg.inference.exported.window_plan import window_plan
 from medseg.inference.options import PredictOptions
 from medseg.inference.planning.footprint import footprint
-from medseg.inference.predictor import Predictor
+from medseg.inference.predict import open_predictor
 from medseg.inference.region import air_value
-from medseg.inference.restore import discretisation
 from medseg.inference.running.backends import TOLERANCE, largest_difference
 from medseg.inference.running.onnx_runtime import onnx_model
 from medseg.inference.running.openvino_runtime import openvino_model
@@ -40,6 +38,7 @@ from medseg.inference.steps.description import (
     read_description,
     write_description,
 )
+from medseg.inference.steps.monai_steps import read_discretisation
 from medseg.inference.windows import Windowing
 
 LEAST_EQUAL = 0.9999
@@ -129,7 +128,7 @@ def described(bundle: Bundle, to: str) -> Description:
     Raises:
         BundleError: EXPORT_UNSUPPORTED, naming the part that has no exact counterpart.
     """
-    how = discretisation(bundle.postprocessing)
+    how = read_discretisation(bundle.postprocessing)
     if how is None:
         raise unsupported("postprocessing", "it is not activation, Invertd, AsDiscreted and steps on labels")
     need(bundle.locator is None, "locator", "it runs one network, over all of an image")
@@ -224,8 +223,8 @@ def _share_equal(bundle: Bundle, folder: Path, description: Description, options
     """The share of a phantom's voxels with the same label; probabilities, where they are asked for, must agree too."""
     with tempfile.TemporaryDirectory() as place:
         case = phantom(description, Path(place), is_surrounded=options.crop)
-        wanted = Predictor(bundle, replace(options, backend="torch"))(case)
-        found = ExportedPredictor(folder, options, allow=[ALLOW_CODE])(case)
+        wanted = open_predictor(bundle, replace(options, backend="torch"))(case)
+        found = open_predictor(folder, options, allow=[ALLOW_CODE])(case)
     is_same = found.labels.shape == wanted.labels.shape
     different = int(np.count_nonzero(found.labels != wanted.labels)) if is_same else found.labels.size
     apart = _apart(found.probabilities, wanted.probabilities)

@@ -15,16 +15,17 @@ from medseg.data.extents import Extent, read_extent
 from medseg.data.payload import memory_budget
 from medseg.data.transforms import GreyToOneChanneld
 from medseg.errors import MedsegError, UsageError
-from medseg.inference.bundle_plan import CasePlan, expected_shapes, fitted_plan, fitted_window, plan_case, window_of
+from medseg.inference.bundle_plan import expected_shapes, fitted_window, plan_case, window_of
 from medseg.inference.input_checks import check_axes, check_channels
-from medseg.inference.locating import Locator
+from medseg.inference.locating import Locator, open_locator
 from medseg.inference.options import PredictOptions
-from medseg.inference.plan import allowed_bytes
+from medseg.inference.plan import CasePlan, allowed_bytes, fitted_plan
 from medseg.inference.planning.probe import preparing_seconds, reading_seconds, restoring_seconds, window_seconds
 from medseg.inference.planning.tuned import is_worth_tuning, tuned
 from medseg.inference.predict import UNFORESEEN, case_failed, cases_for
-from medseg.inference.predictor import Predictor
+from medseg.inference.runtimes.bundle_runtime import BundleRuntime
 from medseg.inference.steps.description import is_exported
+from medseg.inference.steps.resampling import quicken
 from medseg.inference.windows import Windowing
 
 
@@ -88,13 +89,15 @@ def dry_run(
     options = options or PredictOptions()
     opened = open_bundle(bundle, allow)
     cases = cases_for(opened.channels, images, options.series)
-    predictor = Predictor(opened, options, allow=allow)
-    for each in (predictor, predictor.locator):
+    locating = open_locator(opened, options, allow)
+    runtime = BundleRuntime(opened, options)
+    quicken(opened.preprocessing)
+    for each in (runtime, locating):
         if each:
             each.passes.keeps = False
-    planner = _Planner(predictor, predictor.locator)
+    planner = _Planner(runtime, locating)
     outcomes = {case.id: planner.outcome(case) for case in cases}
-    locator = predictor.locator.bundle.name if predictor.locator else None
+    locator = locating.bundle.name if locating else None
     threads = options.threads or torch.get_num_threads()
     return DryRun(outcomes, str(options.torch_device), threads, tuple(planner.untimed), locator)
 
@@ -102,10 +105,10 @@ def dry_run(
 class _Planner:
     """Plans cases of one bundle, and times each kind of window once."""
 
-    def __init__(self, runner: Predictor | Locator, locator: Locator | None = None) -> None:
+    def __init__(self, runner: BundleRuntime | Locator, locator: Locator | None = None) -> None:
         self.bundle, self.options, self.passes = runner.bundle, runner.options, runner.passes
         self._coarse = _Planner(locator) if locator else None
-        self._tunes = isinstance(runner, Predictor)
+        self._tunes = isinstance(runner, BundleRuntime)
         self._seconds: dict[tuple[str, Windowing, int], float] = {}
         self.untimed: list[str] = []
 

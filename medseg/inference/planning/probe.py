@@ -14,12 +14,13 @@ from monai.data import MetaTensor
 
 from medseg.bundle.load import Bundle
 from medseg.data.payload import open_source
-from medseg.inference.bundle_plan import CasePlan
 from medseg.inference.inverse_transform import AxisChange, linear_weights
-from medseg.inference.restore import LabelRestorer, discretisation
+from medseg.inference.plan import CasePlan
+from medseg.inference.restore import LabelRestorer
 from medseg.inference.running.passes import Passes
 from medseg.inference.slabs import Slab
 from medseg.inference.sliding_window import SlidingWindow
+from medseg.inference.steps.monai_steps import read_discretisation
 
 PIECE_VOXELS = 48
 """Along each axis of the pieces that reading's and restoring's rates are taken from."""
@@ -78,7 +79,7 @@ def preparing_seconds(bundle: Bundle, plan: CasePlan) -> float:
 
 def restoring_seconds(bundle: Bundle, plan: CasePlan) -> float:
     """Of the way from logits to labels on the scan's grid, from that of a piece of noise."""
-    how = discretisation(bundle.postprocessing)
+    how = read_discretisation(bundle.postprocessing)
     if how is None:
         return 0.0
     sizes = list(zip(plan.shapes.network, plan.shapes.image, strict=True))

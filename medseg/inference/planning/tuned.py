@@ -13,8 +13,8 @@ import torch
 from monai.inferers import SlidingWindowInferer
 from torch import nn
 
-from medseg.inference.bundle_plan import CasePlan, Shapes, fitted_window, plan_case, window_of
-from medseg.inference.plan import allowed_bytes
+from medseg.inference.bundle_plan import fitted_window, plan_case, window_of
+from medseg.inference.plan import CasePlan, Shapes, allowed_bytes
 from medseg.inference.running.artefacts import default_cache
 from medseg.inference.running.backends import chosen_backend, is_installed
 from medseg.inference.running.machine import cpu_name, usable_cores

@@ -1,23 +1,180 @@
-"""What runs an exported network: ONNX Runtime, OpenVINO, or PyTorch for TorchScript."""
+"""What plans the cases of an exported bundle and runs its network: ONNX Runtime, OpenVINO, or PyTorch for TorchScript.
+
+Nothing here imports PyTorch or MONAI, but for TorchScript, which is PyTorch.
+"""
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from medseg.allocator import fit_allocator
+from medseg.bundle.trust import ALLOW_CODE
 from medseg.errors import BundleError, UsageError, first_line
+from medseg.inference.input_checks import FLOAT_BYTES
+from medseg.inference.options import NO_LOCATOR, PredictOptions
+from medseg.inference.plan import NUMPY, CasePlan, Shapes, allowed_bytes, fitted_plan
 from medseg.inference.running.machine import usable_cores
+from medseg.inference.slabs import Slab
 from medseg.inference.steps.description import Description
-from medseg.inference.windows import Run
+from medseg.inference.windows import Run, WindowPlan, windows_of
 
 MODULES = {"torchscript": "torch", "onnx": "onnxruntime", "openvino": "openvino"}
 """The package that each kind of export needs."""
 
+BACKEND_OF = {"torchscript": "torch", "onnx": "onnx", "openvino": "openvino"}
+"""The ``--backend`` that each kind of export is."""
+
+PASS_SHARES = {"torchscript": (1.6, 0.0), "onnx": (1.0, 1.8), "openvino": (1.7, 0.0)}
+"""What a runtime takes, in units of what PyTorch has in use for a window: for each window of a batch, and besides.
+
+Measured on U-Nets of 48 and 96 voxels in batches of 1 and 2, at the upper end: ONNX Runtime lays windows out for its
+convolutions, most of all those of many features.
+"""
+
 _FAILURES = (RuntimeError, ValueError, TypeError, OSError, LookupError, AttributeError, ImportError)
+
+
+@dataclass(frozen=True)
+class ExportedPass:
+    """What a pass of an exported network takes; see ``medseg.inference.plan.PassCost``.
+
+    Args:
+        description: Says what one took in PyTorch at the export.
+    """
+
+    description: Description
+    weight_bytes: int = 0
+
+    @property
+    def channels(self) -> int:
+        """Channels of its logits."""
+        return self.description.scores
+
+    def window_bytes(self, batch: int) -> int:
+        """Bytes of the results of a batch of windows, one of them weighted, and of what lies between."""
+        per_window, besides = PASS_SHARES[self.description.to]
+        given = FLOAT_BYTES * (self.channels + 1) * math.prod(self.description.window.roi)
+        return batch * given + int((per_window * batch + besides) * self.description.pass_bytes)
+
+
+class ExportedRuntime:
+    """An exported bundle's network; see ``medseg.inference.predictor.Runtime``.
+
+    Args:
+        folder: The exported bundle.
+        description: What it says of itself.
+        options: How to run it.
+        allow: Error codes accepted knowingly; BUNDLE_RUNS_CODE lets a TorchScript file run, which is a program.
+
+    Raises:
+        UsageError: ``OPTION_NOT_EXPORTED``: the options ask for what only a bundle itself can do;
+            ``RUNTIME_MISSING``.
+        BundleError: EXPORT_UNREADABLE; BUNDLE_RUNS_CODE.
+    """
+
+    note = ""
+
+    def __init__(
+        self, folder: Path, description: Description, options: PredictOptions, allow: Collection[str] = ()
+    ) -> None:
+        _check_options(options, description)
+        if description.to == "torchscript" and ALLOW_CODE not in allow:
+            remedy = f"if you trust who exported it, repeat with --allow {ALLOW_CODE}; or export to onnx or openvino"
+            raise BundleError("BUNDLE_RUNS_CODE", folder, "a TorchScript file is a program, which would run", remedy)
+        self.description, self.options = description, options
+        self.on_windows: Callable[[int], None] = lambda windows: None
+        self._batch = description.window.batch
+        self._network = open_network(folder, description, options.threads)
+        fit_allocator(is_memory_limited=options.max_ram is not None)
+
+    @property
+    def run_by(self) -> dict[str, object]:
+        """What ran the windows, for a record."""
+        threads = self.options.threads or usable_cores()
+        runtime = {"backend": BACKEND_OF[self.description.to], "windows_at_a_time": self._batch, "threads": threads}
+        return {**runtime, "chosen_by": "export"}
+
+    def plan(self, case_id: str, shapes: Shapes) -> CasePlan:
+        """How a case will be run so that it keeps to the memory allowed.
+
+        Raises:
+            ImageError: ``MEMORY_BUDGET``: however it is run; the remedy names the size that would do. ``IMAGE_EMPTY``.
+        """
+        window = self._window(len(shapes.network))
+        free = CasePlan(
+            case=case_id,
+            shapes=shapes,
+            classes=self.description.scores,
+            windows=windows_of(shapes.network, window),
+            one_pass=ExportedPass(self.description),
+            batch=window.batch,
+            backend=BACKEND_OF[self.description.to],
+            is_streamed=shapes.is_along_axes,
+            keeps_probabilities=self.options.probabilities,
+            slice_axis=window.slice_axis,
+            library=NUMPY,
+        )
+        return fitted_plan(free, allowed_bytes(self.options))
+
+    def open(self) -> AbstractContextManager[None]:
+        """Nothing has to be set while the network runs."""
+        return nullcontext()
+
+    def choose(self, plan: CasePlan, image: NDArray[np.float32]) -> WindowPlan:
+        """The windows, run as planned."""
+        self._batch = plan.batch
+        return replace(self._window(image.ndim - 1), batch=plan.batch)
+
+    def place(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The image itself."""
+        return image
+
+    def finish(self, slab: Slab) -> Iterator[Slab]:
+        """The slab itself, which holds logits."""
+        return iter([slab])
+
+    def run(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logits (N, C, …) of windows (N, channels, …), which are counted."""
+        logits = self._network(windows)
+        self.on_windows(len(windows))
+        return logits
+
+    def run_filled(self, values: NDArray[np.floating], window: WindowPlan) -> NDArray[np.float32]:
+        """Logits (C, …) of a window filled with these values, one for each channel."""
+        shape = (window.batch, len(values), *window.network_roi)  # A batch of that shape comes anyway.
+        filled = np.broadcast_to(values.reshape(1, -1, *[1] * len(window.network_roi)), shape)
+        return self._network(np.ascontiguousarray(filled, np.float32))[0]
+
+    def run_whole(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Never asked for: every exported bundle has windows."""
+        raise NotImplementedError
+
+    def _window(self, axes: int) -> WindowPlan:
+        window, overlap = self.description.window, self.options.overlap
+        return window if overlap is None else replace(window, overlap=(overlap,) * axes)
+
+
+def _check_options(options: PredictOptions, description: Description) -> None:
+    asked = {
+        "--tta": options.tta,
+        "--amp": options.amp,
+        "--device cuda": options.device == "cuda",
+        f"--backend {options.backend}": options.backend not in ("auto", BACKEND_OF[description.to]),
+        "--locator": options.locator not in (None, NO_LOCATOR),
+    }
+    for option, is_asked in asked.items():
+        if is_asked:
+            problem = f"a bundle exported to {description.to} runs as it was exported, on the CPU"
+            raise UsageError("OPTION_NOT_EXPORTED", option, problem, "leave it out, or use the bundle itself")
 
 
 def check_runtime(to: str) -> None:
@@ -42,7 +199,7 @@ def open_network(folder: Path, description: Description, threads: int | None = N
     """
     check_runtime(description.to)
     try:
-        run = _OPENERS[description.to](folder, threads)
+        run = _opener(description.to)(folder, threads)
     except _FAILURES as error:
         remedy = f"export the bundle again, or update {MODULES[description.to]}"
         raise BundleError("EXPORT_UNREADABLE", folder, first_line(error), remedy) from error
@@ -56,7 +213,7 @@ def open_network(folder: Path, description: Description, threads: int | None = N
     return run_in_batches
 
 
-def _onnx(folder: Path, threads: int | None) -> Run:
+def _open_onnx(folder: Path, threads: int | None) -> Run:
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as raised
 
@@ -79,7 +236,7 @@ def _onnx(folder: Path, threads: int | None) -> Run:
     return run
 
 
-def _openvino(folder: Path, threads: int | None) -> Run:
+def _open_openvino(folder: Path, threads: int | None) -> Run:
     import openvino
 
     core = openvino.Core()
@@ -98,23 +255,17 @@ def _openvino(folder: Path, threads: int | None) -> Run:
     return run
 
 
-def _torchscript(folder: Path, threads: int | None) -> Run:
-    import torch
-
-    from medseg.inference.running.threads import pytorch_threads
-
-    loaded = torch.jit.load(str(folder / "network.pt"), map_location="cpu").eval()
-    network = torch.jit.optimize_for_inference(torch.jit.freeze(loaded))
-
-    def run(windows: NDArray[np.float32]) -> NDArray[np.float32]:
-        with torch.inference_mode(), pytorch_threads(threads):
-            return network(torch.from_numpy(windows)).numpy()
-
-    return run
-
-
-_OPENERS: dict[str, Callable[[Path, int | None], Run]] = {
-    "torchscript": _torchscript,
-    "onnx": _onnx,
-    "openvino": _openvino,
+_OPENERS: dict[str, Callable[[Path, int | None], Run] | str] = {
+    "torchscript": "medseg.inference.runtimes.torchscript:open_torchscript",
+    "onnx": _open_onnx,
+    "openvino": _open_openvino,
 }
+"""What opens a network; by name where that imports PyTorch, which nothing else here may."""
+
+
+def _opener(to: str) -> Callable[[Path, int | None], Run]:
+    opener = _OPENERS[to]
+    if not isinstance(opener, str):
+        return opener
+    module, name = opener.split(":")
+    return getattr(importlib.import_module(module), name)

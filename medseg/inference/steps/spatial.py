@@ -249,7 +249,7 @@ def is_oblique(image: Image) -> bool:
     return any(OBLIQUE in operation["extra_info"] for operation in image.applied_operations)
 
 
-def restored(
+def restore_oblique(
     logits: NDArray[np.float32], image: Image, how: Discretisation, keeps_probabilities: bool
 ) -> tuple[NDArray[np.integer], NDArray[np.float32] | None]:
     """Labels (X, Y[, Z]) on the image's own grid, and the probabilities (C, X, Y[, Z]) where they are kept.
@@ -275,10 +275,10 @@ def restored(
 def _scores(logits: NDArray[np.float32], image: Image, how: Discretisation) -> Iterator[NDArray[np.float32]]:
     arrays = NumpyArrays()
     activated = arrays.softmax(logits) if how.activation == "softmax" else iter([arrays.sigmoid(logits[0])])
-    return (_undone(scores, image) for scores in activated)
+    return (_undo(scores, image) for scores in activated)
 
 
-def _undone(scores: NDArray[np.float32], image: Image) -> NDArray[np.float32]:
+def _undo(scores: NDArray[np.float32], image: Image) -> NDArray[np.float32]:
     """Scores on the network's grid as they are on the image's own."""
     stage = _Stage(image.shape, image.affine, list(image.applied_operations))
     while True:

@@ -14,7 +14,7 @@ from medseg.errors import BundleError
 from medseg.inference.exported.translate import steps_before
 from medseg.inference.inverse_transform import axis_changes
 from medseg.inference.steps.image import Image
-from medseg.inference.steps.numpy_steps import BEFORE, check_steps, prepared
+from medseg.inference.steps.numpy_steps import BEFORE, apply_steps, check_steps
 from medseg.inference.steps.spatial import is_oblique
 
 
@@ -104,7 +104,7 @@ def compare(transforms, array, affine):
     read = [LoadImaged("image"), EnsureChannelFirstd("image")]
     steps = steps_before(Compose([*read, *transforms]), array.ndim - 1)
     check_steps(steps, BEFORE)
-    found = prepared(Image(array.copy(), affine.copy()), steps)
+    found = apply_steps(Image(array.copy(), affine.copy()), steps)
     wanted = Compose(transforms)({"image": MetaTensor(torch.as_tensor(array.copy()), affine=affine.copy())})["image"]
     assert found.array.dtype == np.float32
     assert found.shape == tuple(wanted.shape)
