@@ -18,8 +18,7 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from medseg.allocator import keep_freed_memory
-from medseg.inference.inverse_transform import AxisChange
-from medseg.inference.restore import Discretisation, LabelRestorer
+from medseg.inference.restore import AxisChange, Discretisation, LabelRestorer
 from medseg.inference.running.backends import Windowing, build_backend
 from medseg.inference.running.folding import folded
 from medseg.inference.running.heads import split

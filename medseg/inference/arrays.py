@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import singledispatch
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,151 +20,92 @@ _NUMPY_PADDING = {"constant": "constant", "reflect": "reflect", "replicate": "ed
 """NumPy's names of PyTorch's ways of padding."""
 
 
-class Arrays(Protocol):
-    """Array operations of one library."""
+class NumpyArrays:
+    """NumPy's, and what the others are called.
 
-    single: Any
-    """The library's name of 32-bit floats."""
+    There are no sums in 16 bits: NumPy has no bfloat16, and float16 ends at 65504, which sums of logits may pass.
 
-    half: Any
-    """Of the shortest floats that logits may be summed in."""
+    Attributes:
+        single: The library's name of 32-bit floats.
+        half: Its name of the shortest floats that logits may be summed in.
+    """
+
+    single: Any = np.dtype(np.float32)
+    half: Any = single
 
     def share(self, array: NDArray) -> Array:
         """The library's view of a NumPy array; writing to it writes to the array."""
+        return array
 
     def to_numpy(self, array: Array) -> NDArray:
         """The values as a NumPy array."""
+        return array
 
     def place(self, array: NDArray, beside: Array) -> Array:
         """A NumPy array's values where another array lies."""
+        return array
 
     def convert(self, matrix: NDArray, like: Array) -> Array:
         """A matrix in another array's type, where that lies."""
+        return matrix.astype(like.dtype)
 
     def is_in_ram(self, array: Array) -> bool:
         """Whether the values lie in the machine's own memory."""
+        return True
 
     def to_ram(self, array: Array) -> Array:
-        """The values as 32-bit floats in the machine's own memory."""
+        """The values as 32-bit floats in the machine's own memory; no copy where they are such."""
+        return array.astype(np.float32, copy=False)
 
     def view(self, buffer: Any, shape: Sequence[int], kind: Any) -> Array:
         """An array on the bytes of a buffer."""
+        return np.frombuffer(buffer, kind).reshape(tuple(shape))
 
     def zeros(self, shape: Sequence[int], kind: Any, beside: Array) -> Array:
         """Zeros where another array lies."""
+        return np.zeros(shape, kind)
 
     def empty_like(self, array: Array, shape: Sequence[int]) -> Array:
         """An array of the same type, not filled."""
+        return np.empty(shape, array.dtype)
 
     def join(self, parts: Sequence[Array], axis: int) -> Array:
         """Arrays one behind the other."""
+        return np.concatenate(parts, axis)
 
     def stack(self, parts: Sequence[Array]) -> Array:
         """Arrays along a new first axis."""
+        return np.stack(parts)
 
     def copy(self, array: Array) -> Array:
         """A copy."""
+        return array.copy()
 
     def pad(self, image: Array, amounts: Sequence[tuple[int, int]], mode: str, value: float) -> Array:
         """An image (channels, …) with voxels before and after each spatial axis; ``mode`` is one of PyTorch's."""
-
-    def add_weighted(self, sums: Array, scores: Array, weights: Array) -> None:
-        """Add scores (C, …), each voxel times its weight, to sums."""
-
-    def divide(self, sums: Array, totals: Array) -> Array:
-        """Sums over totals as 32-bit floats, in the sums' own memory where they are such."""
-
-    def is_finite(self, values: Array) -> bool:
-        """Whether none is NaN or infinite; without an array of the same size."""
-
-    def mark_higher(self, labels: Array, label: int, score: Array, best: Array) -> Array:
-        """Write ``label``, the highest so far, where ``score`` is above ``best``; returns the higher score."""
-
-    def softmax(self, logits: Array) -> Iterator[Array]:
-        """Each class's probabilities in turn, without a second array of all classes."""
-
-    def sigmoid(self, logits: Array) -> Array:
-        """From logits to probabilities."""
-
-
-class NumpyArrays:
-    """NumPy's; there are no sums in 16 bits, for it has no bfloat16, and float16 ends at 65504."""
-
-    single = half = np.dtype(np.float32)
-
-    def share(self, array: NDArray) -> NDArray:
-        """The array itself."""
-        return array
-
-    def to_numpy(self, array: NDArray) -> NDArray:
-        """The array itself."""
-        return array
-
-    def place(self, array: NDArray, beside: NDArray) -> NDArray:
-        """The array itself."""
-        return array
-
-    def convert(self, matrix: NDArray, like: NDArray) -> NDArray:
-        """A matrix in another array's type."""
-        return matrix.astype(like.dtype)
-
-    def is_in_ram(self, array: NDArray) -> bool:
-        """Always."""
-        return True
-
-    def to_ram(self, array: NDArray) -> NDArray:
-        """The array itself, or its values as 32-bit floats."""
-        return array.astype(np.float32, copy=False)
-
-    def view(self, buffer: Any, shape: Sequence[int], kind: np.dtype) -> NDArray:
-        """An array on the bytes of a buffer."""
-        return np.frombuffer(buffer, kind).reshape(tuple(shape))
-
-    def zeros(self, shape: Sequence[int], kind: np.dtype, beside: NDArray) -> NDArray:
-        """Zeros."""
-        return np.zeros(shape, kind)
-
-    def empty_like(self, array: NDArray, shape: Sequence[int]) -> NDArray:
-        """An array of the same type, not filled."""
-        return np.empty(shape, array.dtype)
-
-    def join(self, parts: Sequence[NDArray], axis: int) -> NDArray:
-        """Arrays one behind the other."""
-        return np.concatenate(parts, axis)
-
-    def stack(self, parts: Sequence[NDArray]) -> NDArray:
-        """Arrays along a new first axis."""
-        return np.stack(parts)
-
-    def copy(self, array: NDArray) -> NDArray:
-        """A copy."""
-        return array.copy()
-
-    def pad(self, image: NDArray, amounts: Sequence[tuple[int, int]], mode: str, value: float) -> NDArray:
-        """An image (channels, …) with voxels before and after each spatial axis."""
         options = {"constant_values": value} if mode == "constant" else {}
         return np.pad(image, [(0, 0), *amounts], mode=_NUMPY_PADDING[mode], **options)  # type: ignore[call-overload]
 
-    def add_weighted(self, sums: NDArray, scores: NDArray, weights: NDArray) -> None:
-        """Add scores (C, …), each voxel times its weight, to sums, class by class."""
+    def add_weighted(self, sums: Array, scores: Array, weights: Array) -> None:
+        """Add scores (C, …), each voxel times its weight, to sums."""
         for one_sum, one_score in zip(sums, scores, strict=True):
             one_sum += one_score * weights  # noqa: PLW2901 - in place
 
-    def divide(self, sums: NDArray, totals: NDArray) -> NDArray:
-        """Sums over totals, in the sums' own memory."""
+    def divide(self, sums: Array, totals: Array) -> Array:
+        """Sums over totals as 32-bit floats, in the sums' own memory where they are such."""
         return np.divide(sums, totals, out=sums)
 
-    def is_finite(self, values: NDArray) -> bool:
-        """Whether none is NaN or infinite."""
+    def is_finite(self, values: Array) -> bool:
+        """Whether none is NaN or infinite; the extremes tell, and take no array of the same size."""
         return not values.size or bool(np.isfinite(values.min()) and np.isfinite(values.max()))
 
-    def mark_higher(self, labels: NDArray, label: int, score: NDArray, best: NDArray) -> NDArray:
-        """Write ``label`` where ``score`` is above ``best``; returns the higher of the two."""
+    def mark_higher(self, labels: Array, label: int, score: Array, best: Array) -> Array:
+        """Write ``label``, the highest so far, where ``score`` is above ``best``; returns the higher score."""
         np.maximum(labels, (score > best) * labels.dtype.type(label), out=labels)
         return np.maximum(best, score, out=best)
 
-    def softmax(self, logits: NDArray) -> Iterator[NDArray]:
-        """Each class's probabilities in turn."""
+    def softmax(self, logits: Array) -> Iterator[Array]:
+        """Each class's probabilities in turn, without a second array of all classes."""
         largest = logits.max(axis=0)
         total = np.zeros_like(largest)
         for scores in logits:
@@ -172,10 +113,14 @@ class NumpyArrays:
         for scores in logits:
             yield np.exp(scores - largest) / total
 
-    def sigmoid(self, logits: NDArray) -> NDArray:
+    def sigmoid(self, logits: Array) -> Array:
         """From logits to probabilities; of very negative ones 0."""
         with np.errstate(over="ignore"):
             return 1 / (1 + np.exp(-logits))
+
+
+Arrays = NumpyArrays
+"""Array operations of one library: NumPy's, or those of a class that overrides them all."""
 
 
 def narrow(array: Array, axis: int, start: int, stop: int) -> Array:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medseg.data.cases import Case
 from medseg.data.payload import check_memory
 from medseg.errors import ImageError
 from medseg.geometry import spacing_mm
-from medseg.inference.inverse_transform import Prepared
 
 
 def check_axes(found: int, wanted: int, case: Case) -> None:
@@ -71,6 +70,10 @@ def check_output(is_finite: bool, case_id: str) -> None:
         remedy = "leave --amp out; see the image"
         raise ImageError("OUTPUT_NONFINITE", case_id, "the network gives NaN or Inf", remedy)
 
+
+if TYPE_CHECKING:
+    from medseg.data.cases import Case
+    from medseg.inference.restore import Prepared
 
 FLOAT_BYTES = 4
 

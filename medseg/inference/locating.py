@@ -26,13 +26,11 @@ from medseg.errors import BundleError, UsageError
 from medseg.geometry import Grid
 from medseg.inference.bundle_plan import fitted_window, plan_within_memory, window_of
 from medseg.inference.input_checks import check_channels
-from medseg.inference.inverse_transform import AxisChange
 from medseg.inference.options import NO_LOCATOR, PredictOptions
 from medseg.inference.region import Box, box_of_labels, box_on, widened, windows_over
-from medseg.inference.restore import Discretisation, LabelRestorer, fill
+from medseg.inference.restore import AxisChange, Discretisation, LabelRestorer, fill
 from medseg.inference.running.passes import Passes
-from medseg.inference.steps.monai_steps import check_resampled, read_discretisation, shapes_of
-from medseg.inference.steps.resampling import quicken
+from medseg.inference.steps.monai_steps import check_resampled, quicken, read_discretisation, shapes_of
 from medseg.inference.windows import Windows
 
 

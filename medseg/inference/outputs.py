@@ -1,4 +1,7 @@
-"""Where masks are written, one file each and none over anything else; the record beside them; masks as DICOM SEG."""
+"""Where masks are written, one file each and none over anything else; the record beside them; masks as DICOM SEG.
+
+What writes DICOM is imported where it is asked for alone.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +9,31 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import medseg
 from medseg.data.case import SERIES_PART, split_slice
 from medseg.data.cases import Case
-from medseg.data.dicom.files import is_dicom_file
-from medseg.data.dicom.reference import SourceSeries, source_series
-from medseg.data.dicom.write_segmentation import Author, Meaning, write_segmentation
 from medseg.data.volume import Volume
 from medseg.errors import OutputError, UsageError, first_line
 from medseg.files import write_json
 from medseg.inference.options import DICOM_SEG, PredictOptions
 from medseg.inference.prediction import Model, Prediction
 
+if TYPE_CHECKING:
+    from medseg.data.dicom.reference import SourceSeries
+
+SEG_SUFFIX = ".dcm"
+
+SERIAL_CHARACTERS = 16
+"""So much of the weights' checksum tells them apart."""
+
 RECORD_NAME = "predictions.json"
 _OF_A_RUN = ("medseg", "bundle", "labels", "options")
 """What is said once of all cases; a case of an earlier run in which it differed says it itself."""
 
 
-def heading(model: Model, options: PredictOptions) -> dict[str, Any]:
+def describe_run(model: Model, options: PredictOptions) -> dict[str, Any]:
     """What a run's record says of all its cases."""
     return {
         "medseg": medseg.__version__,
@@ -35,7 +43,7 @@ def heading(model: Model, options: PredictOptions) -> dict[str, Any]:
     }
 
 
-def earlier_masks(folder: Path) -> dict[str, dict[str, Any]]:
+def read_earlier_masks(folder: Path) -> dict[str, dict[str, Any]]:
     """The record of each mask that earlier runs wrote into a folder, with how it was made; by the mask's path.
 
     Raises:
@@ -93,14 +101,14 @@ def beside(target: Path, what: str) -> Path:
     return target.with_name(f"{target.name.removesuffix(_suffix(target) or SEG_SUFFIX)}_{what}{ending}")
 
 
-def targets_of(cases: Sequence[Case], folder: Path, mask_format: str) -> dict[str, Path]:
+def choose_targets(cases: Sequence[Case], folder: Path, mask_format: str) -> dict[str, Path]:
     """Each case's mask file: the case's id with the ending of the mask's format.
 
     Raises:
         OutputError: Two cases would share a file, or a mask would overwrite a file that is none of ours.
     """
     images = {Path(image).resolve() for case in cases for image in case.images}
-    earlier = earlier_masks(folder)
+    earlier = read_earlier_masks(folder)
     targets: dict[str, Path] = {}
     taken: set[str] = set()
     for case in cases:
@@ -152,11 +160,6 @@ def _suffix(path: Path) -> str:
     return next((suffix for suffix in KEPT_SUFFIXES if path.name.lower().endswith(suffix)), "")
 
 
-SEG_SUFFIX = ".dcm"
-SERIAL_CHARACTERS = 16
-"""So much of the weights' checksum tells them apart."""
-
-
 def check_dicom(cases: Iterable[Case]) -> None:
     """Refuse cases that are no DICOM series, for a DICOM SEG refers to one.
 
@@ -170,12 +173,14 @@ def check_dicom(cases: Iterable[Case]) -> None:
             raise UsageError("FORMAT_NEEDS_DICOM", case.id, problem, "leave --format out, or give DICOM series only")
 
 
-def source_of(case: Case) -> SourceSeries:
+def find_source(case: Case) -> SourceSeries:
     """The series that a case's mask refers to: that of its first channel.
 
     Raises:
         ImageError: As ``medseg.data.dicom.reference.source_series``.
     """
+    from medseg.data.dicom.reference import source_series
+
     file, part = split_slice(case.images[0])
     return source_series(Path(file), part.removeprefix(SERIES_PART) or None)
 
@@ -194,6 +199,8 @@ def write_dicom_seg(prediction: Prediction, source: SourceSeries, target: Path, 
         GridError: It does not lie on the series.
         OutputError: It cannot be written, or reads back otherwise.
     """
+    from medseg.data.dicom.write_segmentation import Author, Meaning, write_segmentation
+
     author = Author(model.name, model.version, model.weights_sha256[:SERIAL_CHARACTERS], medseg.__version__)
     mask = Volume(prediction.labels, prediction.affine)
     notes = write_segmentation(mask, source, target, Meaning(model.labels, model.terms), author, kind)
@@ -201,4 +208,6 @@ def write_dicom_seg(prediction: Prediction, source: SourceSeries, target: Path, 
 
 
 def _is_dicom(path: Path) -> bool:
+    from medseg.data.dicom.files import is_dicom_file
+
     return path.is_dir() or (path.is_file() and is_dicom_file(path))

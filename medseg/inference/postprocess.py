@@ -11,7 +11,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
-from medseg.inference.pieces import largest_pieces
+from medseg.inference.prediction import largest_pieces
 
 __all__ = ["KeepLargestd", "largest_pieces"]
 

@@ -14,10 +14,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from medseg.bundle.trust import ALLOW_CODE
 from medseg.data.cases import Case, of_series, open_images
 from medseg.data.channels import are_modalities
 from medseg.data.images import write
-from medseg.errors import ImageError, MedsegError, coded_cause, first_line
+from medseg.errors import BundleError, ImageError, MedsegError, coded_cause, first_line
 from medseg.files import held
 from medseg.inference.options import DICOM_SEG, PredictOptions
 from medseg.inference.outputs import (
@@ -26,16 +27,15 @@ from medseg.inference.outputs import (
     check_dicom,
     check_labels,
     check_outside,
-    earlier_masks,
-    heading,
-    source_of,
-    targets_of,
+    choose_targets,
+    describe_run,
+    find_source,
+    read_earlier_masks,
     write_dicom_seg,
     write_record,
 )
-from medseg.inference.prediction import Prediction, mask_volumes_ml
+from medseg.inference.prediction import Prediction, is_exported, mask_volumes_ml
 from medseg.inference.predictor import Predictor
-from medseg.inference.steps.description import is_exported
 
 if TYPE_CHECKING:
     from medseg.bundle.load import Bundle
@@ -145,10 +145,10 @@ def predict(
     check_outside(folder, Path(images))
     if options.mask_format == DICOM_SEG:
         check_dicom(cases)
-    targets = targets_of(cases, folder, options.mask_format)
-    head, records = heading(predictor.model, options), list[CaseRecord]()
+    targets = choose_targets(cases, folder, options.mask_format)
+    head, records = describe_run(predictor.model, options), list[CaseRecord]()
     with held(folder):
-        earlier = earlier_masks(folder)
+        earlier = read_earlier_masks(folder)
         check_labels(earlier, folder, {below(target, folder) for target in targets.values()}, head["labels"])
 
         def done(record: CaseRecord) -> None:
@@ -191,8 +191,8 @@ def open_predictor(
         from medseg.inference.steps.numpy_steps import NumpySteps
 
         model = read_description(Path(bundle))
-        runtime = ExportedRuntime(Path(bundle), model, options, allow)
-        return Predictor(model, NumpySteps(model), runtime, options, on_window)
+        _check_trusted(model.to, Path(bundle), allow)
+        return Predictor(model, NumpySteps(model), ExportedRuntime(Path(bundle), model, options), options, on_window)
     from medseg.bundle.load import open_bundle
     from medseg.inference.locating import open_locator
     from medseg.inference.runtimes.bundle_runtime import BundleRuntime
@@ -202,6 +202,13 @@ def open_predictor(
     locator = open_locator(opened, options, allow)
     network = BundleRuntime(opened, options)
     return Predictor(opened, MonaiSteps(opened, locator), network, options, on_window)
+
+
+def _check_trusted(to: str, folder: Path, allow: Collection[str]) -> None:
+    """Refuse to run a program that nobody said to trust."""
+    if to == "torchscript" and ALLOW_CODE not in allow:
+        remedy = f"if you trust who exported it, repeat with --allow {ALLOW_CODE}; or export to onnx or openvino"
+        raise BundleError("BUNDLE_RUNS_CODE", folder, "a TorchScript file is a program, which would run", remedy)
 
 
 @dataclass
@@ -249,7 +256,7 @@ class _Steps:
         attempt = _Attempt(case)
         with attempt.step():
             # A series that no DICOM SEG can refer to is found before the work.
-            attempt.source = source_of(case) if self.writes_seg else None
+            attempt.source = find_source(case) if self.writes_seg else None
             attempt.ready = self.predictor.prepare(case)
         return attempt
 

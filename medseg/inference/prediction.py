@@ -1,23 +1,29 @@
-"""What segmenting a case gives: labels on the image's own grid, checked to be such."""
+"""What segmenting a case gives: labels on the image's own grid, checked to be such, and connected pieces of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
-from medseg.data.cases import Case
-from medseg.data.dicom.terminology import Term
 from medseg.data.labels import label_values
 from medseg.data.volume import Note
 from medseg.errors import ImageError
 from medseg.geometry import Grid
 
 if TYPE_CHECKING:
-    pass
+    from medseg.data.cases import Case
+    from medseg.data.dicom.terminology import Term
+
+BACKGROUND = 0
+
+EXPORT_NAME = "exported.json"
+"""The file in which an exported bundle says what it is."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,11 @@ class Model(Protocol):
         """Codes of the labels, where they are known."""
 
 
+def is_exported(folder: str | Path) -> bool:
+    """Whether a folder is an exported bundle."""
+    return (Path(folder) / EXPORT_NAME).is_file()
+
+
 def mask_volumes_ml(prediction: Prediction, names: Mapping[int, str]) -> Iterator[tuple[str, float]]:
     """Each structure's volume in millilitres, background left out."""
     counts = np.zeros(max(names) + 1, np.int64)
@@ -123,3 +134,15 @@ def describe_emptiness(labels: NDArray, is_air: bool) -> str:
     if is_air:
         return str(Note("IMAGE_ALL_AIR", "it holds nothing but air or padding"))
     return str(Note("MASK_EMPTY", "no voxel of any structure was found"))
+
+
+def largest_pieces(mask: NDArray, labels: Collection[int]) -> NDArray:
+    """A copy of ``mask`` (X, Y[, Z]) in which each of ``labels`` is one connected piece at most."""
+    kept = mask.copy()
+    for label in labels:
+        pieces, count = ndimage.label(mask == label, structure=np.ones((3,) * mask.ndim))
+        if count > 1:
+            sizes = np.bincount(pieces.ravel())
+            sizes[0] = 0
+            kept[(mask == label) & (pieces != sizes.argmax())] = BACKGROUND
+    return kept

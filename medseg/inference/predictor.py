@@ -9,24 +9,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.data.cases import Case
 from medseg.data.payload import memory_budget
 from medseg.geometry import Grid
 from medseg.inference.arrays import Array, arrays_of
 from medseg.inference.input_checks import check_output, check_scores
-from medseg.inference.inverse_transform import AxisChange
-from medseg.inference.options import PredictOptions
 from medseg.inference.plan import CasePlan, Shapes
 from medseg.inference.prediction import Model, Prediction, describe_emptiness
 from medseg.inference.region import Box, region_of, whole, within
-from medseg.inference.restore import Discretisation, LabelRestorer, fill
+from medseg.inference.restore import AxisChange, Discretisation, LabelRestorer, fill
 from medseg.inference.slabs import Slab
 from medseg.inference.windows import Run, WindowPlan, Windows, blend, join, windows_of
+
+if TYPE_CHECKING:
+    from medseg.data.cases import Case
+    from medseg.inference.options import PredictOptions
 
 SURE = 1e3
 """A logit that is given to every voxel outside the box that is run, for background or against a structure."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from medseg.geometry import Grid
-from medseg.inference.inverse_transform import AxisChange, of_axes
+from medseg.inference.restore import AxisChange, of_axes
 from medseg.inference.windows import Windows
 
 if TYPE_CHECKING:

@@ -9,13 +9,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medseg.inference.arrays import Arrays, arrays_of
+from medseg.inference.arrays import Arrays, NumpyArrays, arrays_of
 
 
-class TorchArrays:
-    """PyTorch's; sums may be kept in 16 bits."""
+class TorchArrays(NumpyArrays):
+    """PyTorch's, all of them; sums may be kept in 16 bits."""
 
-    single, half = torch.float32, torch.bfloat16
+    single: Any = torch.float32
+    half: Any = torch.bfloat16
 
     def share(self, array: NDArray) -> Tensor:
         """A tensor on the array's memory."""

@@ -14,7 +14,6 @@ from medseg.data.case import Case
 from medseg.errors import ImageError, UsageError
 from medseg.inference.options import PredictOptions
 from medseg.inference.predict import open_predictor
-from medseg.inference.prediction import Prediction, as_labels, mask_volumes_ml
 from medseg.inference.predictor import Predictor
 from medseg.networks import build_network
 from tests.conftest import ball, save_nifti
@@ -174,33 +173,6 @@ def test_postprocessing_that_leaves_the_grid_is_refused(tiny_bundle, tmp_path):
     image, _ = ball(9)
     with pytest.raises(ImageError, match="OUTPUT_OFF_GRID"):
         predictor(tiny_bundle)(case_of(save_nifti(image, tmp_path / "a.nii.gz")))
-
-
-def test_volumes_are_voxels_times_their_size():
-    labels = np.zeros((4, 4, 4), np.uint8)
-    labels[:2, :2, :2] = 1
-    made = Prediction(labels, np.diag([10.0, 10.0, 5.0, 1.0]), None)
-    assert dict(mask_volumes_ml(made, {0: "background", 1: "ball", 2: "absent"})) == {"ball": 4.0, "absent": 0.0}
-
-
-@pytest.mark.parametrize(
-    ("pred", "problem"),
-    [
-        (np.array([[[0, 256]]]), "holds .256"),
-        (np.array([[[0.4, 1]]]), "holds .0.4"),
-        (np.array([[[1, 0]], [[1, 0]]]), "overlap"),
-        (np.array([[[0.5, 0.2]], [[0.5, 0.8]]]), "overlap"),
-        (np.zeros((3, 1, 2)), "3 channels for 2"),
-    ],
-)
-def test_what_is_no_mask_is_refused_instead_of_rounded(tiny_bundle, pred, problem):
-    with pytest.raises(ImageError, match=f"OUTPUT_NOT_LABELS.*{problem}"):
-        as_labels(pred, open_bundle(tiny_bundle), case_of("a"))
-
-
-def test_one_hot_classes_become_labels(tiny_bundle):
-    one_hot = np.array([[[1, 0]], [[0, 1]]])
-    assert as_labels(one_hot, open_bundle(tiny_bundle), case_of("a")).tolist() == [[0, 1]]
 
 
 def change_inference(bundle, change):

@@ -7,7 +7,6 @@ from monai.transforms import Compose, NormalizeIntensityd, ScaleIntensityRanged
 from scipy.ndimage import gaussian_filter
 
 from medseg.geometry import Grid
-from medseg.inference.inverse_transform import AxisChange, linear_weights
 from medseg.inference.region import (
     BLOCK,
     MARGIN,
@@ -21,7 +20,7 @@ from medseg.inference.region import (
     windows_over,
     within,
 )
-from medseg.inference.restore import Discretisation, LabelRestorer
+from medseg.inference.restore import AxisChange, Discretisation, LabelRestorer, linear_weights
 from medseg.inference.slabs import Slab
 from medseg.inference.windows import Windows
 

@@ -25,8 +25,7 @@ from monai.transforms import (
 )
 
 from medseg.errors import ImageError
-from medseg.inference.inverse_transform import axis_changes
-from medseg.inference.restore import LabelRestorer
+from medseg.inference.restore import LabelRestorer, axis_changes
 from medseg.inference.sliding_window import Slab
 from medseg.inference.steps.monai_steps import read_discretisation
 
@@ -140,32 +139,6 @@ def test_a_sheared_grid_that_is_straightened_is_left_to_monai():
     affine[1, 2] = 0.3
     prepared = resampled(False)({"image": MetaTensor(torch.rand(1, 8, 8, 8), affine=affine)})
     assert axis_changes(prepared["image"]) is None
-
-
-@pytest.mark.parametrize(
-    "steps",
-    [
-        [AsDiscreted("pred", argmax=True)],
-        [Activationsd("pred", softmax=True), AsDiscreted("pred", argmax=True)],
-        [
-            Activationsd("pred", softmax=True),
-            Invertd("pred", Compose([]), "image", nearest_interp=False, post_func=torch.sqrt),
-            AsDiscreted("pred", argmax=True),
-        ],
-        [
-            Activationsd("pred", softmax=True),
-            Invertd("pred", Compose([]), "image", nearest_interp=True),
-            AsDiscreted("pred", argmax=True),
-        ],
-        [
-            Activationsd("pred", softmax=True),
-            Invertd("pred", Compose([]), "image", nearest_interp=False),
-            AsDiscreted("pred", argmax=True, to_onehot=3),
-        ],
-    ],
-)
-def test_another_postprocessing_is_left_to_monai(steps):
-    assert read_discretisation(Compose(steps)) is None
 
 
 def test_slabs_out_of_order_are_refused():

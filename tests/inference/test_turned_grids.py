@@ -13,10 +13,10 @@ from medseg.bundle.load import Bundle, open_bundle
 from medseg.data.case import Case
 from medseg.data.extents import read_extent
 from medseg.inference.bundle_plan import expected_shapes, plan_case
-from medseg.inference.inverse_transform import axis_changes
 from medseg.inference.options import PredictOptions
 from medseg.inference.planning.footprint import most_allocated
 from medseg.inference.predict import open_predictor
+from medseg.inference.restore import axis_changes
 from medseg.inference.steps.monai_steps import shapes_of
 from medseg.networks import build_network
 from tests.conftest import ball, save_nifti

@@ -24,20 +24,14 @@ from medseg.inference.exported.window_plan import window_plan
 from medseg.inference.options import PredictOptions
 from medseg.inference.planning.footprint import footprint
 from medseg.inference.predict import open_predictor
+from medseg.inference.prediction import EXPORT_NAME
 from medseg.inference.region import air_value
 from medseg.inference.running.backends import TOLERANCE, largest_difference
 from medseg.inference.running.onnx_runtime import onnx_model
 from medseg.inference.running.openvino_runtime import openvino_model
 from medseg.inference.running.operations import FAILURES
 from medseg.inference.runtimes.exported_network import check_runtime, open_network
-from medseg.inference.steps.description import (
-    NAME,
-    NETWORK_FILES,
-    TARGETS,
-    Description,
-    read_description,
-    write_description,
-)
+from medseg.inference.steps.description import NETWORK_FILES, TARGETS, Description, read_description, write_description
 from medseg.inference.steps.monai_steps import read_discretisation
 from medseg.inference.windows import Windowing
 
@@ -118,7 +112,7 @@ def export(
         raise OutputError("OUTPUT_UNWRITABLE", folder, first_line(error), "give another output folder") from error
     finally:
         shutil.rmtree(waiting, ignore_errors=True)
-    written = sum((folder / name).stat().st_size for name in (NAME, *NETWORK_FILES[to]))
+    written = sum((folder / name).stat().st_size for name in (EXPORT_NAME, *NETWORK_FILES[to]))
     return Exported(folder, read_description(folder), apart, equal, written)
 
 

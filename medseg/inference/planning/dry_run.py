@@ -23,9 +23,9 @@ from medseg.inference.plan import CasePlan, allowed_bytes, fitted_plan
 from medseg.inference.planning.probe import preparing_seconds, reading_seconds, restoring_seconds, window_seconds
 from medseg.inference.planning.tuned import is_worth_tuning, tuned
 from medseg.inference.predict import UNFORESEEN, case_failed, cases_for
+from medseg.inference.prediction import is_exported
 from medseg.inference.runtimes.bundle_runtime import BundleRuntime
-from medseg.inference.steps.description import is_exported
-from medseg.inference.steps.resampling import quicken
+from medseg.inference.steps.monai_steps import quicken
 from medseg.inference.windows import Windowing
 
 

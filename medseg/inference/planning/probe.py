@@ -14,9 +14,8 @@ from monai.data import MetaTensor
 
 from medseg.bundle.load import Bundle
 from medseg.data.payload import open_source
-from medseg.inference.inverse_transform import AxisChange, linear_weights
 from medseg.inference.plan import CasePlan
-from medseg.inference.restore import LabelRestorer
+from medseg.inference.restore import AxisChange, LabelRestorer, linear_weights
 from medseg.inference.running.passes import Passes
 from medseg.inference.slabs import Slab
 from medseg.inference.sliding_window import SlidingWindow

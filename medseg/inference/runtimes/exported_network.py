@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import math
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.allocator import fit_allocator
-from medseg.bundle.trust import ALLOW_CODE
 from medseg.errors import BundleError, UsageError, first_line
 from medseg.inference.input_checks import FLOAT_BYTES
 from medseg.inference.options import NO_LOCATOR, PredictOptions
@@ -73,23 +72,17 @@ class ExportedRuntime:
         folder: The exported bundle.
         description: What it says of itself.
         options: How to run it.
-        allow: Error codes accepted knowingly; BUNDLE_RUNS_CODE lets a TorchScript file run, which is a program.
 
     Raises:
         UsageError: ``OPTION_NOT_EXPORTED``: the options ask for what only a bundle itself can do;
             ``RUNTIME_MISSING``.
-        BundleError: EXPORT_UNREADABLE; BUNDLE_RUNS_CODE.
+        BundleError: EXPORT_UNREADABLE.
     """
 
     note = ""
 
-    def __init__(
-        self, folder: Path, description: Description, options: PredictOptions, allow: Collection[str] = ()
-    ) -> None:
+    def __init__(self, folder: Path, description: Description, options: PredictOptions) -> None:
         _check_options(options, description)
-        if description.to == "torchscript" and ALLOW_CODE not in allow:
-            remedy = f"if you trust who exported it, repeat with --allow {ALLOW_CODE}; or export to onnx or openvino"
-            raise BundleError("BUNDLE_RUNS_CODE", folder, "a TorchScript file is a program, which would run", remedy)
         self.description, self.options = description, options
         self.on_windows: Callable[[int], None] = lambda windows: None
         self._batch = description.window.batch

@@ -13,10 +13,10 @@ import medseg
 from medseg.data.dicom.terminology import Term, plain_terms, read_terms
 from medseg.errors import BundleError, first_line
 from medseg.files import write_json
+from medseg.inference.prediction import EXPORT_NAME
 from medseg.inference.steps.numpy_steps import BEFORE, LATER, Step, check_steps
 from medseg.inference.windows import WindowPlan
 
-NAME = "exported.json"
 FORMAT = 1
 """Goes up when a reader of an earlier medseg would misunderstand the file."""
 
@@ -90,11 +90,6 @@ class Description:
         check_steps(self.later, LATER)
 
 
-def is_exported(folder: str | Path) -> bool:
-    """Whether a folder is an exported bundle."""
-    return (Path(folder) / NAME).is_file()
-
-
 def write_description(description: Description, folder: Path) -> None:
     """Write `exported.json` into a folder that holds the network's files, with their checksums."""
     files = {name: _sha256(folder / name) for name in NETWORK_FILES[description.to]}
@@ -110,7 +105,7 @@ def write_description(description: Description, folder: Path) -> None:
         "terminology": plain_terms(description.terms),
         "files": files,
     }
-    write_json(content, folder / NAME)
+    write_json(content, folder / EXPORT_NAME)
 
 
 def read_description(folder: Path) -> Description:
@@ -120,7 +115,7 @@ def read_description(folder: Path) -> Description:
         BundleError: EXPORT_UNREADABLE: it is not as medseg writes it; EXPORT_ALTERED: a file is not the one
             that was exported.
     """
-    path = folder / NAME
+    path = folder / EXPORT_NAME
     try:
         content = json.loads(path.read_text(encoding="utf8"))
         if content["format"] != FORMAT:

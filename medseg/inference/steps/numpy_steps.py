@@ -1,52 +1,51 @@
-"""The steps that an exported bundle may take, by name, in NumPy; and a case taken through them."""
+"""The steps that an exported bundle may take, by name, in NumPy; and a case taken through them and back."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.data.cases import Case
 from medseg.data.images import read
 from medseg.data.joining import stacked
+from medseg.inference.arrays import NumpyArrays
 from medseg.inference.input_checks import check_axes, check_channels, check_finite, check_spacing
-from medseg.inference.inverse_transform import axis_changes
-from medseg.inference.pieces import largest_pieces
 from medseg.inference.plan import Shapes
-from medseg.inference.prediction import as_labels
+from medseg.inference.prediction import as_labels, largest_pieces
 from medseg.inference.predictor import Labelled, ReadyCase
 from medseg.inference.region import Box
-from medseg.inference.restore import Discretisation
-from medseg.inference.steps import intensity, spatial
-from medseg.inference.steps.image import Image
-from medseg.inference.steps.spatial import is_oblique, restore_oblique
+from medseg.inference.restore import Discretisation, axis_changes
+from medseg.inference.steps import numpy_image
+from medseg.inference.steps.numpy_image import OBLIQUE, Image, multiply, sample
 from medseg.inference.windows import Windows
 
 if TYPE_CHECKING:
+    from medseg.data.cases import Case
     from medseg.inference.steps.description import Description
 
 Step = Mapping[str, Any]
 """``step``, a name from one of the tables below, and its parameters."""
 
 BEFORE: dict[str, Callable[..., Image]] = {
-    "BorderPad": spatial.pad_border,
-    "CenterSpatialCrop": spatial.crop_centre,
-    "CropForeground": spatial.crop_foreground,
-    "DivisiblePad": spatial.pad_divisible,
-    "GreyToOneChannel": intensity.keep_one_grey,
-    "NormalizeIntensity": intensity.normalize,
-    "Orientation": spatial.orient,
-    "Resize": spatial.resize,
-    "ResizeWithPadOrCrop": spatial.crop_or_pad,
-    "ScaleIntensity": intensity.scale,
-    "ScaleIntensityRange": intensity.scale_range,
-    "ScaleIntensityRangePercentiles": intensity.scale_percentiles,
-    "Spacing": spatial.resample,
-    "SpatialCrop": spatial.crop,
-    "SpatialPad": spatial.pad,
+    "BorderPad": numpy_image.pad_border,
+    "CenterSpatialCrop": numpy_image.crop_centre,
+    "CropForeground": numpy_image.crop_foreground,
+    "DivisiblePad": numpy_image.pad_divisible,
+    "GreyToOneChannel": numpy_image.keep_one_grey,
+    "NormalizeIntensity": numpy_image.normalize,
+    "Orientation": numpy_image.orient,
+    "Resize": numpy_image.resize,
+    "ResizeWithPadOrCrop": numpy_image.crop_or_pad,
+    "ScaleIntensity": numpy_image.scale,
+    "ScaleIntensityRange": numpy_image.scale_range,
+    "ScaleIntensityRangePercentiles": numpy_image.scale_percentiles,
+    "Spacing": numpy_image.resample,
+    "SpatialCrop": numpy_image.crop,
+    "SpatialPad": numpy_image.pad,
 }
 """From the image as it is read to the network's input."""
 
@@ -159,3 +158,65 @@ def apply_label_steps(labels: NDArray, steps: Sequence[Step]) -> NDArray:
 
 def _parameters(step: Step) -> dict[str, Any]:
     return {key: value for key, value in step.items() if key != "step"}
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """A part of an image's way; see ``medseg.inference.restore.Prepared``."""
+
+    shape: tuple[int, ...]
+    affine: NDArray[np.float64]
+    applied_operations: list[Any]
+
+
+def is_oblique(image: Image) -> bool:
+    """Whether a step mixed the image's axes."""
+    return any(OBLIQUE in operation["extra_info"] for operation in image.applied_operations)
+
+
+def restore_oblique(
+    logits: NDArray[np.float32], image: Image, how: Discretisation, keeps_probabilities: bool
+) -> tuple[NDArray[np.integer], NDArray[np.float32] | None]:
+    """Labels (X, Y[, Z]) on the image's own grid, and the probabilities (C, X, Y[, Z]) where they are kept.
+
+    Args:
+        logits: (C, …) on the network's grid, all of them.
+        image: As the network took it.
+        how: From scores to labels.
+        keeps_probabilities: Whether they are wanted.
+    """
+    labels, best, kept = np.zeros((), np.uint16), np.zeros((), np.float32), []
+    for label, score in enumerate(_scores(logits, image, how)):
+        kept += [score] if keeps_probabilities else []
+        if label:
+            best = NumpyArrays().mark_higher(labels, label, score, best)
+        else:
+            labels, best = np.zeros(score.shape, np.uint16), score.copy()
+    if how.threshold is not None:
+        labels = (best >= how.threshold).astype(np.uint16)
+    return labels, np.stack(kept) if kept else None
+
+
+def _scores(logits: NDArray[np.float32], image: Image, how: Discretisation) -> Iterator[NDArray[np.float32]]:
+    arrays = NumpyArrays()
+    activated = arrays.softmax(logits) if how.activation == "softmax" else iter([arrays.sigmoid(logits[0])])
+    return (_undo(scores, image) for scores in activated)
+
+
+def _undo(scores: NDArray[np.float32], image: Image) -> NDArray[np.float32]:
+    """Scores on the network's grid as they are on the image's own."""
+    stage = _Stage(image.shape, image.affine, list(image.applied_operations))
+    while True:
+        operations = stage.applied_operations
+        oblique = [number for number, each in enumerate(operations) if OBLIQUE in each["extra_info"]]
+        first = oblique[-1] + 1 if oblique else 0
+        changes = axis_changes(_Stage(stage.shape, stage.affine, operations[first:]))
+        if changes is None:
+            raise ValueError("an operation that has no way back")
+        by_source = [change.weights for change in sorted(changes, key=lambda each: each.source)]
+        scores = multiply(by_source, scores[None])[0].transpose([change.source for change in changes])
+        if not oblique:
+            return scores
+        record = operations[first - 1]
+        scores = sample(scores, np.linalg.inv(record["extra_info"][OBLIQUE]), record["orig_size"])
+        stage = _Stage((1, *record["orig_size"]), record["extra_info"]["src_affine"], operations[: first - 1])

@@ -6,7 +6,8 @@ import pytest
 
 from medseg.data.dicom.terminology import Code, Term
 from medseg.errors import BundleError
-from medseg.inference.steps.description import Description, is_exported, read_description, write_description
+from medseg.inference.prediction import is_exported
+from medseg.inference.steps.description import Description, read_description, write_description
 from medseg.inference.windows import WindowPlan
 
 PLAN = WindowPlan((16, 16, 1), (0.5, 0.25, 0.0), 4, "gaussian", (0.125,) * 3, "constant", 0.0, 2)

@@ -1,12 +1,16 @@
+"""MONAI's own transforms are the oracle of what is made quicker, and of what is read out of them."""
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.data import MetaTensor
-from monai.transforms import Compose, EnsureChannelFirstd, Invertd, Orientationd, Spacingd
+from monai.transforms import Activationsd, AsDiscreted, Compose, EnsureChannelFirstd, Invertd, Orientationd, Spacingd
 
-from medseg.inference.steps.resampling import quicken
+from medseg.data.payload import memory_budget
+from medseg.errors import ImageError
+from medseg.inference.steps.monai_steps import check_resampled, quicken, read_discretisation
 
 
 def image_of(shape, affine, seed=0):
@@ -91,3 +95,53 @@ def test_other_steps_stay_as_they_are():
     before = list(chain.transforms)
     quicken(chain)
     assert list(chain.transforms) == before
+
+
+def image(shape, spacing_mm):
+    return MetaTensor(torch.zeros(1, *shape), affine=np.diag([*spacing_mm, 1.0]))
+
+
+def test_an_image_that_the_bundle_s_spacing_would_blow_up_is_refused():
+    wide, transforms = image((10, 10, 10), (40.0, 40.0, 40.0)), [Spacingd("image", pixdim=(1.0, 1.0, 1.0))]
+    grown_bytes = 400**3 * 4
+    with memory_budget(grown_bytes):
+        check_resampled(wide, transforms, "case")
+    with memory_budget(grown_bytes - 1), pytest.raises(ImageError, match="MEMORY_BUDGET"):
+        check_resampled(wide, transforms, "case")
+
+
+def test_axes_that_keep_their_spacing_do_not_grow():
+    kept = [Spacingd("image", pixdim=(1.0, -1.0, 0.0))]
+    with memory_budget(400 * 10 * 10 * 4):
+        check_resampled(image((10, 10, 10), (40.0, 40.0, 40.0)), kept, "case")
+
+
+def test_a_bundle_that_does_not_resample_needs_nothing():
+    with memory_budget(1):
+        check_resampled(image((10, 10), (40.0, 40.0, 1.0)), [], "case")
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [AsDiscreted("pred", argmax=True)],
+        [Activationsd("pred", softmax=True), AsDiscreted("pred", argmax=True)],
+        [
+            Activationsd("pred", softmax=True),
+            Invertd("pred", Compose([]), "image", nearest_interp=False, post_func=torch.sqrt),
+            AsDiscreted("pred", argmax=True),
+        ],
+        [
+            Activationsd("pred", softmax=True),
+            Invertd("pred", Compose([]), "image", nearest_interp=True),
+            AsDiscreted("pred", argmax=True),
+        ],
+        [
+            Activationsd("pred", softmax=True),
+            Invertd("pred", Compose([]), "image", nearest_interp=False),
+            AsDiscreted("pred", argmax=True, to_onehot=3),
+        ],
+    ],
+)
+def test_another_postprocessing_is_left_to_monai(steps):
+    assert read_discretisation(Compose(steps)) is None

@@ -1,9 +1,9 @@
-"""Steps on an image's grid, as MONAI's transforms of the same names take them, in NumPy."""
+"""An image on its way to a network, and steps on its values and its grid, as MONAI's transforms take them, in NumPy."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,171 @@ from nibabel.orientations import axcodes2ornt, inv_ornt_aff, io_orientation, orn
 from numpy.typing import NDArray
 from scipy import ndimage, sparse
 
+from medseg.data.pictures import is_grey
 from medseg.inference.arrays import NumpyArrays
-from medseg.inference.inverse_transform import OFF_AXIS, axis_changes, linear_weights, moved, of_axes
-from medseg.inference.restore import Discretisation
-from medseg.inference.steps.image import Image, chosen_size
+from medseg.inference.restore import OFF_AXIS, Banded, linear_weights, of_axes, shift_affine
+
+
+@dataclass(frozen=True)
+class Image:
+    """Voxels, where they lie, and the operations that brought them there.
+
+    ``medseg.inference.restore.axis_changes`` reads the operations, recorded as MONAI's transforms do.
+
+    Args:
+        array: (C, X, Y[, Z]) float32.
+        affine: 4 by 4, voxel index to RAS+ mm.
+        applied_operations: In their order.
+    """
+
+    array: NDArray[np.float32]
+    affine: NDArray[np.float64]
+    applied_operations: list[Any] = field(default_factory=list)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(C, X, Y[, Z])."""
+        return self.array.shape
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Voxels along each spatial axis."""
+        return self.array.shape[1:]
+
+    def valued(self, array: NDArray) -> Image:
+        """Other values on the same grid."""
+        return replace(self, array=array.astype(np.float32, copy=False))
+
+    def regridded(
+        self, array: NDArray, affine: NDArray[np.float64], operation: str, extra_info: Mapping[str, Any]
+    ) -> Image:
+        """The image after an operation on its grid.
+
+        Args:
+            array: What the operation gave.
+            affine: Where it lies.
+            operation: The class of MONAI's transform.
+            extra_info: What its inverse needs.
+        """
+        record = {"class": operation, "orig_size": self.size, "extra_info": dict(extra_info)}
+        return Image(array, affine, [*self.applied_operations, record])
+
+
+def choose_size(wanted: Sequence[int] | int, size: Sequence[int]) -> tuple[int, ...]:
+    """``wanted`` along each axis; where it is 0 or less, the image's own.
+
+    >>> chosen_size([16, -1], (20, 30)), chosen_size(8, (20, 30))
+    ((16, 30), (8, 8))
+    """
+    given = [wanted] * len(size) if isinstance(wanted, int) else list(wanted)
+    return tuple(int(new) if new > 0 else int(old) for new, old in zip(given, size, strict=True))
+
+
+Factors = Sequence[float] | float | None
+
+
+def keep_one_grey(image: Image) -> Image:
+    """``medseg.data.transforms.GreyToOneChanneld``: one channel of a grey picture saved as colours."""
+    return image.valued(image.array[:1]) if is_grey(image.array) else image
+
+
+def normalize(image: Image, subtrahend: Factors, divisor: Factors, nonzero: bool, channel_wise: bool) -> Image:
+    """``NormalizeIntensityd``: less the mean, over the standard deviation.
+
+    Args:
+        image: The image.
+        subtrahend: In place of the mean; one per channel where ``channel_wise``.
+        divisor: In place of the standard deviation.
+        nonzero: Whether voxels of 0 are left out and left alone.
+        channel_wise: Whether each channel has its own.
+    """
+    parts = list(image.array) if channel_wise else [image.array]
+    means, deviations = _each(subtrahend, len(parts)), _each(divisor, len(parts))
+    done = [_normalized(*each, nonzero) for each in zip(parts, means, deviations, strict=True)]
+    return image.valued(np.stack(done) if channel_wise else done[0])
+
+
+def scale(image: Image, minv: float | None, maxv: float | None, factor: float | None, channel_wise: bool) -> Image:
+    """``ScaleIntensityd``: lowest and highest value become ``minv`` and ``maxv``; without these, × (1 + factor)."""
+    if minv is None and maxv is None:
+        return image if factor is None else image.valued(image.array * np.float32(1 + factor))
+    parts = list(image.array) if channel_wise else [image.array]
+    done = [_rescaled(part, minv, maxv) for part in parts]
+    return image.valued(np.stack(done) if channel_wise else done[0])
+
+
+def scale_range(
+    image: Image, a_min: float, a_max: float, b_min: float | None, b_max: float | None, clip: bool
+) -> Image:
+    """``ScaleIntensityRanged``: ``a_min`` becomes ``b_min``, ``a_max`` becomes ``b_max``."""
+    return image.valued(_ranged(image.array, (a_min, a_max), (b_min, b_max), clip))
+
+
+def scale_percentiles(
+    image: Image,
+    percentiles: Sequence[float],
+    target: Sequence[float | None],
+    clip: bool,
+    relative: bool,
+    channel_wise: bool,
+) -> Image:
+    """``ScaleIntensityRangePercentilesd``.
+
+    Args:
+        image: The image.
+        percentiles: Lower and upper, from 0 to 100.
+        target: What the values there become.
+        clip: Whether values beyond become the target's ends.
+        relative: Whether the target's own percentiles are meant.
+        channel_wise: Whether each channel has its own percentiles.
+    """
+    low, high = target
+    if relative and low is not None and high is not None:
+        low, high = ((high - low) * each / 100 + low for each in percentiles)
+    parts = list(image.array) if channel_wise else [image.array]
+    sources = [np.percentile(part, percentiles).tolist() for part in parts]
+    done = [_ranged(part, (a, b), (low, high), clip) for part, (a, b) in zip(parts, sources, strict=True)]
+    return image.valued(np.stack(done) if channel_wise else done[0])
+
+
+def _each(value: Factors, count: int) -> list[float | None]:
+    return list(value) if isinstance(value, Sequence) else [value] * count
+
+
+def _normalized(part: NDArray, mean: float | None, deviation: float | None, nonzero: bool) -> NDArray:
+    where = part != 0 if nonzero else np.ones(part.shape, bool)
+    if not where.any():
+        return part
+    values = part[where] if nonzero else part
+    subtrahend = np.float32(values.mean(dtype=np.float64) if mean is None else mean)
+    divisor = np.float32(values.std(dtype=np.float64) if deviation is None else deviation) or np.float32(1)
+    return np.where(where, (part - subtrahend) / divisor, part) if nonzero else (part - subtrahend) / divisor
+
+
+def _rescaled(part: NDArray, minv: float | None, maxv: float | None) -> NDArray:
+    low, high = part.min(), part.max()
+    if low == high:
+        return part if minv is None else part * np.float32(minv)
+    share = (part - low) / (high - low)
+    return share if minv is None or maxv is None else share * np.float32(maxv - minv) + np.float32(minv)
+
+
+def _ranged(
+    part: NDArray, source: tuple[float, float], target: tuple[float | None, float | None], clip: bool
+) -> NDArray:
+    (first, last), (low, high) = source, target
+    if last == first:
+        return part - np.float32(first) + np.float32(low or 0)
+    part = (part - np.float32(first)) / np.float32(last - first)
+    if low is not None and high is not None:
+        part = part * np.float32(high - low) + np.float32(low)
+    return np.clip(part, low, high) if clip and (low is not None or high is not None) else part
+
 
 Matrix = NDArray[np.float64]
+
+OBLIQUE = "oblique_step"
+"""What the record of a resampling holds that mixes axes: from its voxels' indices to those before."""
 
 AFFINE_TOLERANCE = 1e-3
 """MONAI's: spacings (mm) and matrix entries closer than this are the same."""
@@ -44,17 +203,17 @@ def resample(image: Image, pixdim: Sequence[float], diagonal: bool) -> Image:
     if size == image.size and (_is_near(before, after) or _is_near(step, np.eye(axes + 1))):
         return image.regridded(image.array, image.affine, "SpatialResample", note)
     if np.abs(step[:-1, :-1] - np.diag(np.diag(step)[:-1])).max() > OFF_AXIS:
-        channels = [sampled(channel, step, size) for channel in image.array]
-        note["oblique_step"] = step
+        channels = [sample(channel, step, size) for channel in image.array]
+        note[OBLIQUE] = step
         return image.regridded(np.stack(channels), _after(image.affine, step), "SpatialResample", note)
     places = [np.arange(size[axis]) * float(step[axis, axis]) + float(step[axis, -1]) for axis in range(axes)]
     weights = [linear_weights(each, n) for each, n in zip(places, image.size, strict=True)]
-    return image.regridded(applied(weights, image.array), _after(image.affine, step), "SpatialResample", note)
+    return image.regridded(multiply(weights, image.array), _after(image.affine, step), "SpatialResample", note)
 
 
 def resize(image: Image, spatial_size: Sequence[int]) -> Image:
     """``Resized``, linear, voxels as squares: 0 or less keeps an axis."""
-    size = chosen_size(spatial_size, image.size)
+    size = choose_size(spatial_size, image.size)
     scales = [old / new for old, new in zip(image.size, size, strict=True)]
     step = np.diag([*scales, 1.0])
     step[:-1, -1] = [(each - 1) / 2 for each in scales]
@@ -63,7 +222,7 @@ def resize(image: Image, spatial_size: Sequence[int]) -> Image:
         for each, new, old in zip(scales, size, image.size, strict=True)
     ]
     note = {"mode": "bilinear", "align_corners": "none", "new_dim": 0}
-    return image.regridded(applied(weights, image.array), _after(image.affine, step), "Resize", note)
+    return image.regridded(multiply(weights, image.array), _after(image.affine, step), "Resize", note)
 
 
 def crop(image: Image, start: Sequence[int], stop: Sequence[int | None]) -> Image:
@@ -74,13 +233,13 @@ def crop(image: Image, start: Sequence[int], stop: Sequence[int | None]) -> Imag
     kept = [(first, max(first, last)) for first, last in kept]
     array = image.array[(slice(None), *(slice(*each) for each in kept))]
     cropped = [(first, size - last) for (first, last), size in zip(kept, image.size, strict=True)]
-    affine = moved(image.affine, np.array([first for first, _ in kept]))
+    affine = shift_affine(image.affine, np.array([first for first, _ in kept]))
     return image.regridded(array, affine, "SpatialCrop", {"cropped": np.ravel(cropped).tolist()})
 
 
 def crop_centre(image: Image, roi_size: Sequence[int] | int) -> Image:
     """``CenterSpatialCropd``."""
-    wanted = chosen_size(roi_size, image.size)
+    wanted = choose_size(roi_size, image.size)
     start = [max(size // 2 - new // 2, 0) for size, new in zip(image.size, wanted, strict=True)]
     return crop(image, start, [first + new for first, new in zip(start, wanted, strict=True)])
 
@@ -95,7 +254,7 @@ def pad(image: Image, spatial_size: Sequence[int] | int, method: str, mode: str,
         mode: ``constant``, ``edge`` or ``reflect``.
         value: Of constant padding.
     """
-    wanted = chosen_size(spatial_size, image.size)
+    wanted = choose_size(spatial_size, image.size)
     missing = [max(new - size, 0) for new, size in zip(wanted, image.size, strict=True)]
     amounts = [(each // 2, each - each // 2) if method == "symmetric" else (0, each) for each in missing]
     return pad_border(image, amounts, mode, value)
@@ -113,7 +272,7 @@ def pad_border(image: Image, amounts: Sequence[Sequence[int]], mode: str, value:
     options = {"constant_values": value} if mode == "constant" else {}
     widths = [(0, 0), *((int(before), int(after)) for before, after in amounts)]
     array = np.pad(image.array, widths, mode=mode, **options)  # type: ignore[call-overload]
-    affine = moved(image.affine, -np.array([before for before, _ in widths[1:]]))
+    affine = shift_affine(image.affine, -np.array([before for before, _ in widths[1:]]))
     return image.regridded(array, affine, "SpatialPad", {"padded": widths})
 
 
@@ -159,7 +318,7 @@ def crop_foreground(
     return pad_border(crop(image, [max(a, 0) for a in start], stop), amounts, str(mode), float(str(value)))
 
 
-def sampled(values: NDArray[np.float32], step: Matrix, size: Sequence[int]) -> NDArray[np.float32]:
+def sample(values: NDArray[np.float32], step: Matrix, size: Sequence[int]) -> NDArray[np.float32]:
     """Linear interpolation on a grid whose axes are not those of the values; beyond the ends the last voxel counts.
 
     Args:
@@ -220,78 +379,13 @@ def _is_near(first: Matrix, second: Matrix) -> bool:
     return bool(np.allclose(first, second, atol=AFFINE_TOLERANCE))
 
 
-def applied(weights: Sequence[sparse.csr_array], array: NDArray) -> NDArray[np.float32]:
-    """A matrix along each spatial axis of (C, X, Y[, Z])."""
-    for axis, matrix in enumerate(weights, start=1):
-        if matrix.shape[0] == matrix.shape[1] and abs(matrix - sparse.eye_array(matrix.shape[0])).max() == 0:
-            continue
-        rows = np.moveaxis(array, axis, 0)
-        product = matrix.astype(np.float32) @ rows.reshape(len(rows), -1)
-        array = np.moveaxis(product.reshape(matrix.shape[0], *rows.shape[1:]), 0, axis)
-    return np.ascontiguousarray(array, np.float32)
-
-
-OBLIQUE = "oblique_step"
-"""What the record of a resampling holds that mixes axes: from its voxels' indices to those before."""
-
-
-@dataclass(frozen=True)
-class _Stage:
-    """A part of an image's way; see ``medseg.inference.inverse_transform.Prepared``."""
-
-    shape: tuple[int, ...]
-    affine: NDArray[np.float64]
-    applied_operations: list[Any]
-
-
-def is_oblique(image: Image) -> bool:
-    """Whether a step mixed the image's axes."""
-    return any(OBLIQUE in operation["extra_info"] for operation in image.applied_operations)
-
-
-def restore_oblique(
-    logits: NDArray[np.float32], image: Image, how: Discretisation, keeps_probabilities: bool
-) -> tuple[NDArray[np.integer], NDArray[np.float32] | None]:
-    """Labels (X, Y[, Z]) on the image's own grid, and the probabilities (C, X, Y[, Z]) where they are kept.
-
-    Args:
-        logits: (C, …) on the network's grid, all of them.
-        image: As the network took it.
-        how: From scores to labels.
-        keeps_probabilities: Whether they are wanted.
-    """
-    labels, best, kept = np.zeros((), np.uint16), np.zeros((), np.float32), []
-    for label, score in enumerate(_scores(logits, image, how)):
-        kept += [score] if keeps_probabilities else []
-        if label:
-            best = NumpyArrays().mark_higher(labels, label, score, best)
-        else:
-            labels, best = np.zeros(score.shape, np.uint16), score.copy()
-    if how.threshold is not None:
-        labels = (best >= how.threshold).astype(np.uint16)
-    return labels, np.stack(kept) if kept else None
-
-
-def _scores(logits: NDArray[np.float32], image: Image, how: Discretisation) -> Iterator[NDArray[np.float32]]:
-    arrays = NumpyArrays()
-    activated = arrays.softmax(logits) if how.activation == "softmax" else iter([arrays.sigmoid(logits[0])])
-    return (_undo(scores, image) for scores in activated)
-
-
-def _undo(scores: NDArray[np.float32], image: Image) -> NDArray[np.float32]:
-    """Scores on the network's grid as they are on the image's own."""
-    stage = _Stage(image.shape, image.affine, list(image.applied_operations))
-    while True:
-        operations = stage.applied_operations
-        oblique = [number for number, each in enumerate(operations) if OBLIQUE in each["extra_info"]]
-        first = oblique[-1] + 1 if oblique else 0
-        changes = axis_changes(_Stage(stage.shape, stage.affine, operations[first:]))
-        if changes is None:
-            raise ValueError("an operation that has no way back")
-        by_source = [change.weights for change in sorted(changes, key=lambda each: each.source)]
-        scores = applied(by_source, scores[None])[0].transpose([change.source for change in changes])
-        if not oblique:
-            return scores
-        record = operations[first - 1]
-        scores = sampled(scores, np.linalg.inv(record["extra_info"][OBLIQUE]), record["orig_size"])
-        stage = _Stage((1, *record["orig_size"]), record["extra_info"]["src_affine"], operations[: first - 1])
+def multiply(weights: Sequence[sparse.csr_array], array: NDArray) -> NDArray[np.float32]:
+    """The product with a matrix along each spatial axis of (C, X, Y[, Z]), channel by channel."""
+    matrices = [Banded(matrix) for matrix in weights]
+    channels = []
+    for channel in array:
+        product = channel
+        for axis, matrix in enumerate(matrices):
+            product = matrix.apply(NumpyArrays(), product, axis, range(matrix.rows), 0)
+        channels.append(product)
+    return np.ascontiguousarray(np.stack(channels), np.float32)
