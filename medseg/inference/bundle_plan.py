@@ -22,7 +22,7 @@ from medseg.bundle.load import Bundle
 from medseg.data.extents import Extent
 from medseg.data.rectifying import is_sheared
 from medseg.inference.options import PredictOptions
-from medseg.inference.plan import CasePlan, Shapes, allowed_bytes, fitted_plan
+from medseg.inference.plan import CasePlan, Shapes, count_allowed_bytes, fit_plan
 from medseg.inference.planning.footprint import Footprint, footprint
 from medseg.inference.running.backends import chosen_backend
 from medseg.inference.running.folding import folded
@@ -74,14 +74,14 @@ def plan_within_memory(
     Raises:
         ImageError: ``MEMORY_BUDGET``.
     """
-    most = allowed_bytes(options)
+    most = count_allowed_bytes(options)
     rough = _rough_plan(case, shapes, bundle, options, choice)
     if most is None or (options.max_ram is None and rough.peak_bytes < ROUGH_SHARE * most):
         return rough
-    return fitted_plan(plan_case(case, shapes, bundle, options, choice), most)
+    return fit_plan(plan_case(case, shapes, bundle, options, choice), most)
 
 
-def window_of(bundle: Bundle, options: PredictOptions) -> SlidingWindow:
+def read_window(bundle: Bundle, options: PredictOptions) -> SlidingWindow:
     """The bundle's windows; one that is the whole image where it has none."""
     if not isinstance(bundle.inferer, SlidingWindowInferer):
         return SlidingWindow(0)
@@ -90,7 +90,7 @@ def window_of(bundle: Bundle, options: PredictOptions) -> SlidingWindow:
     return window
 
 
-def fitted_window(window: SlidingWindow, plan: CasePlan) -> SlidingWindow:
+def fit_window(window: SlidingWindow, plan: CasePlan) -> SlidingWindow:
     """The same windows, run and summed as the plan has it."""
     fitted = copy.copy(window)
     fitted.sw_batch_size = plan.batch
@@ -101,7 +101,7 @@ def fitted_window(window: SlidingWindow, plan: CasePlan) -> SlidingWindow:
 
 def _rough_plan(case: str, shapes: Shapes, bundle: Bundle, options: PredictOptions, choice: Choice | None) -> CasePlan:
     """Where a pass of the network takes nothing."""
-    window = window_of(bundle, options)
+    window = read_window(bundle, options)
     windows = window.windows(shapes.network)
     has_windows = isinstance(bundle.inferer, SlidingWindowInferer)
     how = read_discretisation(bundle.postprocessing)
@@ -124,7 +124,7 @@ def _rough_plan(case: str, shapes: Shapes, bundle: Bundle, options: PredictOptio
     )
 
 
-def expected_shapes(extent: Extent, bundle: Bundle) -> Shapes:
+def expect_shapes(extent: Extent, bundle: Bundle) -> Shapes:
     """Of an image that was not read, as far as its header and the bundle's preprocessing tell.
 
     Steps that go by the voxels, such as cropping to what is not empty, are passed over: the network's grid is then at

@@ -24,13 +24,13 @@ from medseg.data.monai_io import VolumeReader
 from medseg.data.volume import Note
 from medseg.errors import BundleError, UsageError
 from medseg.geometry import Grid
-from medseg.inference.bundle_plan import fitted_window, plan_within_memory, window_of
+from medseg.inference.bundle_plan import fit_window, plan_within_memory, read_window
 from medseg.inference.input_checks import check_channels
 from medseg.inference.options import NO_LOCATOR, PredictOptions
 from medseg.inference.region import Box, box_of_labels, box_on, widened, windows_over
 from medseg.inference.restore import AxisChange, Discretisation, LabelRestorer, fill
 from medseg.inference.running.passes import Passes
-from medseg.inference.steps.monai_steps import check_resampled, quicken, read_discretisation, shapes_of
+from medseg.inference.steps.monai_steps import check_resampled, measure_shapes, quicken, read_discretisation
 from medseg.inference.windows import Windows
 
 
@@ -149,8 +149,8 @@ class Locator:
         Raises:
             ImageError: Of what the network gives, or of memory.
         """
-        plan = plan_within_memory(case_id, shapes_of(coarse), self.bundle, self.options)
-        window = fitted_window(window_of(self.bundle, self.options), plan)
+        plan = plan_within_memory(case_id, measure_shapes(coarse), self.bundle, self.options)
+        window = fit_window(read_window(self.bundle, self.options), plan)
         stays = [AxisChange(axis, sparse.eye_array(n, format="csr")) for axis, n in enumerate(coarse.shape[1:])]
         restorer = LabelRestorer(stays, self._how, len(self.bundle.labels))
         with torch.inference_mode(), self.passes.precision():

@@ -95,7 +95,7 @@ KEPT_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".png", ".tif", ".tiff")
 """Formats in which a mask is written as its image came; any other image gets a NIfTI or PNG mask."""
 
 
-def beside(target: Path, what: str) -> Path:
+def path_beside(target: Path, what: str) -> Path:
     """The file beside a mask that holds its class probabilities, channel first."""
     ending = ".npz" if target.suffix.lower() in {".png", ".tif", ".tiff"} else ".nii.gz"
     return target.with_name(f"{target.name.removesuffix(_suffix(target) or SEG_SUFFIX)}_{what}{ending}")
@@ -113,13 +113,13 @@ def choose_targets(cases: Sequence[Case], folder: Path, mask_format: str) -> dic
     taken: set[str] = set()
     for case in cases:
         target = folder / f"{case.id}{SEG_SUFFIX if mask_format == DICOM_SEG else _mask_suffix(case)}"
-        names = {str(target).lower(), str(beside(target, "probabilities")).lower()}
+        names = {str(target).lower(), str(path_beside(target, "probabilities")).lower()}
         if target.resolve() in images or names & taken:
             raise OutputError(
                 "OUTPUT_COLLISION", target, "would overwrite an image or another mask", "give another output folder"
             )
-        for file in (target, beside(target, "probabilities")):
-            if file.exists() and below(target, folder) not in earlier:
+        for file in (target, path_beside(target, "probabilities")):
+            if file.exists() and path_below(target, folder) not in earlier:
                 raise OutputError(
                     "OUTPUT_EXISTS", file, "was not made by an earlier prediction", "give another output folder"
                 )
@@ -128,7 +128,7 @@ def choose_targets(cases: Sequence[Case], folder: Path, mask_format: str) -> dic
     return targets
 
 
-def below(target: Path, folder: Path) -> str:
+def path_below(target: Path, folder: Path) -> str:
     """A mask's path relative to the output folder, as records name it."""
     return target.relative_to(folder).as_posix()
 

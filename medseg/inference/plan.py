@@ -252,7 +252,7 @@ class CasePlan:
         return ((1 if self.classes <= 256 else 4) + scores) * math.prod(self.shapes.image)
 
 
-def allowed_bytes(options: PredictOptions) -> int | None:
+def count_allowed_bytes(options: PredictOptions) -> int | None:
     """What a case may take: ``options.max_ram``, or half of what is free; None where that is not known."""
     if options.max_ram is not None:
         return options.max_ram
@@ -260,7 +260,7 @@ def allowed_bytes(options: PredictOptions) -> int | None:
     return None if free is None else free // 2  # The rest is for the cases that are read and written meanwhile.
 
 
-def first_fitting(plans: Iterable[CasePlan], most_bytes: int | None) -> CasePlan:
+def choose_fitting(plans: Iterable[CasePlan], most_bytes: int | None) -> CasePlan:
     """The first plan that takes no more than ``most_bytes``; None allows any.
 
     Args:
@@ -286,13 +286,13 @@ def first_fitting(plans: Iterable[CasePlan], most_bytes: int | None) -> CasePlan
     )
 
 
-def fitted_plan(plan: CasePlan, most_bytes: int | None) -> CasePlan:
+def fit_plan(plan: CasePlan, most_bytes: int | None) -> CasePlan:
     """The first plan down the ladder that takes no more than ``most_bytes``; None allows any.
 
     Raises:
         ImageError: ``MEMORY_BUDGET``: none does.
     """
-    return first_fitting(smaller_plans(plan), most_bytes)
+    return choose_fitting(smaller_plans(plan), most_bytes)
 
 
 def smaller_plans(plan: CasePlan) -> Iterator[CasePlan]:

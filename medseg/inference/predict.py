@@ -22,19 +22,19 @@ from medseg.errors import BundleError, ImageError, MedsegError, coded_cause, fir
 from medseg.files import held
 from medseg.inference.options import DICOM_SEG, PredictOptions
 from medseg.inference.outputs import (
-    below,
-    beside,
     check_dicom,
     check_labels,
     check_outside,
     choose_targets,
     describe_run,
     find_source,
+    path_below,
+    path_beside,
     read_earlier_masks,
     write_dicom_seg,
     write_record,
 )
-from medseg.inference.prediction import Prediction, is_exported, mask_volumes_ml
+from medseg.inference.prediction import Prediction, is_exported, measure_volumes_ml
 from medseg.inference.predictor import Predictor
 
 if TYPE_CHECKING:
@@ -149,11 +149,11 @@ def predict(
     head, records = describe_run(predictor.model, options), list[CaseRecord]()
     with held(folder):
         earlier = read_earlier_masks(folder)
-        check_labels(earlier, folder, {below(target, folder) for target in targets.values()}, head["labels"])
+        check_labels(earlier, folder, {path_below(target, folder) for target in targets.values()}, head["labels"])
 
         def done(record: CaseRecord) -> None:
             records.append(record)
-            earlier.pop(below(targets[record.case], folder), None)
+            earlier.pop(path_below(targets[record.case], folder), None)
             write_record(folder, head, [asdict(each) for each in records], list(earlier.values()))
             if on_case:
                 on_case(record, len(cases))
@@ -283,9 +283,9 @@ class _Steps:
         return CaseRecord(
             case.id,
             case.images,
-            mask=below(target, self.folder),
+            mask=path_below(target, self.folder),
             seconds=round(attempt.seconds, 3),
-            volumes_ml=dict(mask_volumes_ml(made, self.predictor.model.labels)),
+            volumes_ml=dict(measure_volumes_ml(made, self.predictor.model.labels)),
             notes=made.notes,
             run_by=made.run_by,
         )
@@ -294,7 +294,7 @@ class _Steps:
         """Write a mask in the format asked for; returns what was written."""
         target.parent.mkdir(parents=True, exist_ok=True)
         if prediction.probabilities is not None:
-            write(prediction.probabilities, prediction.affine, beside(target, "probabilities"), has_channels=True)
+            write(prediction.probabilities, prediction.affine, path_beside(target, "probabilities"), has_channels=True)
         if source is None:
             write(prediction.labels, prediction.affine, target)
             return prediction
@@ -305,7 +305,7 @@ class _Steps:
 
 def _remove_stale(target: Path) -> None:
     """What an earlier run made must not stand for a case that now fails, nor beside a mask of other weights."""
-    for stale in (target, beside(target, "probabilities")):
+    for stale in (target, path_beside(target, "probabilities")):
         stale.unlink(missing_ok=True)
 
 

@@ -83,7 +83,7 @@ def is_exported(folder: str | Path) -> bool:
     return (Path(folder) / EXPORT_NAME).is_file()
 
 
-def mask_volumes_ml(prediction: Prediction, names: Mapping[int, str]) -> Iterator[tuple[str, float]]:
+def measure_volumes_ml(prediction: Prediction, names: Mapping[int, str]) -> Iterator[tuple[str, float]]:
     """Each structure's volume in millilitres, background left out."""
     counts = np.zeros(max(names) + 1, np.int64)
     for plane in prediction.labels:
@@ -93,7 +93,7 @@ def mask_volumes_ml(prediction: Prediction, names: Mapping[int, str]) -> Iterato
             yield name, round(float(counts[value] * prediction.grid.voxel_volume_ml), 4)
 
 
-def as_labels(pred: NDArray, model: Model, case: Case) -> NDArray[np.integer]:
+def read_labels(pred: NDArray, model: Model, case: Case) -> NDArray[np.integer]:
     """A postprocessed result (1, …) of labels or (C, …) of one-hot classes as one label array; nothing is guessed.
 
     Raises:
@@ -136,7 +136,7 @@ def describe_emptiness(labels: NDArray, is_air: bool) -> str:
     return str(Note("MASK_EMPTY", "no voxel of any structure was found"))
 
 
-def largest_pieces(mask: NDArray, labels: Collection[int]) -> NDArray:
+def keep_largest_pieces(mask: NDArray, labels: Collection[int]) -> NDArray:
     """A copy of ``mask`` (X, Y[, Z]) in which each of ``labels`` is one connected piece at most."""
     kept = mask.copy()
     for label in labels:

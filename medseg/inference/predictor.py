@@ -23,7 +23,7 @@ from medseg.inference.prediction import Model, Prediction, describe_emptiness
 from medseg.inference.region import Box, region_of, whole, within
 from medseg.inference.restore import AxisChange, Discretisation, LabelRestorer, fill
 from medseg.inference.slabs import Slab
-from medseg.inference.windows import Run, WindowPlan, Windows, blend, join, windows_of
+from medseg.inference.windows import Run, WindowPlan, Windows, blend, join, lay_windows
 
 if TYPE_CHECKING:
     from medseg.data.cases import Case
@@ -230,7 +230,7 @@ class Predictor:
         size = ready.image.shape[1:]
         if window is None or self.steps.how is None:
             return whole(size), ""  # Of scores that are not read here it is not known what stands for background.
-        windows = windows_of(size, window)
+        windows = lay_windows(size, window)
         located, note = self.steps.locate(ready, windows, case.id)
         if located:
             return located, note

@@ -342,7 +342,7 @@ def _undo_turn(changes: list[AxisChange], operation: Mapping[str, Any], affine: 
 def _undo_resampling(changes: list[AxisChange], operation: Mapping[str, Any], affine: NDArray[np.float64]) -> Undone:
     extra, sizes = operation["extra_info"], operation["orig_size"]
     before, axes = np.asarray(extra["src_affine"], dtype=float), len(changes)
-    step = np.linalg.solve(of_axes(affine, axes), of_axes(before, axes))
+    step = np.linalg.solve(narrow_to_axes(affine, axes), narrow_to_axes(before, axes))
     linear = step[:axes, :axes]
     is_plain = extra["mode"] == "bilinear" and extra["padding_mode"] == "border"
     if not is_plain or np.abs(linear - np.diag(np.diag(linear))).max() > OFF_AXIS:
@@ -391,7 +391,7 @@ def linear_weights(places: NDArray[np.floating], size: int) -> sparse.csr_array:
     return weights
 
 
-def of_axes(affine: NDArray[np.float64], axes: int) -> NDArray[np.float64]:
+def narrow_to_axes(affine: NDArray[np.float64], axes: int) -> NDArray[np.float64]:
     """The part of a matrix from voxels to the world that concerns the first axes, with where they begin."""
     part = np.eye(axes + 1)
     part[:axes, :axes], part[:axes, -1] = affine[:axes, :axes], affine[:axes, -1]

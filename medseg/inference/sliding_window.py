@@ -15,7 +15,7 @@ from torch import Tensor
 import medseg.inference.torch_arrays  # noqa: F401 - tensors are known to the loop from here on
 from medseg.errors import ImageError
 from medseg.inference.slabs import Slab
-from medseg.inference.windows import Windowing, WindowPlan, Windows, blend, join, windows_of
+from medseg.inference.windows import Windowing, WindowPlan, Windows, blend, join, lay_windows
 
 Network = Callable[..., Tensor]
 
@@ -95,7 +95,7 @@ class SlidingWindow(Inferer):
         Raises:
             ImageError: ``IMAGE_EMPTY``: an axis without voxels.
         """
-        return windows_of(image, self.plan(image))
+        return lay_windows(image, self.plan(image))
 
     def windowing(self, image: Sequence[int]) -> Windowing:
         """The batches that a network gets for images (channels, …) of that shape."""

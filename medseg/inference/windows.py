@@ -159,7 +159,7 @@ def blend(
         ImageError: ``IMAGE_EMPTY``; ``OUTPUT_NOT_ONE_TENSOR`` or ``OUTPUT_RESIZED``: the network does not give one
             array of its input's size; ``SPILL_FAILED``.
     """
-    windows, arrays = windows_of(image.shape[1:], plan), arrays_of(image)
+    windows, arrays = lay_windows(image.shape[1:], plan), arrays_of(image)
     if windows.padded != windows.image:
         image = arrays.pad(image, windows.padding, plan.padding_mode, plan.cval)
     alike, sums = _find_alike(image, windows), None
@@ -201,7 +201,7 @@ def importance(plan: WindowPlan) -> NDArray[np.float32]:
     return np.maximum(weights, max(float(weights.min()), LEAST_WEIGHT)).astype(np.float32)
 
 
-def windows_of(size: Sequence[int], plan: WindowPlan) -> Windows:
+def lay_windows(size: Sequence[int], plan: WindowPlan) -> Windows:
     """The windows of an image with these voxels along each spatial axis.
 
     Raises:

@@ -13,13 +13,13 @@ from medseg.bundle.load import open_bundle
 from medseg.data.case import Case
 from medseg.data.extents import read_extent
 from medseg.errors import ImageError
-from medseg.inference.bundle_plan import expected_shapes, fitted_window, plan_case, plan_within_memory
+from medseg.inference.bundle_plan import expect_shapes, fit_window, plan_case, plan_within_memory
 from medseg.inference.options import PredictOptions
 from medseg.inference.plan import Shapes, smaller_plans
 from medseg.inference.planning.footprint import footprint, most_allocated
 from medseg.inference.predict import open_predictor
 from medseg.inference.sliding_window import SlidingWindow
-from medseg.inference.steps.monai_steps import shapes_of
+from medseg.inference.steps.monai_steps import measure_shapes
 from tests.conftest import ball, save_nifti
 from tests.inference.test_plan import plan_of
 
@@ -27,8 +27,8 @@ from tests.inference.test_plan import plan_of
 def test_windows_are_run_as_planned():
     *_, halved, spilled = smaller_plans(plan_of())
     window = SlidingWindow((64, 64, 64), sw_batch_size=4)
-    assert fitted_window(window, halved).storage == torch.bfloat16
-    assert fitted_window(window, spilled).spill.is_dir()
+    assert fit_window(window, halved).storage == torch.bfloat16
+    assert fit_window(window, spilled).spill.is_dir()
     assert window.sw_batch_size == 4
     assert window.spill is None
 
@@ -82,7 +82,7 @@ def test_the_header_tells_the_shapes_that_preprocessing_gives(tiny_settings, lic
     path = save_nifti(ball(1, (21, 17, 13))[0], tmp_path / "a.nii.gz", affine)
     bundle = open_bundle(root)
     prepared = open_predictor(bundle, PredictOptions(device="cpu")).prepare(Case("one", (str(path),), None, "one"))
-    expected, found = expected_shapes(read_extent([str(path)]), bundle), shapes_of(prepared.source["image"])
+    expected, found = expect_shapes(read_extent([str(path)]), bundle), measure_shapes(prepared.source["image"])
     assert (expected.image, expected.network) == (found.image, found.network)
     assert expected.spacing_mm == pytest.approx(found.spacing_mm)
     assert expected.is_resampled

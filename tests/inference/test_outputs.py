@@ -9,12 +9,12 @@ from medseg.errors import OutputError, UsageError
 from medseg.inference.options import DICOM_SEG
 from medseg.inference.outputs import (
     RECORD_NAME,
-    below,
-    beside,
     check_dicom,
     check_labels,
     check_outside,
     choose_targets,
+    path_below,
+    path_beside,
     read_earlier_masks,
     write_record,
 )
@@ -40,14 +40,14 @@ def case_of(path, name="one"):
 )
 def test_a_mask_has_its_image_s_format_where_that_holds_masks(tmp_path, image, mask):
     targets = choose_targets([case_of(tmp_path / "in" / image)], tmp_path / "out", "image")
-    assert below(targets["one"], tmp_path / "out") == mask
+    assert path_below(targets["one"], tmp_path / "out") == mask
 
 
 def test_a_dicom_seg_is_a_dicom_file_with_its_probabilities_beside_it(tmp_path):
     target = choose_targets([case_of(tmp_path / "series")], tmp_path / "out", DICOM_SEG)["one"]
     assert target.name == "one.dcm"
-    assert beside(target, "probabilities").name == "one_probabilities.nii.gz"
-    assert beside(tmp_path / "one.png", "probabilities").name == "one_probabilities.npz"
+    assert path_beside(target, "probabilities").name == "one_probabilities.nii.gz"
+    assert path_beside(tmp_path / "one.png", "probabilities").name == "one_probabilities.npz"
 
 
 def test_files_that_are_not_of_an_earlier_prediction_are_kept(tmp_path):

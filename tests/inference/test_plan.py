@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from medseg.errors import ImageError
-from medseg.inference.plan import CasePlan, Shapes, fitted_plan, smaller_plans
+from medseg.inference.plan import CasePlan, Shapes, fit_plan, smaller_plans
 from medseg.inference.planning.footprint import Footprint
 from medseg.inference.windows import Windows
 
@@ -23,8 +23,8 @@ def test_sums_are_counted_voxel_by_voxel():
 
 def test_a_plan_that_fits_is_kept():
     plan = plan_of()
-    assert fitted_plan(plan, plan.peak_bytes) is plan
-    assert fitted_plan(plan, None) is plan
+    assert fit_plan(plan, plan.peak_bytes) is plan
+    assert fit_plan(plan, None) is plan
 
 
 def test_each_plan_down_the_ladder_takes_no_more_than_the_one_before():
@@ -41,13 +41,13 @@ def test_the_ladder_goes_from_smaller_batches_over_halves_to_a_file():
 @pytest.mark.parametrize("place", range(5))
 def test_the_first_plan_that_fits_is_taken(place):
     plans = list(smaller_plans(plan_of(live_bytes=1 << 28)))
-    assert fitted_plan(plans[0], plans[place].peak_bytes) == plans[place]
+    assert fit_plan(plans[0], plans[place].peak_bytes) == plans[place]
 
 
 def test_what_fits_nowhere_is_refused():
     *_, least = smaller_plans(plan_of())
     with pytest.raises(ImageError, match="MEMORY_BUDGET"):
-        fitted_plan(plan_of(), least.peak_bytes - 1)
+        fit_plan(plan_of(), least.peak_bytes - 1)
 
 
 def test_only_halved_sums_are_noted():

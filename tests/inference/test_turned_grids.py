@@ -12,12 +12,12 @@ from medseg.bundle.build import write_bundle
 from medseg.bundle.load import Bundle, open_bundle
 from medseg.data.case import Case
 from medseg.data.extents import read_extent
-from medseg.inference.bundle_plan import expected_shapes, plan_case
+from medseg.inference.bundle_plan import expect_shapes, plan_case
 from medseg.inference.options import PredictOptions
 from medseg.inference.planning.footprint import most_allocated
 from medseg.inference.predict import open_predictor
 from medseg.inference.restore import axis_changes
-from medseg.inference.steps.monai_steps import shapes_of
+from medseg.inference.steps.monai_steps import measure_shapes
 from medseg.networks import build_network
 from tests.conftest import ball, save_nifti
 
@@ -52,10 +52,10 @@ def scan(tmp_path, affine) -> Case:
 )
 def test_the_plan_knows_whether_the_way_back_goes_axis_by_axis(bundle, tmp_path, affine, is_along_axes):
     case = scan(tmp_path, affine)
-    expected = expected_shapes(read_extent(case.images), bundle)
+    expected = expect_shapes(read_extent(case.images), bundle)
     image = open_predictor(bundle, OPTIONS).prepare(case).source["image"]
     assert expected.is_along_axes == is_along_axes == (axis_changes(image) is not None)
-    assert expected.network == shapes_of(image).network
+    assert expected.network == measure_shapes(image).network
     assert plan_case("one", expected, bundle, OPTIONS).is_streamed == is_along_axes
 
 
@@ -65,14 +65,14 @@ def test_preparing_takes_no_more_than_was_planned(bundle, tmp_path, affine):
     steps = open_predictor(bundle, OPTIONS).model.preprocessing  # As a prediction takes them.
     loaded = steps({"image": case.images[0], "case_id": case.id}, end=1)
     _, most = most_allocated(lambda: steps(loaded, start=1))
-    planned = plan_case("one", expected_shapes(read_extent(case.images), bundle), bundle, OPTIONS)
+    planned = plan_case("one", expect_shapes(read_extent(case.images), bundle), bundle, OPTIONS)
     assert most <= planned.peak_bytes
     if affine is SHEARED:
         assert most <= planned.parts["preparing"] <= 2 * most
 
 
 def test_a_mixing_of_axes_is_planned_with_more(bundle, tmp_path):
-    expected = expected_shapes(read_extent(scan(tmp_path, SHEARED).images), bundle)
+    expected = expect_shapes(read_extent(scan(tmp_path, SHEARED).images), bundle)
     mixed, by_axis = (
         plan_case("one", replace(expected, is_along_axes=each), bundle, OPTIONS).parts for each in (False, True)
     )

@@ -13,7 +13,7 @@ from monai.inferers.utils import _get_scan_interval
 
 from medseg.errors import ImageError
 from medseg.inference.sliding_window import SlidingWindow
-from medseg.inference.windows import Windowing, WindowPlan, Windows, blend, importance, windows_of
+from medseg.inference.windows import Windowing, WindowPlan, Windows, blend, importance, lay_windows
 
 SIZES = st.lists(st.integers(1, 24), min_size=3, max_size=3)
 PADDINGS = st.sampled_from([("constant", 0.0), ("constant", 1.5), ("replicate", 0.0)])
@@ -137,7 +137,7 @@ def test_windows_of_padding_are_run_once_and_nothing_changes(networks, library, 
     slabs = [np.asarray(slab.logits).copy() for slab in blend(LIBRARIES[library](image), counting, plan)]
     expected = of_monai(inferer, image, networks[3])
     np.testing.assert_allclose(np.concatenate(slabs, 1), expected, atol=1e-5, rtol=1e-5)
-    assert sum(counted) < 0.6 * len(windows_of(image.shape[1:], plan))
+    assert sum(counted) < 0.6 * len(lay_windows(image.shape[1:], plan))
 
 
 @pytest.mark.parametrize("mode", ["gaussian", "constant"])

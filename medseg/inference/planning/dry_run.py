@@ -15,11 +15,11 @@ from medseg.data.extents import Extent, read_extent
 from medseg.data.payload import memory_budget
 from medseg.data.transforms import GreyToOneChanneld
 from medseg.errors import MedsegError, UsageError
-from medseg.inference.bundle_plan import expected_shapes, fitted_window, plan_case, window_of
+from medseg.inference.bundle_plan import expect_shapes, fit_window, plan_case, read_window
 from medseg.inference.input_checks import check_axes, check_channels
 from medseg.inference.locating import Locator, open_locator
 from medseg.inference.options import PredictOptions
-from medseg.inference.plan import CasePlan, allowed_bytes, fitted_plan
+from medseg.inference.plan import CasePlan, count_allowed_bytes, fit_plan
 from medseg.inference.planning.probe import preparing_seconds, reading_seconds, restoring_seconds, window_seconds
 from medseg.inference.planning.tuned import is_worth_tuning, tuned
 from medseg.inference.predict import UNFORESEEN, case_failed, cases_for
@@ -132,12 +132,12 @@ class _Planner:
         return replace(plan, seconds=seconds)
 
     def _fitted(self, extent: Extent, case: Case) -> CasePlan:
-        expected = expected_shapes(extent, self.bundle)
+        expected = expect_shapes(extent, self.bundle)
         choice = tuned(self.passes, expected) if self._tunes else None
         plan = plan_case(case.id, expected, self.bundle, self.options, choice)
         if self._tunes and choice is None and is_worth_tuning(self.passes, plan.windows):
             self.untimed.append(case.id)
-        return fitted_plan(plan, allowed_bytes(self.options))
+        return fit_plan(plan, count_allowed_bytes(self.options))
 
     def _passes_seconds(self, plan: CasePlan) -> float:
         """Of preparing the image and running all of its windows."""
@@ -151,7 +151,7 @@ class _Planner:
             check_channels(extent.channels, self.bundle.channels, case)
 
     def _window_seconds(self, plan: CasePlan) -> float:
-        window = fitted_window(window_of(self.bundle, self.options), plan)
+        window = fit_window(read_window(self.bundle, self.options), plan)
         image = torch.zeros([1] * (1 + len(plan.shapes.network))).expand(plan.shapes.channels, *plan.shapes.network)
         key = (plan.backend, window.windowing(image.shape), self.passes.threads)
         if key not in self._seconds:

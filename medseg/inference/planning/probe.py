@@ -37,7 +37,7 @@ def window_seconds(passes: Passes, plan: CasePlan, window: SlidingWindow) -> flo
     Args:
         passes: With the runtime chosen.
         plan: Of the case.
-        window: Of ``medseg.inference.bundle_plan.fitted_window``.
+        window: Of ``medseg.inference.bundle_plan.fit_window``.
     """
     axis, roi = plan.windows.slab_axis, plan.windows.roi
     step = max(1, int(roi[axis] * (1 - plan.windows.overlap[axis])))

@@ -13,8 +13,8 @@ import torch
 from monai.inferers import SlidingWindowInferer
 from torch import nn
 
-from medseg.inference.bundle_plan import fitted_window, plan_case, window_of
-from medseg.inference.plan import CasePlan, Shapes, allowed_bytes
+from medseg.inference.bundle_plan import fit_window, plan_case, read_window
+from medseg.inference.plan import CasePlan, Shapes, count_allowed_bytes
 from medseg.inference.running.artefacts import default_cache
 from medseg.inference.running.backends import chosen_backend, is_installed
 from medseg.inference.running.machine import cpu_name, usable_cores
@@ -61,7 +61,7 @@ def tuned(passes: Passes, shapes: Shapes) -> Choice | None:
         and where nothing is kept and nothing is to be.
     """
     passes.use(None)
-    windows = window_of(passes.bundle, passes.options).windows(shapes.network)
+    windows = read_window(passes.bundle, passes.options).windows(shapes.network)
     if not is_worth_tuning(passes, windows):
         return None
     candidates = _candidates(passes, windows)
@@ -107,7 +107,7 @@ def _candidates(passes: Passes, windows: Windows) -> Candidates:
 
 
 def _own_choice(passes: Passes) -> Choice:
-    batch = max(1, window_of(passes.bundle, passes.options).sw_batch_size)
+    batch = max(1, read_window(passes.bundle, passes.options).sw_batch_size)
     return Choice("torch", batch, passes.options.threads or torch.get_num_threads())
 
 
@@ -123,7 +123,7 @@ def _timed(passes: Passes, shapes: Shapes, candidates: Candidates, path: Path) -
     """The choice that a few batches of noise lead to, kept for later runs."""
     own, trial = _own_choice(passes), passes.apart()
     plan = plan_case("tuning", shapes, passes.bundle, passes.options, own)
-    most = allowed_bytes(passes.options)
+    most = count_allowed_bytes(passes.options)
     fitting = [each for each in candidates.batches if most is None or replace(plan, batch=each).peak_bytes <= most]
     if own.batch not in fitting:
         return None
@@ -144,7 +144,7 @@ def _timing(trial: Passes, plan: CasePlan, choice: Choice) -> Timing:
     """What batches of noise take, run as a choice has it; a runtime that cannot run them takes for ever."""
     started, shapes, seconds, share = time.perf_counter(), plan.shapes, math.inf, 1.0
     trial.use(choice)
-    window = fitted_window(window_of(trial.bundle, trial.options), replace(plan, batch=choice.batch))
+    window = fit_window(read_window(trial.bundle, trial.options), replace(plan, batch=choice.batch))
     image = torch.zeros([1] * (1 + len(shapes.network))).expand(shapes.channels, *shapes.network)
     noise = torch.randn(window.windowing(image.shape).shape, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode(), trial.precision():

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from medseg.bundle.load import Bundle
 from medseg.errors import UsageError
-from medseg.inference.bundle_plan import fitted_window, plan_within_memory, window_of
+from medseg.inference.bundle_plan import fit_window, plan_within_memory, read_window
 from medseg.inference.options import PredictOptions
 from medseg.inference.plan import CasePlan, Shapes
 from medseg.inference.planning.tuned import tuned
@@ -75,7 +75,7 @@ class BundleRuntime:
         if not isinstance(self.bundle.inferer, SlidingWindowInferer):
             self.passes.choose(None, image)
             return None
-        window = fitted_window(window_of(self.bundle, self.options), plan)
+        window = fit_window(read_window(self.bundle, self.options), plan)
         self.passes.choose(window, image, splits=plan.is_streamed)
         return window.plan(image.shape[1:])
 

@@ -20,11 +20,11 @@ from medseg.allocator import fit_allocator
 from medseg.errors import BundleError, UsageError, first_line
 from medseg.inference.input_checks import FLOAT_BYTES
 from medseg.inference.options import NO_LOCATOR, PredictOptions
-from medseg.inference.plan import NUMPY, CasePlan, Shapes, allowed_bytes, fitted_plan
+from medseg.inference.plan import NUMPY, CasePlan, Shapes, count_allowed_bytes, fit_plan
 from medseg.inference.running.machine import usable_cores
 from medseg.inference.slabs import Slab
 from medseg.inference.steps.description import Description
-from medseg.inference.windows import Run, WindowPlan, windows_of
+from medseg.inference.windows import Run, WindowPlan, lay_windows
 
 MODULES = {"torchscript": "torch", "onnx": "onnxruntime", "openvino": "openvino"}
 """The package that each kind of export needs."""
@@ -107,7 +107,7 @@ class ExportedRuntime:
             case=case_id,
             shapes=shapes,
             classes=self.description.scores,
-            windows=windows_of(shapes.network, window),
+            windows=lay_windows(shapes.network, window),
             one_pass=ExportedPass(self.description),
             batch=window.batch,
             backend=BACKEND_OF[self.description.to],
@@ -116,7 +116,7 @@ class ExportedRuntime:
             slice_axis=window.slice_axis,
             library=NUMPY,
         )
-        return fitted_plan(free, allowed_bytes(self.options))
+        return fit_plan(free, count_allowed_bytes(self.options))
 
     def open(self) -> AbstractContextManager[None]:
         """Nothing has to be set while the network runs."""

@@ -21,10 +21,18 @@ from medseg.errors import ImageError
 from medseg.geometry import Grid, is_same_grid, spacing_mm
 from medseg.inference.input_checks import check_axes, check_channels, check_finite, check_spacing
 from medseg.inference.plan import Shapes
-from medseg.inference.prediction import as_labels
+from medseg.inference.prediction import read_labels
 from medseg.inference.predictor import Labelled, ReadyCase
 from medseg.inference.region import Box, air_value
-from medseg.inference.restore import OFF_AXIS, Banded, Discretisation, Prepared, axis_changes, linear_weights, of_axes
+from medseg.inference.restore import (
+    OFF_AXIS,
+    Banded,
+    Discretisation,
+    Prepared,
+    axis_changes,
+    linear_weights,
+    narrow_to_axes,
+)
 from medseg.inference.torch_arrays import TorchArrays
 from medseg.inference.windows import Windows
 
@@ -66,7 +74,7 @@ class MonaiSteps:
             image=image.as_tensor(),
             grid=Grid(shape, np.asarray(image.meta["original_affine"], dtype=float)),
             changes=changes,
-            shapes=shapes_of(image, is_along_axes=changes is not None),
+            shapes=measure_shapes(image, is_along_axes=changes is not None),
             notes=str(image.meta.get("notes", "")),
             source=data,
             coarse=coarse,
@@ -120,7 +128,7 @@ class MonaiSteps:
             check_finite(int((~torch.isfinite(image)).sum()), image.numel(), case)
 
     def _check_labels(self, pred: Any, ready: ReadyCase, case: Case) -> NDArray[np.integer]:
-        labels = as_labels(np.asarray(pred), self.bundle, case)
+        labels = read_labels(np.asarray(pred), self.bundle, case)
         check_on_grid(labels, pred, ready.grid, case)
         return labels
 
@@ -165,7 +173,7 @@ def check_resampled(image: Prepared, transforms: Iterable[object], case: object)
             check_spacing(image, wanted.tolist(), case)
 
 
-def shapes_of(image: MetaTensor, is_along_axes: bool = True) -> Shapes:
+def measure_shapes(image: MetaTensor, is_along_axes: bool = True) -> Shapes:
     """The sizes of an image as preprocessing left it.
 
     Args:
@@ -259,7 +267,7 @@ class SpatialResample(monai.transforms.SpatialResample):
             "mode": "bilinear",
             "padding_mode": "border",
             "align_corners": align_corners,
-            "src_affine": torch.as_tensor(of_axes(np.asarray(img.affine, dtype=float), img.ndim - 1)),
+            "src_affine": torch.as_tensor(narrow_to_axes(np.asarray(img.affine, dtype=float), img.ndim - 1)),
         }
         return TraceableTransform.track_transform_meta(
             img,
@@ -301,7 +309,7 @@ def _step_along_axes(img: Tensor, affine: Any, size: Any) -> NDArray[np.float64]
     if not isinstance(img, MetaTensor) or affine is None or axes not in (2, 3) or np.size(size) != axes:
         return None
     step = np.linalg.solve(
-        of_axes(np.asarray(img.affine, dtype=float), axes), of_axes(np.asarray(affine, dtype=float), axes)
+        narrow_to_axes(np.asarray(img.affine, dtype=float), axes), narrow_to_axes(np.asarray(affine, dtype=float), axes)
     ).astype(np.float64)
     linear = step[:-1, :-1]
     is_same = [int(n) for n in size] == list(img.shape[1:]) and np.allclose(step, np.eye(axes + 1), atol=SAME_GRID)

@@ -13,7 +13,7 @@ from scipy import ndimage, sparse
 
 from medseg.data.pictures import is_grey
 from medseg.inference.arrays import NumpyArrays
-from medseg.inference.restore import OFF_AXIS, Banded, linear_weights, of_axes, shift_affine
+from medseg.inference.restore import OFF_AXIS, Banded, linear_weights, narrow_to_axes, shift_affine
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ def orient(image: Image, axcodes: str | None) -> Image:
 def resample(image: Image, pixdim: Sequence[float], diagonal: bool) -> Image:
     """``Spacingd``, linear: the grid with voxels of ``pixdim`` mm that begins where the image begins."""
     axes = len(image.size)
-    before = of_axes(image.affine, axes)
+    before = narrow_to_axes(image.affine, axes)
     after = _zoomed(before, _spacing(before, pixdim), diagonal)
     size, after[:-1, -1] = _extent(image.size, before, after)
     step = np.linalg.solve(before, after).astype(np.float64)

@@ -15,7 +15,7 @@ from medseg.data.joining import stacked
 from medseg.inference.arrays import NumpyArrays
 from medseg.inference.input_checks import check_axes, check_channels, check_finite, check_spacing
 from medseg.inference.plan import Shapes
-from medseg.inference.prediction import as_labels, largest_pieces
+from medseg.inference.prediction import keep_largest_pieces, read_labels
 from medseg.inference.predictor import Labelled, ReadyCase
 from medseg.inference.region import Box
 from medseg.inference.restore import Discretisation, axis_changes
@@ -103,7 +103,7 @@ class NumpySteps:
         Raises:
             ImageError: ``OUTPUT_NOT_LABELS``.
         """
-        return as_labels(apply_label_steps(labels, self.description.later)[None], self.description, case)
+        return read_labels(apply_label_steps(labels, self.description.later)[None], self.description, case)
 
     def label_whole(
         self, logits: NDArray[np.float32], ready: ReadyCase, keeps_probabilities: bool, case: Case
@@ -119,7 +119,7 @@ class NumpySteps:
 
 def keep_largest(mask: NDArray, labels: Collection[int]) -> NDArray:
     """``medseg.inference.postprocess.KeepLargestd``."""
-    return largest_pieces(mask, labels)
+    return keep_largest_pieces(mask, labels)
 
 
 LATER: dict[str, Callable[..., NDArray]] = {"KeepLargest": keep_largest}

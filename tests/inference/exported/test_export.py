@@ -26,7 +26,7 @@ from medseg.inference.predict import open_predictor
 from medseg.inference.region import region_of
 from medseg.inference.runtimes import exported_network
 from medseg.inference.steps import description
-from medseg.inference.windows import windows_of
+from medseg.inference.windows import lay_windows
 from tests.conftest import save_nifti
 from tests.inference.conftest import KINDS
 
@@ -313,7 +313,7 @@ def test_the_phantom_that_is_cropped_has_padding_around_it(miniature, tmp_path, 
     model = exporting.described(bundle, "onnx")
     case = phantom(model, tmp_path, is_surrounded)
     image = open_predictor(bundle, PredictOptions(device="cpu", backend="torch")).prepare(case).image.numpy()
-    box = region_of(image, windows_of(image.shape[1:], model.window), model.air, lambda _: True)
+    box = region_of(image, lay_windows(image.shape[1:], model.window), model.air, lambda _: True)
     assert ([part.stop - part.start for part in box] != list(image.shape[1:])) == is_cropped
 
 

@@ -13,7 +13,7 @@ from medseg.data.case import Case
 from medseg.errors import ImageError
 from medseg.inference.exported.export import export
 from medseg.inference.options import PredictOptions
-from medseg.inference.plan import Shapes, allowed_bytes, first_fitting, smaller_plans
+from medseg.inference.plan import Shapes, choose_fitting, count_allowed_bytes, smaller_plans
 from medseg.inference.predictor import Predictor
 from medseg.inference.runtimes import exported_network
 from medseg.inference.runtimes.exported_network import ExportedRuntime
@@ -116,23 +116,23 @@ def test_sums_are_counted_voxel_by_voxel(free_plan):
 @pytest.mark.parametrize("place", range(3))
 def test_the_first_plan_that_fits_is_taken(free_plan, place):
     plans = list(smaller_plans(free_plan(description())))
-    assert first_fitting(plans, plans[place].peak_bytes) is plans[place]
-    assert first_fitting(plans, None) is plans[0]
+    assert choose_fitting(plans, plans[place].peak_bytes) is plans[place]
+    assert choose_fitting(plans, None) is plans[0]
 
 
 def test_what_fits_nowhere_is_refused_with_a_size_that_would_do(free_plan):
     plans = list(smaller_plans(free_plan(description())))
     with pytest.raises(ImageError) as caught:
-        first_fitting(plans, plans[-1].peak_bytes - 1)
+        choose_fitting(plans, plans[-1].peak_bytes - 1)
     assert caught.value.code == "MEMORY_BUDGET"
     (named,) = [word for word in caught.value.remedy.split() if word.endswith("M") and word[:-1].isdigit()]
-    assert first_fitting(plans, int(named[:-1]) << 20) is plans[-1]
+    assert choose_fitting(plans, int(named[:-1]) << 20) is plans[-1]
 
 
 def test_without_max_ram_half_of_what_is_free_may_be_taken(monkeypatch):
     monkeypatch.setattr("medseg.inference.plan.memory_limit", lambda: 1000)
-    assert allowed_bytes(PredictOptions()) == 500
-    assert allowed_bytes(PredictOptions(max_ram=700)) == 700
+    assert count_allowed_bytes(PredictOptions()) == 500
+    assert count_allowed_bytes(PredictOptions(max_ram=700)) == 700
 
 
 @pytest.mark.parametrize("place", range(3))
