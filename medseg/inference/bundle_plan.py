@@ -1,6 +1,6 @@
 """The plan of a case of a bundle: its sizes before and after it was read, and what a pass of its network takes.
 
-A pass is measured on one window (``medseg.inference.planning.footprint``); the rest is in ``medseg.inference.plan``.
+A pass is measured on one window; the rest is in ``medseg.inference.plan``.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ def plan_case(
     One window is run to see what a pass takes.
 
     Args:
-        case: Its id.
-        shapes: Of its image.
+        case: The case's id.
+        shapes: Sizes of its image.
         bundle: Its network on the device where it will run.
         options: How to run it.
-        choice: What timing found best, of ``medseg.inference.planning.tuned``.
+        choice: What timing found best; None: batch and backend are chosen by rule.
     """
     plan = _rough_plan(case, shapes, bundle, options, choice)
     network, window = bundle.network, (shapes.channels, *plan.roi)
@@ -65,11 +65,11 @@ def plan_within_memory(
     A window is run to see what a pass takes only where memory is limited, or all the rest comes near what is free.
 
     Args:
-        case: Its id.
-        shapes: Of its image.
+        case: The case's id.
+        shapes: Sizes of its image.
         bundle: Its network on the device where it will run.
         options: How to run it.
-        choice: What timing found best, of ``medseg.inference.planning.tuned``.
+        choice: What timing found best; None: batch and backend are chosen by rule.
 
     Raises:
         ImageError: ``MEMORY_BUDGET``.
@@ -125,7 +125,7 @@ def _rough_plan(case: str, shapes: Shapes, bundle: Bundle, options: PredictOptio
 
 
 def expect_shapes(extent: Extent, bundle: Bundle) -> Shapes:
-    """Of an image that was not read, as far as its header and the bundle's preprocessing tell.
+    """The sizes of an image that was not read, as far as its header and the bundle's preprocessing tell.
 
     Steps that go by the voxels, such as cropping to what is not empty, are passed over: the network's grid is then at
     most as large as said here.

@@ -30,7 +30,7 @@ def check_finite(broken: int, voxels: int, case: Case) -> None:
 
     Args:
         broken: How many are NaN or infinite.
-        voxels: Of how many.
+        voxels: How many voxels there are.
         case: Named in the error.
 
     Raises:

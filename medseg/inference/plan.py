@@ -31,7 +31,7 @@ GRID_BYTES = 56
 """For each voxel that MONAI resamples by itself: where it lies, in 64-bit floats, twice."""
 
 WIDE_BYTES = 8
-"""Of a voxel while MONAI resamples it, in 64 bits."""
+"""Bytes of a voxel while MONAI resamples it, in 64 bits."""
 
 
 @dataclass(frozen=True)
@@ -236,7 +236,7 @@ class CasePlan:
         return kept + arrays * self.classes * FLOAT_BYTES * math.prod(self.windows.image)
 
     def _restoring_bytes(self) -> int:
-        """Of rows that close: their logits, scores of one class on either grid, and the last rows kept for the next."""
+        """What rows that close take: logits, one class's scores on either grid, and the last rows kept for the next."""
         axis, roi = self.windows.slab_axis, self.windows.roi
         row = self.windows.slab_voxels() // roi[axis]
         restored_row = math.prod(self.shapes.image) // self.windows.padded[axis]

@@ -63,7 +63,7 @@ class CaseRecord:
         case: Its id.
         images: The files read.
         mask: The file written, relative to the output folder; None where it failed.
-        seconds: From reading to the verified mask.
+        seconds: How long it took, from reading to the verified mask.
         volumes_ml: Each structure's volume.
         notes: What is odd about the image without being wrong, with codes.
         run_by: Runtime, windows at a time and threads, and what chose them; empty where it is not known.
@@ -87,7 +87,7 @@ class Predictions:
     Args:
         output: The folder of masks.
         records: One per case, in order.
-        seconds: Of the whole run, loading the model included.
+        seconds: How long the whole run took, loading the model included.
     """
 
     output: Path
@@ -186,11 +186,12 @@ def open_predictor(
     """
     options = options or PredictOptions()
     if isinstance(bundle, str | Path) and is_exported(bundle):
-        from medseg.inference.runtimes.exported_network import ExportedRuntime
+        from medseg.inference.runtimes.exported_network import ExportedRuntime, check_options
         from medseg.inference.steps.description import read_description
         from medseg.inference.steps.numpy_steps import NumpySteps
 
         model = read_description(Path(bundle))
+        check_options(options, model)
         _check_trusted(model.to, Path(bundle), allow)
         return Predictor(model, NumpySteps(model), ExportedRuntime(Path(bundle), model, options), options, on_window)
     from medseg.bundle.load import open_bundle
@@ -360,7 +361,7 @@ def in_turn(
     write: Callable[[Item, Result], Written],
     done: Callable[[Written], None],
 ) -> None:
-    """As ``overlapped``, one step after the other: what the smallest memory takes."""
+    """Take items through the three steps of ``overlapped``, one after the other: what the smallest memory takes."""
     for item in items:
         done(write(item, run(item, read(item))))
 

@@ -55,15 +55,15 @@ class Model(Protocol):
 
     @property
     def name(self) -> str:
-        """Of its folder."""
+        """Name of its folder."""
 
     @property
     def version(self) -> str:
-        """As its metadata says."""
+        """Version that its metadata says."""
 
     @property
     def weights_sha256(self) -> str:
-        """Of the weights that it was trained to."""
+        """Checksum of the weights that it was trained to."""
 
     @property
     def channels(self) -> tuple[str, ...]:

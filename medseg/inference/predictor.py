@@ -128,8 +128,8 @@ class Predictor:
 
     Args:
         model: What made its masks, as records name it.
-        steps: Before and after the network.
-        runtime: Plans and runs it.
+        steps: What is done before and after the network.
+        runtime: What plans and runs the network.
         options: How to run it.
         on_window: Called with a case's id and the number of windows run so far.
     """

@@ -32,7 +32,7 @@ class Discretisation:
 
     Args:
         activation: ``softmax`` or ``sigmoid``, applied before resampling.
-        threshold: Of the single channel of a sigmoid; None: the likeliest class.
+        threshold: Least score of a sigmoid's single channel; None: the likeliest class is taken.
         later: Steps on the labels afterwards; a bundle's are MONAI transforms.
     """
 
@@ -45,8 +45,8 @@ class LabelRestorer:
     """Labels on an image's own grid, made from slabs of logits as they come.
 
     Args:
-        changes: Of ``axis_changes``.
-        how: Of ``discretisation``.
+        changes: The way back, from ``axis_changes``.
+        how: How scores become labels.
         classes: Number of labels; decides the type of the voxels.
         keeps_probabilities: Keep the scores of every class as well, on the image's grid.
     """
@@ -375,7 +375,7 @@ def linear_weights(places: NDArray[np.floating], size: int) -> sparse.csr_array:
     """Linear interpolation as a matrix, (places, size); beyond the ends the last voxel counts.
 
     Args:
-        places: In voxels, from 0 at the first one's centre.
+        places: Places in voxels, from 0 at the first one's centre.
         size: Voxels of the axis.
     """
     rows, last = len(places), size - 1

@@ -26,7 +26,7 @@ CLOSED_BYTES = 1 << 23
 """So much of the rows that closed is handed on at once."""
 
 SUM_BYTES = 4
-"""Of a sum as it is handed on."""
+"""Bytes of a sum as it is handed on."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ class OpenSlab:
     """Weighted sums of the open slab, and of the weights; rows leave at the front as they close.
 
     Args:
-        windows: Of the image.
-        weights: Of the voxels of a window.
-        sums: From ``empty_sums``.
+        windows: Windows of the image.
+        weights: Weights of a window's voxels.
+        sums: Zeros, from ``empty_sums``.
     """
 
     def __init__(self, windows: Windows, weights: Array, sums: Array) -> None:
@@ -107,7 +107,7 @@ def empty_sums(windows: Windows, output: Array, storage: str = "float32", spill:
     """Zeros for the open slab, (C, …), for outputs like this one.
 
     Args:
-        windows: Of the image.
+        windows: Windows of the image.
         output: A window's logits, (C, …).
         storage: ``bfloat16`` keeps the sums of tensors in 16 bits; anything else in 32.
         spill: Folder of a file that holds them in place of the machine's memory; None: memory.

@@ -30,8 +30,8 @@ class SlidingWindow(Inferer):
         sw_batch_size: Windows per forward pass.
         overlap: Share of a window that its neighbour covers again, for all axes or for each.
         mode: ``constant`` or ``gaussian`` weights.
-        sigma_scale: Of the Gaussian, as a share of the window.
-        padding_mode: Of images smaller than a window, as in ``torch.nn.functional.pad``.
+        sigma_scale: The Gaussian's standard deviation, as a share of the window.
+        padding_mode: How images smaller than a window are padded, as in ``torch.nn.functional.pad``.
         cval: Value of constant padding.
         slice_axis: The axis across which a 2D network takes slices of a volume; None: windows have the image's axes.
         storage: Type in which sums are kept; bfloat16 halves the memory and costs about 1 % of a logit; None: float32.

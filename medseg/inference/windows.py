@@ -38,8 +38,8 @@ class WindowPlan:
         overlap: Share of a window that its neighbour covers again, along each axis of the image.
         batch: Windows per forward pass.
         mode: How windows are weighted, ``constant`` or ``gaussian``.
-        sigma_scale: Of the Gaussian, as a share of the window, along each axis of the image.
-        padding_mode: Of images smaller than a window: ``constant``, ``reflect``, ``replicate`` or ``circular``.
+        sigma_scale: The Gaussian's standard deviation, as a share of the window, along each axis of the image.
+        padding_mode: How smaller images are padded: ``constant``, ``reflect``, ``replicate`` or ``circular``.
         cval: Value of constant padding.
         slice_axis: The axis across which a 2D network takes slices; None: windows have the image's axes.
     """
@@ -127,7 +127,7 @@ class Windowing:
 
     Args:
         batch: Windows per forward pass.
-        channels: Of the images.
+        channels: Number of channels of the images.
         roi: Voxels of a window.
     """
 

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from medseg.inference.predict import open_predictor
 from tests.conftest import ball, save_nifti
 
 MOST_MODULES = 70
@@ -57,20 +58,19 @@ def test_an_exported_bundle_predicts_without_pytorch_and_monai(tiny_bundle, scan
 def test_a_window_is_few_steps_away_from_the_call(tiny_bundle, scan, tmp_path, monkeypatch):
     """From ``predict`` to the network: at most ten frames of medseg's own, in at most six files."""
     import medseg
-    from medseg.inference.runtimes import bundle_runtime
 
-    seen = []
-    run = bundle_runtime.Passes.logits
+    seen, runner = [], type(open_predictor(tiny_bundle).runtime.passes)
+    run = runner.logits
 
     def watched(passes, windows):
         frame = sys._getframe()
         while frame := frame.f_back:
             if frame.f_globals.get("__name__", "").startswith("medseg."):
                 seen.append(frame.f_code.co_filename)
-        monkeypatch.setattr(bundle_runtime.Passes, "logits", run)
+        monkeypatch.setattr(runner, "logits", run)
         return run(passes, windows)
 
-    monkeypatch.setattr(bundle_runtime.Passes, "logits", watched)
+    monkeypatch.setattr(runner, "logits", watched)
     made = medseg.predict(tiny_bundle, scan, tmp_path / "out")
     assert not made.failed
     frames = len(seen) + 1  # The watched call stands for one.

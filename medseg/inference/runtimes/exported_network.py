@@ -74,15 +74,13 @@ class ExportedRuntime:
         options: How to run it.
 
     Raises:
-        UsageError: ``OPTION_NOT_EXPORTED``: the options ask for what only a bundle itself can do;
-            ``RUNTIME_MISSING``.
+        UsageError: ``RUNTIME_MISSING``.
         BundleError: EXPORT_UNREADABLE.
     """
 
     note = ""
 
     def __init__(self, folder: Path, description: Description, options: PredictOptions) -> None:
-        _check_options(options, description)
         self.description, self.options = description, options
         self.on_windows: Callable[[int], None] = lambda windows: None
         self._batch = description.window.batch
@@ -156,7 +154,12 @@ class ExportedRuntime:
         return window if overlap is None else replace(window, overlap=(overlap,) * axes)
 
 
-def _check_options(options: PredictOptions, description: Description) -> None:
+def check_options(options: PredictOptions, description: Description) -> None:
+    """Refuse options that ask for what only a bundle itself can do.
+
+    Raises:
+        UsageError: ``OPTION_NOT_EXPORTED``.
+    """
     asked = {
         "--tta": options.tta,
         "--amp": options.amp,

@@ -36,9 +36,9 @@ class Description:
     """An exported bundle without its network.
 
     Args:
-        name: Of the bundle that was exported.
-        version: As its metadata said.
-        weights_sha256: Of its weights file.
+        name: Name of the bundle that was exported.
+        version: Version that its metadata said.
+        weights_sha256: Checksum of its weights file.
         to: What the network was exported to, one of TARGETS.
         channels: Names of the input channels.
         labels: Name of each output value.
@@ -46,9 +46,9 @@ class Description:
         preprocessing: Steps from the image as it is read to the network's input.
         window: The windows.
         activation: From logits to probabilities, one of ACTIVATIONS.
-        threshold: Of the single channel of a sigmoid; None: the likeliest class.
+        threshold: Least score of a sigmoid's single channel; None: the likeliest class is taken.
         later: Steps on the labels.
-        air: Of ``medseg.inference.region.air_value``, in images of Hounsfield units.
+        air: What air is in a prepared image of Hounsfield units; None: not known.
         files: The sha256 of each file of the network.
         made_by: The version of medseg that exported it.
         pass_bytes: The most that intermediate results of a window take at once, as PyTorch has them; 0: not known.

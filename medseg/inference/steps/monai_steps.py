@@ -245,7 +245,7 @@ class SpatialResample(monai.transforms.SpatialResample):
         dtype: Any = None,
         lazy: bool | None = None,
     ) -> Tensor:
-        """As MONAI's; see there."""
+        """Resample as MONAI's transform does; see there."""
         how = (self.mode if mode is None else mode, self.padding_mode if padding_mode is None else padding_mode)
         step = None
         if [str(getattr(each, "value", each)) for each in how] == ["bilinear", "border"] and not (lazy or self.lazy):

@@ -25,7 +25,7 @@ class Image:
     Args:
         array: (C, X, Y[, Z]) float32.
         affine: 4 by 4, voxel index to RAS+ mm.
-        applied_operations: In their order.
+        applied_operations: The operations, in their order.
     """
 
     array: NDArray[np.float32]
@@ -84,8 +84,8 @@ def normalize(image: Image, subtrahend: Factors, divisor: Factors, nonzero: bool
 
     Args:
         image: The image.
-        subtrahend: In place of the mean; one per channel where ``channel_wise``.
-        divisor: In place of the standard deviation.
+        subtrahend: What is subtracted in place of the mean; one per channel where ``channel_wise``.
+        divisor: What is divided by in place of the standard deviation.
         nonzero: Whether voxels of 0 are left out and left alone.
         channel_wise: Whether each channel has its own.
     """
@@ -252,7 +252,7 @@ def pad(image: Image, spatial_size: Sequence[int] | int, method: str, mode: str,
         spatial_size: Voxels; 0 or less keeps an axis.
         method: ``symmetric`` or ``end``.
         mode: ``constant``, ``edge`` or ``reflect``.
-        value: Of constant padding.
+        value: Value of constant padding.
     """
     wanted = choose_size(spatial_size, image.size)
     missing = [max(new - size, 0) for new, size in zip(wanted, image.size, strict=True)]
@@ -324,7 +324,7 @@ def sample(values: NDArray[np.float32], step: Matrix, size: Sequence[int]) -> ND
     Args:
         values: (X, Y[, Z]).
         step: From the new voxels' indices to those of ``values``.
-        size: Of the new grid.
+        size: Size of the new grid.
     """
     options = {"output_shape": tuple(size), "order": 1, "mode": "nearest"}
     return ndimage.affine_transform(values, step[:-1, :-1], step[:-1, -1], **options)

@@ -181,8 +181,8 @@ def restore_oblique(
 
     Args:
         logits: (C, …) on the network's grid, all of them.
-        image: As the network took it.
-        how: From scores to labels.
+        image: The image as the network took it.
+        how: How scores become labels.
         keeps_probabilities: Whether they are wanted.
     """
     labels, best, kept = np.zeros((), np.uint16), np.zeros((), np.float32), []
