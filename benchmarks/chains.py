@@ -92,7 +92,7 @@ class Chain:
 
 
 _MONAI = ("torch", "monai.transforms", "monai.inferers", "monai.data", "monai.bundle", "nibabel")
-_MEDSEG = (*_MONAI, "medseg.inference.cohort")
+_MEDSEG = (*_MONAI, "medseg.inference.predict")
 
 CHAINS = {
     "MONAI, stock chain": Chain(_stock, (*_MONAI, "medseg.bundle.load")),

@@ -18,8 +18,7 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from medseg.allocator import keep_freed_memory
-from medseg.inference.restoring.restore import Discretisation, LabelRestorer
-from medseg.inference.restoring.way_back import AxisChange
+from medseg.inference.restore import AxisChange, Discretisation, LabelRestorer
 from medseg.inference.runtimes.backends import Windowing, build_backend
 from medseg.inference.runtimes.graph_optimiser import optimise, split_head
 from medseg.inference.sliding_window import SlidingWindow

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from medseg.checking.check import check
     from medseg.demonstration.demo import demo
     from medseg.evaluation.evaluate import evaluate
-    from medseg.inference.cohort import predict
     from medseg.inference.export import export
+    from medseg.inference.predict import predict
     from medseg.training.compare import compare
     from medseg.training.train import train
 
@@ -29,7 +29,7 @@ _VERBS = {
     "demo": "medseg.demonstration.demo",
     "evaluate": "medseg.evaluation.evaluate",
     "export": "medseg.inference.export",
-    "predict": "medseg.inference.cohort",
+    "predict": "medseg.inference.predict",
     "train": "medseg.training.train",
 }
 

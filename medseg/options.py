@@ -17,8 +17,6 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from medseg.errors import UsageError, check_known
 
 if TYPE_CHECKING:
-    import torch
-
     from medseg.data.splits import Split
 
 BACKENDS = ("auto", "torch", "compile", "openvino", "onnx", "tensorrt")
@@ -142,20 +140,6 @@ class PredictOptions:
         if self.seg_type != SEG_TYPES[0] and self.mask_format != DICOM_SEG:
             problem = f"{self.seg_type} is a kind of {DICOM_SEG}"
             raise UsageError("SETTING_INVALID", "seg_type", problem, f"add --format {DICOM_SEG}")
-
-    @property
-    def torch_device(self) -> torch.device:
-        """The device that ``device`` stands for on this machine.
-
-        Raises:
-            UsageError: ``DEVICE_MISSING``.
-        """
-        import torch
-
-        has_cuda = torch.cuda.is_available()
-        if self.device == "cuda" and not has_cuda:
-            raise UsageError("DEVICE_MISSING", "cuda", "PyTorch finds no CUDA device", "use --device cpu")
-        return torch.device("cuda" if has_cuda and self.device != "cpu" else "cpu")
 
 
 def check_backend(name: str) -> None:

@@ -14,7 +14,7 @@ from medseg.progress import Progress
 from medseg.text import pluralise
 
 if TYPE_CHECKING:
-    from medseg.inference.cohort import CaseRecord
+    from medseg.inference.predict import CaseRecord
 
 
 def run_predict(command: PredictCommand) -> int:

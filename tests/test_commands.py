@@ -7,7 +7,7 @@ import pytest
 from medseg.cli import NOTATIONS, OF_BUNDLES, VERBS, list_fields, make_parser, read_command
 from medseg.commands import CompareCommand, EvaluateCommand, PredictCommand, TrainCommand
 from medseg.errors import UsageError
-from medseg.inference.exported.description import NETWORK_FILES
+from medseg.inference.steps.description import NETWORK_FILES
 from medseg.options import TARGETS, CheckOptions, EvaluateOptions, PredictOptions, TrainOptions
 
 BARE = {

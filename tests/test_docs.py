@@ -213,7 +213,7 @@ def test_every_module_and_name_of_medseg_on_a_page_exists(page):
 
 
 def test_the_export_page_names_every_step_that_can_be_exported():
-    from medseg.inference.exported.steps import BEFORE, LATER
+    from medseg.inference.steps.numpy_steps import BEFORE, LATER
 
     page = text_of("how-to/export.md")
     assert not {name for name in [*BEFORE, *LATER] if f"`{name}d`" not in page}

@@ -22,7 +22,7 @@ from medseg.demonstration.demo import BUNDLE, make_scans
 from medseg.demonstration.phantom import LABELS
 from medseg.evaluation.figures.drawing import to_png
 from medseg.evaluation.figures.examples import overlay
-from medseg.inference.cohort import predict
+from medseg.inference.predict import predict
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 CASE = "straight.nii.gz"

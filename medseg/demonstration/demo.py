@@ -12,7 +12,7 @@ from medseg.demonstration.synthetic_ct import write_ct_series
 from medseg.evaluation.evaluate import evaluate
 from medseg.evaluation.html_report import illustrate, write_report
 from medseg.evaluation.results import Evaluation
-from medseg.inference.cohort import Predictions, predict
+from medseg.inference.predict import Predictions, predict
 
 BUNDLE = "phantom_ct_segmentation"
 

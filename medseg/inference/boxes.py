@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from medseg.geometry import Grid
-from medseg.inference.restoring.way_back import AxisChange, of_axes
+from medseg.inference.restore import AxisChange, narrow_to_axes
 from medseg.inference.windows import Windows
 
 if TYPE_CHECKING:
@@ -150,11 +150,11 @@ def map_box(target: Grid, box: Box, source: Grid, margin_mm: float) -> Box | Non
         None where it lies outside the grid.
     """
     axes = len(target.shape)
-    step = np.linalg.solve(of_axes(target.affine, axes), of_axes(source.affine, axes))
+    step = np.linalg.solve(narrow_to_axes(target.affine, axes), narrow_to_axes(source.affine, axes))
     edges = itertools.product(*((part.start - 0.5, part.stop - 0.5) for part in box))
     corners = np.array([(*edge, 1.0) for edge in edges]) @ step[:axes].T
     # The farthest that a step of so many mm leads along each axis.
-    margin = margin_mm * np.linalg.norm(np.linalg.inv(of_axes(target.affine, axes)[:axes, :axes]), axis=1)
+    margin = margin_mm * np.linalg.norm(np.linalg.inv(narrow_to_axes(target.affine, axes)[:axes, :axes]), axis=1)
     low, high = corners.min(axis=0) - margin, corners.max(axis=0) + margin
     # Rounded, for an edge that is met exactly must not cost a voxel.
     starts = np.floor(np.round(low + 0.5, EDGE_DECIMALS)).astype(int).clip(0)

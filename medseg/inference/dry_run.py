@@ -16,17 +16,18 @@ from medseg.data.read import read_extent
 from medseg.data.transforms import GreyToOneChanneld
 from medseg.data.volume import Extent
 from medseg.errors import MedsegError, UsageError
-from medseg.inference.admission import check_axes, check_channels
-from medseg.inference.cohort import UNFORESEEN, case_failed
-from medseg.inference.exported.description import is_exported
-from medseg.inference.finding import cases_for
-from medseg.inference.planning.fitting import allowed_bytes
-from medseg.inference.planning.plan import CasePlan, fitted_plan, fitted_window, plan_case, window_of
-from medseg.inference.planning.shapes import expected_shapes
-from medseg.inference.predict import Predictor
+from medseg.inference.bundle_plan import expect_shapes, fit_window, plan_case, read_window
+from medseg.inference.input_checks import check_axes, check_channels
+from medseg.inference.locator import open_locator
+from medseg.inference.plan import CasePlan, count_allowed_bytes, fit_plan
+from medseg.inference.predict import UNFORESEEN, case_failed, cases_for
+from medseg.inference.prediction import is_exported
+from medseg.inference.runtimes.bundle_runtime import BundleRuntime
 from medseg.inference.runtimes.network_runner import NetworkRunner
 from medseg.inference.runtimes.tuning import is_worth_tuning, tune
 from medseg.inference.step_timing import time_preparing, time_reading, time_restoring, time_window
+from medseg.inference.steps.monai_steps import quicken
+from medseg.inference.windows import Windowing
 from medseg.options import PredictOptions
 
 
@@ -90,9 +91,10 @@ def dry_run(
     options = options or PredictOptions()
     opened = open_bundle(bundle, allow)
     cases = cases_for(opened.channels, images, options.series)
-    predictor = Predictor(opened, options, allow=allow)
-    coarse = _Planner(predictor.locator.passes, tunes=False) if predictor.locator else None
-    planner = _Planner(predictor.passes, coarse)
+    locating = open_locator(opened, options, allow)
+    quicken(opened.preprocessing)
+    coarse = _Planner(locating.passes, tunes=False) if locating else None
+    planner = _Planner(BundleRuntime(opened, options).passes, coarse)
     outcomes = {case.id: planner.outcome(case) for case in cases}
     threads = options.threads or torch.get_num_threads()
     locator = coarse.bundle.name if coarse else None
@@ -112,7 +114,7 @@ class _Planner:
         self.bundle, self.options, self.passes = passes.bundle, passes.options, passes
         passes.keeps = False
         self._coarse, self._tunes = coarse, tunes
-        self._seconds: dict[tuple[str, tuple[int, ...], int], float] = {}
+        self._seconds: dict[tuple[str, Windowing, int], float] = {}
         self.untimed: list[str] = []
 
     def outcome(self, case: Case) -> CasePlan | MedsegError:
@@ -135,12 +137,12 @@ class _Planner:
         return replace(plan, seconds=seconds)
 
     def _fit(self, extent: Extent, case: Case) -> CasePlan:
-        expected = expected_shapes(extent, self.bundle)
+        expected = expect_shapes(extent, self.bundle)
         choice = tune(self.passes, expected) if self._tunes else None
         plan = plan_case(case.id, expected, self.bundle, self.options, choice)
         if self._tunes and choice is None and is_worth_tuning(self.passes, plan.windows):
             self.untimed.append(case.id)
-        return fitted_plan(plan, allowed_bytes(self.options))
+        return fit_plan(plan, count_allowed_bytes(self.options))
 
     def _time_passes(self, plan: CasePlan) -> float:
         """Time of preparing the image and running all of its windows."""
@@ -154,9 +156,9 @@ class _Planner:
             check_channels(extent.channels, self.bundle.channels, case)
 
     def _time_window(self, plan: CasePlan) -> float:
-        window = fitted_window(window_of(self.bundle, self.options), plan)
+        window = fit_window(read_window(self.bundle, self.options), plan)
         image = torch.zeros([1] * (1 + len(plan.shapes.network))).expand(plan.shapes.channels, *plan.shapes.network)
-        key = (plan.backend, window.windowing(image.shape).shape, self.passes.threads)
+        key = (plan.backend, window.windowing(image.shape), self.passes.threads)
         if key not in self._seconds:
             self.passes.choose(window, image, splits=plan.is_streamed)
             self._seconds[key] = time_window(self.passes, plan, window)

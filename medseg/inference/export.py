@@ -15,12 +15,13 @@ from medseg.bundle.load import Bundle, open_bundle
 from medseg.errors import BundleError, OutputError, check_known, first_line
 from medseg.inference.boxes import find_air_value
 from medseg.inference.export_check import check_network, check_pipeline, plan_batches
-from medseg.inference.exported.description import NAME, NETWORK_FILES, Description, read_description, write_description
-from medseg.inference.exported.runtimes import check_runtime
-from medseg.inference.restoring.restore import discretisation
+from medseg.inference.prediction import EXPORT_NAME
 from medseg.inference.runtimes.conversion import convert_to_onnx, save_openvino_model
+from medseg.inference.runtimes.exported_network import check_runtime
 from medseg.inference.runtimes.graph import FAILURES
 from medseg.inference.runtimes.network_runner import measure_footprint
+from medseg.inference.steps.description import NETWORK_FILES, Description, read_description, write_description
+from medseg.inference.steps.monai_steps import read_discretisation
 from medseg.inference.steps.translate import (
     refuse,
     require,
@@ -99,7 +100,7 @@ def export(
         raise OutputError("OUTPUT_UNWRITABLE", folder, first_line(error), "give another output folder") from error
     finally:
         shutil.rmtree(waiting, ignore_errors=True)
-    written = sum((folder / name).stat().st_size for name in (NAME, *NETWORK_FILES[to]))
+    written = sum((folder / name).stat().st_size for name in (EXPORT_NAME, *NETWORK_FILES[to]))
     return Exported(folder, read_description(folder), apart, equal, written)
 
 
@@ -109,7 +110,7 @@ def describe(bundle: Bundle, to: str) -> Description:
     Raises:
         BundleError: EXPORT_UNSUPPORTED, naming the part that has no exact counterpart.
     """
-    how = discretisation(bundle.postprocessing)
+    how = read_discretisation(bundle.postprocessing)
     if how is None:
         raise refuse("postprocessing", "it is not activation, Invertd, AsDiscreted and steps on labels")
     require(bundle.locator is None, "locator", "it runs one network, over all of an image")

@@ -17,12 +17,11 @@ from medseg.data.cases.case import Case
 from medseg.data.write import write
 from medseg.errors import BundleError, first_line
 from medseg.inference.boxes import MARGIN
-from medseg.inference.exported.description import Description, read_description
-from medseg.inference.exported.predictor import ExportedPredictor
-from medseg.inference.exported.runtimes import open_network
-from medseg.inference.predict import Predictor
+from medseg.inference.predict import open_predictor
 from medseg.inference.runtimes.backends import TOLERANCE, measure_difference
+from medseg.inference.runtimes.exported_network import open_network
 from medseg.inference.runtimes.graph import FAILURES
+from medseg.inference.steps.description import Description, read_description
 from medseg.inference.windows import Windowing
 from medseg.options import PredictOptions
 
@@ -111,8 +110,8 @@ def _compare_masks(bundle: Bundle, folder: Path, description: Description, optio
     """
     with tempfile.TemporaryDirectory() as place:
         case = make_phantom(description, Path(place), is_surrounded=options.crop)
-        wanted = Predictor(bundle, replace(options, backend="torch"))(case)
-        found = ExportedPredictor(folder, options, allow=[ALLOW_CODE])(case)
+        wanted = open_predictor(bundle, replace(options, backend="torch"))(case)
+        found = open_predictor(folder, options, allow=[ALLOW_CODE])(case)
     is_same = found.labels.shape == wanted.labels.shape
     different = int(np.count_nonzero(found.labels != wanted.labels)) if is_same else found.labels.size
     apart = _measure_difference(found.probabilities, wanted.probabilities)

@@ -24,16 +24,12 @@ from medseg.data.images import VolumeReader
 from medseg.data.volume import Note
 from medseg.errors import BundleError, UsageError
 from medseg.geometry import Grid
-from medseg.inference.admission import check_channels
 from medseg.inference.boxes import Box, bound_labels, map_box, place_windows, widen
-from medseg.inference.planning.budget import check_resampled
-from medseg.inference.planning.plan import fitted_window, plan_within_memory, window_of
-from medseg.inference.planning.shapes import shapes_of
-from medseg.inference.restoring.resampling import quicken
-from medseg.inference.restoring.restore import Discretisation, LabelRestorer, discretisation
-from medseg.inference.restoring.way_back import AxisChange
+from medseg.inference.bundle_plan import fit_window, plan_within_memory, read_window
+from medseg.inference.input_checks import check_channels
+from medseg.inference.restore import AxisChange, Discretisation, LabelRestorer, fill
 from medseg.inference.runtimes.network_runner import NetworkRunner
-from medseg.inference.streaming import run_into
+from medseg.inference.steps.monai_steps import check_resampled, measure_shapes, quicken, read_discretisation
 from medseg.inference.windows import Windows
 from medseg.options import NO_LOCATOR, PredictOptions
 
@@ -58,7 +54,7 @@ def open_locator(bundle: Bundle, options: PredictOptions, allow: Collection[str]
     if options.probabilities:
         problem = "what is not run has no probabilities"
         raise UsageError("SETTING_INVALID", "locator", problem, "leave --probabilities out, or give --locator none")
-    if not isinstance(bundle.inferer, SlidingWindowInferer) or discretisation(bundle.postprocessing) is None:
+    if not isinstance(bundle.inferer, SlidingWindowInferer) or read_discretisation(bundle.postprocessing) is None:
         problem = "it runs without windows, or ends otherwise than in Activationsd, Invertd, AsDiscreted"
         raise BundleError("LOCATOR_UNFIT", bundle.root, problem, "give --locator none: all of the image has to be run")
     source = find_locator(bundle.root, str(bundle.locator)) if options.locator is None else options.locator
@@ -153,13 +149,14 @@ class Locator:
         Raises:
             ImageError: What the network gives is refused, or memory does not suffice.
         """
-        plan = plan_within_memory(case_id, shapes_of(coarse), self.bundle, self.options)
-        window = fitted_window(window_of(self.bundle, self.options), plan)
+        plan = plan_within_memory(case_id, measure_shapes(coarse), self.bundle, self.options)
+        window = fit_window(read_window(self.bundle, self.options), plan)
         stays = [AxisChange(axis, sparse.eye_array(n, format="csr")) for axis, n in enumerate(coarse.shape[1:])]
         restorer = LabelRestorer(stays, self._how, len(self.bundle.labels))
         with torch.inference_mode(), self.passes.precision():
             self.passes.choose(window, coarse, splits=True)
-            run_into(restorer, coarse.as_tensor(), window, self.passes, case_id)
+            slabs = window.slabs(coarse.to(self.passes.device), self.passes)
+            fill(restorer, slabs, self.passes.finish, case_id)
         if not self._how.later:
             return restorer.labels
         pred = MetaTensor(torch.from_numpy(restorer.labels)[None], affine=coarse.affine)
@@ -168,7 +165,7 @@ class Locator:
 
 def _check_readable(bundle: Bundle) -> Discretisation:
     """How a locator's scores become labels, where its own grid is enough to say."""
-    how = discretisation(bundle.postprocessing)
+    how = read_discretisation(bundle.postprocessing)
     if how is None:
         raise refuse_locator(bundle, "its postprocessing is not Activationsd, Invertd, AsDiscreted and steps on labels")
     if not isinstance(bundle.inferer, SlidingWindowInferer | SimpleInferer):

@@ -11,9 +11,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
-from medseg.inference.pieces import largest_pieces
-
-__all__ = ["KeepLargestd", "largest_pieces"]
+from medseg.inference.prediction import keep_largest_pieces
 
 
 class KeepLargestd(MapTransform):
@@ -37,6 +35,6 @@ class KeepLargestd(MapTransform):
         cleaned = dict(data)
         for key in self.key_iterator(cleaned):
             mask = cleaned[key]
-            kept = torch.as_tensor(largest_pieces(np.asarray(mask)[0], self.labels))[None]
+            kept = torch.as_tensor(keep_largest_pieces(np.asarray(mask)[0], self.labels))[None]
             cleaned[key] = MetaTensor(kept, meta=mask.meta) if isinstance(mask, MetaTensor) else kept
         return cleaned

@@ -1,18 +1,29 @@
-"""What segmenting a case gives: labels on the image's own grid."""
+"""What segmenting a case gives: labels on the image's own grid, checked to be such, and connected pieces of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
-from medseg.data.cases import Case
-from medseg.data.terminology import Term
+from medseg.data.labels import label_values
+from medseg.data.volume import Note
+from medseg.errors import ImageError
 from medseg.geometry import Grid
-from medseg.options import PredictOptions
+
+if TYPE_CHECKING:
+    from medseg.data.cases import Case
+    from medseg.data.terminology import Term
+
+BACKGROUND = 0
+
+EXPORT_NAME = "exported.json"
+"""The file in which an exported bundle says what it is."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +55,15 @@ class Model(Protocol):
 
     @property
     def name(self) -> str:
-        """Of its folder."""
+        """Name of its folder."""
 
     @property
     def version(self) -> str:
-        """As its metadata says."""
+        """Version that its metadata says."""
 
     @property
     def weights_sha256(self) -> str:
-        """Of the weights that it was trained to."""
+        """Checksum of the weights that it was trained to."""
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -67,25 +78,12 @@ class Model(Protocol):
         """Codes of the labels, where they are known."""
 
 
-class Segmenter(Protocol):
-    """Makes masks of cases, in two steps so that the first can be done while another case is in the second."""
-
-    @property
-    def model(self) -> Model:
-        """What it runs."""
-
-    @property
-    def options(self) -> PredictOptions:
-        """How it runs it."""
-
-    def prepare(self, case: Case) -> Any:
-        """The case as the network takes it; called from another thread than ``segment``."""
-
-    def segment(self, case: Case, prepared: Any) -> Prediction:
-        """The mask of a prepared case."""
+def is_exported(folder: str | Path) -> bool:
+    """Whether a folder is an exported bundle."""
+    return (Path(folder) / EXPORT_NAME).is_file()
 
 
-def mask_volumes_ml(prediction: Prediction, names: Mapping[int, str]) -> Iterator[tuple[str, float]]:
+def measure_volumes_ml(prediction: Prediction, names: Mapping[int, str]) -> Iterator[tuple[str, float]]:
     """Each structure's volume in millilitres, background left out."""
     counts = np.zeros(max(names) + 1, np.int64)
     for plane in prediction.labels:
@@ -93,3 +91,58 @@ def mask_volumes_ml(prediction: Prediction, names: Mapping[int, str]) -> Iterato
     for value, name in names.items():
         if value:
             yield name, round(float(counts[value] * prediction.grid.voxel_volume_ml), 4)
+
+
+def read_labels(pred: NDArray, model: Model, case: Case) -> NDArray[np.integer]:
+    """A postprocessed result (1, …) of labels or (C, …) of one-hot classes as one label array; nothing is guessed.
+
+    Raises:
+        ImageError: ``OUTPUT_NOT_LABELS``.
+    """
+    kind: type[np.integer] = np.uint8 if len(model.labels) <= 256 else np.uint16
+    if pred.shape[0] == 1:
+        labels = pred[0].astype(kind)
+        is_exact = bool((labels == pred[0]).all())
+        found = label_values(labels) if is_exact else np.unique(pred).tolist()
+        unknown = sorted(set(found) - set(model.labels))
+        if not unknown:
+            return labels
+        problem = f"the mask holds {unknown[:3]}, the bundle's labels are {', '.join(map(str, model.labels))}"
+    elif pred.shape[0] == len(model.labels):
+        if np.isin(pred, (0, 1)).all() and (pred.sum(axis=0) == 1).all():
+            return pred.argmax(axis=0).astype(kind)
+        problem = "its classes overlap or leave voxels without a class"
+    else:
+        problem = f"it gives {pred.shape[0]} channels for {len(model.labels)} classes"
+    raise ImageError(
+        "OUTPUT_NOT_LABELS",
+        case.id,
+        f"the bundle's postprocessing gives no mask: {problem}",
+        "end it with AsDiscreted(argmax=True), or AsDiscreted(threshold=0.5) for a single class",
+    )
+
+
+def describe_emptiness(labels: NDArray, is_air: bool) -> str:
+    """A note on a mask without any structure, or nothing.
+
+    Args:
+        labels: (X, Y[, Z]).
+        is_air: Whether its image held nothing to run a network on.
+    """
+    if labels.any():
+        return ""
+    if is_air:
+        return str(Note("IMAGE_ALL_AIR", "it holds nothing but air or padding"))
+    return str(Note("MASK_EMPTY", "no voxel of any structure was found"))
+
+
+def keep_largest_pieces(mask: NDArray, labels: Collection[int]) -> NDArray:
+    """A copy of ``mask`` (X, Y[, Z]) in which each of ``labels`` is one connected piece at most."""
+    kept = mask.copy()
+    for label in labels:
+        pieces, count = ndimage.label(mask == label, structure=np.ones((3,) * mask.ndim))
+        if count > 1:
+            sizes = np.bincount(pieces.ravel())
+            sizes[0] = 0
+            kept[(mask == label) & (pieces != sizes.argmax())] = BACKGROUND
+    return kept

@@ -13,14 +13,14 @@ from monai.data import MetaTensor
 
 from medseg.bundle.load import Bundle
 from medseg.data.formats.payload import open_source
-from medseg.inference.planning.plan import CasePlan
-from medseg.inference.restoring.restore import LabelRestorer, discretisation
-from medseg.inference.restoring.way_back import AxisChange, linear_weights
+from medseg.inference.plan import CasePlan
+from medseg.inference.restore import AxisChange, LabelRestorer, linear_weights
 from medseg.inference.runtimes.network_runner import NetworkRunner
 from medseg.inference.runtimes.torch_runtime import make_noise
 from medseg.inference.runtimes.tuning import time_call
+from medseg.inference.slabs import Slab
 from medseg.inference.sliding_window import SlidingWindow
-from medseg.inference.windows import Slab
+from medseg.inference.steps.monai_steps import read_discretisation
 
 PIECE_VOXELS = 48
 """Along each axis of the pieces that reading's and restoring's rates are taken from."""
@@ -38,7 +38,7 @@ def time_window(passes: NetworkRunner, plan: CasePlan, window: SlidingWindow) ->
     Args:
         passes: What runs the network, with the runtime chosen.
         plan: The plan of the case.
-        window: What ``medseg.inference.planning.plan.fitted_window`` gives.
+        window: What ``medseg.inference.bundle_plan.fit_window`` gives.
     """
     axis, roi = plan.windows.slab_axis, plan.windows.roi
     step = max(1, int(roi[axis] * (1 - plan.windows.overlap[axis])))
@@ -79,7 +79,7 @@ def time_preparing(bundle: Bundle, plan: CasePlan) -> float:
 
 def time_restoring(bundle: Bundle, plan: CasePlan) -> float:
     """Seconds of the way from logits to labels on the scan's grid, from those of a piece of noise."""
-    how = discretisation(bundle.postprocessing)
+    how = read_discretisation(bundle.postprocessing)
     if how is None:
         return 0.0
     sizes = list(zip(plan.shapes.network, plan.shapes.image, strict=True))

@@ -20,7 +20,7 @@ from medseg.evaluation.evaluate import Evaluation, evaluate_cases
 from medseg.evaluation.results import write_tables
 from medseg.evaluation.runs import SCORED_NAME
 from medseg.files import hold, write_json
-from medseg.inference.cohort import predict
+from medseg.inference.predict import predict
 from medseg.networks import count_parameters
 from medseg.options import SPLIT_PARTS
 from medseg.training.run_folder import read_checkpoint

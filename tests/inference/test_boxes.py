@@ -20,9 +20,9 @@ from medseg.inference.boxes import (
     restrict_to_box,
     widen,
 )
-from medseg.inference.restoring.restore import Discretisation, LabelRestorer
-from medseg.inference.restoring.way_back import AxisChange, linear_weights
-from medseg.inference.windows import Slab, Windows
+from medseg.inference.restore import AxisChange, Discretisation, LabelRestorer, linear_weights
+from medseg.inference.slabs import Slab
+from medseg.inference.windows import Windows
 
 AIR = (1000 - 980) / 1600
 

@@ -12,9 +12,10 @@ from medseg.bundle.load import open_bundle
 from medseg.data.cases.case import Case
 from medseg.errors import ImageError
 from medseg.inference.export import describe
-from medseg.inference.exported import predictor as predicting
-from medseg.inference.exported.predictor import ExportedPredictor
-from medseg.inference.predict import Predictor
+from medseg.inference.predict import open_predictor
+from medseg.inference.predictor import Predictor
+from medseg.inference.runtimes import exported_network
+from medseg.inference.steps.numpy_steps import NumpySteps
 from medseg.options import PredictOptions
 from tests.conftest import ball, save_nifti
 
@@ -38,7 +39,7 @@ class BrokenInAir(torch.nn.Module):
 
 
 def of_torch(bundle, network, monkeypatch):
-    return Predictor(replace(bundle, network=network), CROPPED)
+    return open_predictor(replace(bundle, network=network), CROPPED)
 
 
 def of_export(bundle, network, monkeypatch):
@@ -46,9 +47,10 @@ def of_export(bundle, network, monkeypatch):
         with torch.no_grad():
             return network(torch.from_numpy(np.ascontiguousarray(windows))).numpy()
 
-    monkeypatch.setattr(predicting, "read_description", lambda _: describe(bundle, "onnx"))
-    monkeypatch.setattr(predicting, "open_network", lambda *_: run)
-    return ExportedPredictor(None, replace(CROPPED, backend="auto"))
+    monkeypatch.setattr(exported_network, "open_network", lambda *_: run)
+    description, options = describe(bundle, "onnx"), replace(CROPPED, backend="auto")
+    runtime = exported_network.ExportedRuntime(None, description, options)
+    return Predictor(description, NumpySteps(description), runtime, options)
 
 
 def case_of(tmp_path, has_ball):

@@ -11,8 +11,8 @@ import SimpleITK
 from medseg.cli import main
 from medseg.data.read import read_extent
 from medseg.errors import DatasetError
-from medseg.inference.cohort import predict
 from medseg.inference.dry_run import dry_run, format_plans
+from medseg.inference.predict import predict
 from medseg.inference.runtimes import tuning
 from medseg.inference.runtimes.tuning import Timing
 from medseg.options import PredictOptions

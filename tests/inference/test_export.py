@@ -19,9 +19,9 @@ from medseg.data.cases import open_images
 from medseg.errors import BundleError, ImageError, OutputError, UsageError
 from medseg.inference import export as exporting
 from medseg.inference.export import export
-from medseg.inference.exported import description, runtimes
-from medseg.inference.exported.predictor import ExportedPredictor
-from medseg.inference.predict import Predictor
+from medseg.inference.predict import open_predictor
+from medseg.inference.runtimes import exported_network
+from medseg.inference.steps import description
 from medseg.options import PredictOptions
 from tests.conftest import save_nifti
 from tests.inference.conftest import KINDS
@@ -98,8 +98,8 @@ def scan(tmp_path):
 def test_overlap_and_probabilities_are_those_of_the_bundle(tiny_bundle, exported, scan):
     options = PredictOptions(device="cpu", overlap=0.1, probabilities=True)
     (case,) = open_images(scan)
-    found = ExportedPredictor(exported, options)(case)
-    wanted = Predictor(open_bundle(tiny_bundle), options)(case)
+    found = open_predictor(exported, options)(case)
+    wanted = open_predictor(open_bundle(tiny_bundle), options)(case)
     assert np.mean(found.labels == wanted.labels) >= 0.9999
     np.testing.assert_allclose(found.probabilities, wanted.probabilities, atol=1e-4)
     np.testing.assert_array_equal(found.affine, wanted.affine)
@@ -114,8 +114,8 @@ def test_a_sheared_volume_gets_the_mask_of_the_bundle(miniature, tmp_path, with_
     grains = np.kron(np.random.default_rng(3).normal(100, 40, (6, 7, 5)), np.ones((4, 4, 4))).astype(np.float32)
     (case,) = open_images(save_nifti(grains, tmp_path / "tilted.nii.gz", affine))
     options = PredictOptions(device="cpu", backend="torch", probabilities=with_probabilities)
-    wanted = Predictor(open_bundle(bundle), options)(case)
-    found = ExportedPredictor(folder, PredictOptions(probabilities=with_probabilities))(case)
+    wanted = open_predictor(open_bundle(bundle), options)(case)
+    found = open_predictor(folder, PredictOptions(probabilities=with_probabilities))(case)
     assert len(np.unique(wanted.labels)) > 1
     assert found.labels.dtype == wanted.labels.dtype
     assert np.mean(found.labels == wanted.labels) >= 0.9999
@@ -126,7 +126,7 @@ def test_a_sheared_volume_gets_the_mask_of_the_bundle(miniature, tmp_path, with_
 
 def test_windows_are_told_as_they_are_run(exported, scan):
     told = []
-    predictor = ExportedPredictor(exported, PredictOptions(), lambda case, done: told.append((case, done)))
+    predictor = open_predictor(exported, PredictOptions(), lambda case, done: told.append((case, done)))
     (case,) = open_images(scan)
     predictor(case)
     assert {name for name, _ in told} == {"scan"}
@@ -149,13 +149,13 @@ def test_windows_are_told_as_they_are_run(exported, scan):
 )
 def test_what_an_exported_bundle_cannot_do_is_a_usage_error(exported, options):
     with pytest.raises(UsageError) as caught:
-        ExportedPredictor(exported, PredictOptions(**options))
+        open_predictor(exported, PredictOptions(**options))
     assert caught.value.code == "OPTION_NOT_EXPORTED"
 
 
 def test_its_own_backend_may_be_named(exported, scan):
     (case,) = open_images(scan)
-    assert ExportedPredictor(exported, PredictOptions(backend="onnx"))(case).labels.shape == (21, 19, 23)
+    assert open_predictor(exported, PredictOptions(backend="onnx"))(case).labels.shape == (21, 19, 23)
 
 
 def test_bad_images_are_refused_as_by_the_bundle(exported, tmp_path):
@@ -168,7 +168,7 @@ def test_bad_images_are_refused_as_by_the_bundle(exported, tmp_path):
         "CHANNEL_COUNT": [save_nifti(whole, tmp_path / f"{number}.nii.gz") for number in range(2)],
     }
     Picture.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "flat.png")
-    predictor = ExportedPredictor(exported, PredictOptions())
+    predictor = open_predictor(exported, PredictOptions())
     for code, files in bad.items():
         with pytest.raises(ImageError) as caught:
             predictor(medseg.data.cases.Case("bad", tuple(map(str, files)), None, "bad"))
@@ -176,8 +176,10 @@ def test_bad_images_are_refused_as_by_the_bundle(exported, tmp_path):
 
 
 def test_logits_that_are_no_numbers_are_refused(exported, scan, monkeypatch):
-    predictor = ExportedPredictor(exported, PredictOptions())
-    monkeypatch.setattr(predictor, "_run", lambda windows: np.full((len(windows), 2, 16, 16, 16), np.nan, np.float32))
+    predictor = open_predictor(exported, PredictOptions())
+    monkeypatch.setattr(
+        predictor.runtime, "run", lambda windows: np.full((len(windows), 2, 16, 16, 16), np.nan, np.float32)
+    )
     (case,) = open_images(scan)
     with pytest.raises(ImageError) as caught:
         predictor(case)
@@ -187,7 +189,7 @@ def test_logits_that_are_no_numbers_are_refused(exported, scan, monkeypatch):
 def test_memory_is_held_against_the_budget(exported, scan):
     (case,) = open_images(scan)
     with pytest.raises(ImageError) as caught:
-        ExportedPredictor(exported, PredictOptions(max_ram=1000))(case)
+        open_predictor(exported, PredictOptions(max_ram=1000))(case)
     assert caught.value.code == "MEMORY_BUDGET"
 
 
@@ -196,11 +198,11 @@ def test_an_altered_folder_is_refused(exported):
     kept = weights.read_bytes()
     weights.write_bytes(kept[:-1] + b"x")
     with pytest.raises(BundleError) as caught:
-        ExportedPredictor(exported, PredictOptions())
+        open_predictor(exported, PredictOptions())
     assert caught.value.code == "EXPORT_ALTERED"
     weights.unlink()
     with pytest.raises(BundleError) as caught:
-        ExportedPredictor(exported, PredictOptions())
+        open_predictor(exported, PredictOptions())
     assert caught.value.code == "EXPORT_ALTERED"
 
 
@@ -210,14 +212,14 @@ def test_a_network_that_the_runtime_cannot_load_is_refused(exported):
     content["files"]["network.onnx"] = hashlib.sha256(b"no network").hexdigest()
     (exported / "exported.json").write_text(json.dumps(content))
     with pytest.raises(BundleError) as caught:
-        ExportedPredictor(exported, PredictOptions())
+        open_predictor(exported, PredictOptions())
     assert caught.value.code == "EXPORT_UNREADABLE"
 
 
 def test_a_missing_runtime_is_named_with_what_to_install(exported, tiny_bundle, tmp_path, monkeypatch):
-    monkeypatch.setattr(runtimes.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(exported_network.importlib.util, "find_spec", lambda name: None)
     for call in (
-        lambda: ExportedPredictor(exported, PredictOptions()),
+        lambda: open_predictor(exported, PredictOptions()),
         lambda: export(tiny_bundle, tmp_path / "e", to="onnx"),
     ):
         with pytest.raises(UsageError) as caught:

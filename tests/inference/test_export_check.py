@@ -4,13 +4,12 @@ import pytest
 
 from medseg.bundle.load import open_bundle
 from medseg.errors import BundleError
-from medseg.inference import export_check
+from medseg.inference import export_check, predictor
 from medseg.inference.boxes import choose_region
 from medseg.inference.export import describe, export
 from medseg.inference.export_check import make_phantom
-from medseg.inference.exported import predictor
-from medseg.inference.exported.blending import windows_of
-from medseg.inference.predict import Predictor
+from medseg.inference.predict import open_predictor
+from medseg.inference.windows import lay_windows
 from medseg.options import PredictOptions
 
 
@@ -30,14 +29,15 @@ def test_an_export_that_disagrees_is_not_kept(tiny_bundle, tmp_path, monkeypatch
 def test_an_export_that_crops_otherwise_than_the_bundle_is_not_kept(tiny_bundle, tmp_path, monkeypatch):
     cropped = []
 
-    def nothing_to_run(image, *_):
+    def nothing_to_run_in_the_second(image, *how):
         cropped.append(image.shape)
+        return choose_region(image, *how) if len(cropped) == 1 else None
 
-    monkeypatch.setattr(predictor, "choose_region", nothing_to_run)
+    monkeypatch.setattr(predictor, "choose_region", nothing_to_run_in_the_second)
     with pytest.raises(BundleError) as caught:
         export(tiny_bundle, tmp_path / "out", to="onnx")
     assert caught.value.code == "EXPORT_DISAGREES"
-    assert len(cropped) == 1
+    assert len(cropped) == 2
     assert not [path for path in tmp_path.iterdir() if "out" in path.name]
 
 
@@ -46,6 +46,6 @@ def test_the_phantom_that_is_cropped_has_padding_around_it(miniature, tmp_path, 
     bundle = open_bundle(miniature("volumes")[0])
     model = describe(bundle, "onnx")
     case = make_phantom(model, tmp_path, is_surrounded)
-    image = Predictor(bundle, PredictOptions(device="cpu", backend="torch")).prepare(case)["image"].numpy()
-    box = choose_region(image, windows_of(image.shape[1:], model.window), model.air, lambda _: True)
+    image = open_predictor(bundle, PredictOptions(device="cpu", backend="torch")).prepare(case).image.numpy()
+    box = choose_region(image, lay_windows(image.shape[1:], model.window), model.air, lambda _: True)
     assert ([part.stop - part.start for part in box] != list(image.shape[1:])) == is_cropped

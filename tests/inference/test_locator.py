@@ -24,8 +24,7 @@ from medseg.errors import BundleError, UsageError
 from medseg.inference.dry_run import dry_run, format_plans
 from medseg.inference.export import describe
 from medseg.inference.locator import open_locator
-from medseg.inference.predict import Predictor
-from medseg.inference.restoring.way_back import axis_changes
+from medseg.inference.predict import open_predictor
 from medseg.networks import build_network
 from medseg.options import PredictOptions, TrainOptions
 from medseg.training.run_folder import Start, begin
@@ -89,7 +88,7 @@ def scene(tmp_path, affine=None, name="scan.nii.gz"):
 
 
 def segmented(bundle, case, **options):
-    return Predictor(open_bundle(bundle), PredictOptions(device="cpu", backend="torch", **options))(case)
+    return open_predictor(open_bundle(bundle), PredictOptions(device="cpu", backend="torch", **options))(case)
 
 
 def set_key(bundle, **keys):
@@ -115,9 +114,9 @@ def test_inside_the_box_a_mask_is_that_of_the_whole_image_and_outside_it_is_back
 def test_a_sheared_scan_that_is_restored_whole_is_located_as_well(make, coarse, tmp_path):
     fine = make("fine", spacing_mm=(1.5, 1.5, 1.5))
     case, _ = scene(tmp_path, SHEARED)
-    run = Predictor(open_bundle(fine), PredictOptions(device="cpu", locator=coarse, locator_margin_mm=6))
+    run = open_predictor(open_bundle(fine), PredictOptions(device="cpu", locator=coarse, locator_margin_mm=6))
     prepared = run.prepare(case)
-    assert axis_changes(prepared["image"]) is None
+    assert prepared.changes is None
     located, whole = run.segment(case, prepared), segmented(fine, case)
     assert np.array_equal(located.labels[:30], whole.labels[:30])
     assert not located.labels[40:].any()
@@ -133,7 +132,9 @@ def test_a_sheared_scan_that_is_restored_whole_is_cropped_as_well(make, tmp_path
     for crop in (True, False):
         told = []
         options = PredictOptions(device="cpu", crop=crop)
-        found.append(Predictor(open_bundle(fine), options, lambda _, done, told=told: told.append(done))(case).labels)
+        found.append(
+            open_predictor(open_bundle(fine), options, lambda _, done, told=told: told.append(done))(case).labels
+        )
         counts.append(told[-1])
     assert np.array_equal(*found)
     assert found[0].any()
@@ -156,7 +157,7 @@ def test_only_the_windows_of_the_box_are_run_and_the_note_counts_them(fine, coar
     case, _ = scene(tmp_path)
     told = []
     options = PredictOptions(device="cpu", locator=coarse, locator_margin_mm=0)
-    located = Predictor(open_bundle(fine), options, lambda case, done: told.append(done))(case)
+    located = open_predictor(open_bundle(fine), options, lambda case, done: told.append(done))(case)
     assert told[-1] == 1
     assert "1 of 60 windows" in located.notes
     assert "16×16×16 of 64×48×40 voxels" in located.notes
@@ -236,7 +237,7 @@ def test_what_the_fine_bundle_sees_is_untouched_by_the_locator(fine, make, tmp_p
     coarse = make("coarse", 0.8, intensity={"kind": "z-score"})
     case, _ = scene(tmp_path)
     alone, beside = (
-        Predictor(open_bundle(fine), PredictOptions(device="cpu", locator=locator)).prepare(case)["image"]
+        open_predictor(open_bundle(fine), PredictOptions(device="cpu", locator=locator)).prepare(case).source["image"]
         for locator in (None, coarse)
     )
     assert torch.equal(alone.as_tensor(), beside.as_tensor())
@@ -252,7 +253,7 @@ def test_what_the_fine_bundle_sees_is_untouched_by_the_locator(fine, make, tmp_p
 def test_a_locator_for_other_images_is_refused_when_it_is_opened(fine, make, changes):
     other = make("other", **{"spacing_mm": (3, 3, 3), **changes})
     with pytest.raises(BundleError) as refused:
-        Predictor(open_bundle(fine), PredictOptions(device="cpu", locator=other))
+        open_predictor(open_bundle(fine), PredictOptions(device="cpu", locator=other))
     assert refused.value.code == "LOCATOR_UNFIT"
 
 
@@ -267,7 +268,7 @@ def test_a_locator_for_hounsfield_units_is_for_bundles_of_these_alone(fine, coar
 def test_a_bundle_without_windows_takes_no_locator(fine, coarse):
     set_key(fine, inferer={"_target_": "SimpleInferer"})
     with pytest.raises(BundleError) as refused:
-        Predictor(open_bundle(fine), PredictOptions(device="cpu", locator=coarse))
+        open_predictor(open_bundle(fine), PredictOptions(device="cpu", locator=coarse))
     assert refused.value.code == "LOCATOR_UNFIT"
 
 
@@ -284,13 +285,13 @@ def test_a_locator_may_take_its_image_whole(fine, coarse, tmp_path):
 def test_a_locator_that_gives_no_labels_on_its_own_grid_is_refused(fine, coarse):
     set_key(coarse, postprocessing=[{"_target_": "Activationsd", "keys": "pred", "softmax": True}])
     with pytest.raises(BundleError) as refused:
-        Predictor(open_bundle(fine), PredictOptions(device="cpu", locator=coarse))
+        open_predictor(open_bundle(fine), PredictOptions(device="cpu", locator=coarse))
     assert refused.value.code == "LOCATOR_UNFIT"
 
 
 def test_an_unknown_locator_is_refused(fine):
     with pytest.raises(BundleError) as refused:
-        Predictor(open_bundle(fine), PredictOptions(device="cpu", locator="nowhere"))
+        open_predictor(open_bundle(fine), PredictOptions(device="cpu", locator="nowhere"))
     assert refused.value.code == "BUNDLE_NOT_FOUND"
 
 
@@ -305,7 +306,7 @@ def test_a_locator_that_runs_code_is_refused_unless_it_is_allowed(fine, coarse):
 
 def test_probabilities_of_what_is_not_run_are_refused(fine, coarse):
     with pytest.raises(UsageError) as refused:
-        Predictor(open_bundle(fine), PredictOptions(device="cpu", locator=coarse, probabilities=True))
+        open_predictor(open_bundle(fine), PredictOptions(device="cpu", locator=coarse, probabilities=True))
     assert refused.value.code == "SETTING_INVALID"
 
 

@@ -1,281 +1,329 @@
 import json
-from dataclasses import replace
+import os
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 
+import nibabel
 import numpy as np
 import pytest
-import torch
-from monai.inferers import sliding_window_inference
-from monai.transforms import ToNumpyd
-from PIL import Image
 
-from medseg.bundle.build import write_bundle
-from medseg.bundle.load import open_bundle
-from medseg.data.cases.case import Case
-from medseg.errors import ImageError, UsageError
-from medseg.inference.masks import as_labels
-from medseg.inference.predict import Predictor
-from medseg.inference.prediction import Prediction, mask_volumes_ml
-from medseg.networks import build_network
+import medseg
+from medseg.errors import BundleError, DatasetError, OutputError, UsageError
+from medseg.inference.predict import in_turn, overlapped
 from medseg.options import PredictOptions
 from tests.conftest import ball, save_nifti
-
-
-def case_of(path):
-    return Case(id="one", images=(str(path),), label=None, group="one")
-
-
-def predictor(bundle, **options):
-    return Predictor(open_bundle(bundle), PredictOptions(device="cpu", **options))
-
-
-def test_labels_are_those_of_the_network_over_monai_s_windows(tiny_bundle, tmp_path):
-    image, _ = ball(1, (20, 18, 24))
-    made = predictor(tiny_bundle)(case_of(save_nifti(image, tmp_path / "a.nii.gz")))
-    network = open_bundle(tiny_bundle).network
-    scaled = torch.from_numpy((image - image.mean()) / image.std())[None, None]
-    with torch.no_grad():
-        logits = sliding_window_inference(scaled, (16, 16, 16), 2, network, overlap=0.5, mode="gaussian")
-    assert np.mean(made.labels == logits.argmax(1)[0].numpy()) > 0.9999
-
-
-@pytest.mark.parametrize(
-    "affine",
-    [
-        np.diag([-1.0, -1.0, 2.0, 1.0]),
-        np.array([[0, 1.5, 0, -4], [0, 0, -1, 8], [2, 0, 0, 3], [0, 0, 0, 1.0]]),
-        np.array([[0.98, -0.17, 0, 5], [0.17, 0.98, 0, -7], [0, 0, 1, 2], [0, 0, 0, 1.0]]),
-    ],
-)
-def test_the_mask_lies_on_the_image_s_own_grid(tiny_bundle, tmp_path, affine):
-    image, _ = ball(2, (21, 17, 13))
-    made = predictor(tiny_bundle)(case_of(save_nifti(image, tmp_path / "a.nii.gz", affine)))
-    assert made.labels.shape == image.shape
-    assert np.allclose(made.affine, affine, atol=1e-5)
-
-
-def test_an_image_stored_the_other_way_round_gives_the_same_mask(tiny_bundle, tmp_path):
-    image, _ = ball(3)
-    flipped = np.diag([-1.0, 1.0, 1.0, 1.0])
-    flipped[0, 3] = image.shape[0] - 1
-    run = predictor(tiny_bundle)
-    straight = run(case_of(save_nifti(image, tmp_path / "a.nii.gz"))).labels
-    turned = run(case_of(save_nifti(image[::-1].copy(), tmp_path / "b.nii.gz", flipped))).labels
-    assert np.array_equal(turned[::-1], straight)
-
-
-def test_probabilities_add_up_and_agree_with_the_labels(tiny_bundle, tmp_path):
-    image, _ = ball(4)
-    made = predictor(tiny_bundle, probabilities=True)(case_of(save_nifti(image, tmp_path / "a.nii.gz")))
-    assert np.allclose(made.probabilities.sum(axis=0), 1, atol=1e-5)
-    assert np.array_equal(made.probabilities.argmax(axis=0), made.labels)
-
-
-def test_mirroring_averages_over_the_bundle_s_axes(tiny_bundle, tmp_path):
-    image, _ = ball(5, (16, 16, 16))
-    made = predictor(tiny_bundle, tta=True, probabilities=True)(case_of(save_nifti(image, tmp_path / "a.nii.gz")))
-    network = open_bundle(tiny_bundle).network
-    scaled = torch.from_numpy((image - image.mean()) / image.std())[None, None]
-    with torch.no_grad():
-        mean = (network(scaled) + network(scaled.flip(2)).flip(2)) / 2
-    assert np.allclose(made.probabilities, mean.softmax(1)[0].numpy(), atol=1e-4)
-
-
-def test_mirroring_is_refused_where_the_bundle_did_not_train_it(tiny_bundle):
-    with pytest.raises(UsageError, match="TTA_NOT_OFFERED"):
-        Predictor(replace(open_bundle(tiny_bundle), mirror_axes=()), PredictOptions(tta=True))
-
-
-def test_the_overlap_reaches_the_windows(tiny_bundle):
-    assert predictor(tiny_bundle, overlap=0.25).bundle.inferer.overlap == 0.25
-
-
-@pytest.mark.parametrize(("option", "code"), [({"overlap": 1.0}, "OVERLAP"), ({"device": "tpu"}, "DEVICE_UNKNOWN")])
-def test_an_option_that_makes_no_sense_is_refused(option, code):
-    with pytest.raises(UsageError, match=code):
-        PredictOptions(**option)
-
-
-def test_an_image_smaller_than_the_window_is_padded_and_restored(tiny_bundle, tmp_path):
-    image, _ = ball(6, (5, 9, 3))
-    assert predictor(tiny_bundle)(case_of(save_nifti(image, tmp_path / "a.nii.gz"))).labels.shape == (5, 9, 3)
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_single_non_finite_voxel_is_refused(tiny_bundle, tmp_path, bad):
-    image, _ = ball(7)
-    image[3, 4, 5] = bad
-    with pytest.raises(ImageError, match="NONFINITE_VOXELS.*1 of 5760"):
-        predictor(tiny_bundle)(case_of(save_nifti(image, tmp_path / "a.nii.gz")))
-
-
-def test_a_time_series_is_a_channel_too_many(tiny_bundle, tmp_path):
-    series = np.stack([ball(seed)[0] for seed in (1, 2)], axis=-1)
-    with pytest.raises(ImageError, match="CHANNEL_COUNT.*2 channel"):
-        predictor(tiny_bundle)(case_of(save_nifti(series, tmp_path / "a.nii.gz")))
-
-
-def test_a_picture_is_no_volume(tiny_bundle, tmp_path):
-    Image.fromarray(np.zeros((20, 20), np.uint8)).save(tmp_path / "a.png")
-    with pytest.raises(ImageError, match="IMAGE_NOT_3D"):
-        predictor(tiny_bundle)(case_of(tmp_path / "a.png"))
+from tests.dicom_folders import edit, save_all, slices, uid
 
 
 @pytest.fixture
-def flat_bundle(tiny_settings, licence, tmp_path):
-    """A bundle for colour pictures."""
-    settings = replace(
-        tiny_settings,
-        name="picture_segmentation",
-        patch_voxels=(16, 16),
-        channels=("red", "green", "blue"),
-        intensity={"kind": "unit"},
-    )
-    write_bundle(settings, tmp_path / "flat", licence)
-    root = tmp_path / "flat" / settings.name
-    (root / "models").mkdir()
-    torch.manual_seed(4)
-    network = build_network("unet", 2, 3, 2, unet_options={"filters": 4, "depth": 2})
-    torch.save(network.state_dict(), root / "models" / "model.pt")
-    return root
+def scans(tmp_path):
+    """Two scans in different folders and formats, one cut short."""
+    folder = tmp_path / "scans"
+    save_nifti(ball(1)[0], folder / "a.nii.gz")
+    save_nifti(ball(2)[0], folder / "deep" / "er" / "b.nii")
+    broken = save_nifti(ball(3)[0], folder / "c.nii.gz")
+    broken.write_bytes(broken.read_bytes()[:2000])
+    return folder
 
 
-def test_a_colour_picture_goes_the_same_way(flat_bundle, tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 255, (23, 31, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "a.png")
-    made = predictor(flat_bundle, probabilities=True)(case_of(tmp_path / "a.png"))
-    assert made.labels.shape == (31, 23)
-    assert made.probabilities.shape == (2, 31, 23)
+def record_of(folder):
+    return json.loads((folder / "predictions.json").read_text())
 
 
-def test_a_volume_is_no_picture(flat_bundle, tmp_path):
-    path = save_nifti(ball(1)[0], tmp_path / "a.nii.gz")
-    with pytest.raises(ImageError, match="IMAGE_NOT_2D.*#12"):
-        predictor(flat_bundle)(case_of(path))
+def test_every_readable_case_has_a_mask_of_its_name_and_the_rest_an_error(tiny_bundle, scans, tmp_path):
+    told = []
+    made = medseg.predict(tiny_bundle, scans, tmp_path / "out", on_case=lambda record, total: told.append(total))
+    assert (tmp_path / "out" / "a.nii.gz").is_file()
+    assert (tmp_path / "out" / "deep" / "er" / "b.nii").is_file()
+    assert not (tmp_path / "out" / "c.nii.gz").exists()
+    assert [record.case for record in made.failed] == ["c"]
+    assert made.failed[0].error["code"] == "IMAGE_TRUNCATED"
+    assert made.exit_code == 1
+    assert told == [3, 3, 3]
 
 
-def test_a_network_that_gives_nan_makes_no_mask(tiny_bundle, tmp_path):
-    image, _ = ball(8)
-    run = predictor(tiny_bundle)
-    with torch.no_grad():
-        next(run.passes.network.parameters()).fill_(1e38)
-    with pytest.raises(ImageError, match="OUTPUT_NONFINITE"):
-        run(case_of(save_nifti(image, tmp_path / "a.nii.gz")))
+def test_the_record_says_what_was_run_on_what(tiny_bundle, scans, tmp_path):
+    medseg.predict(tiny_bundle, scans, tmp_path / "out", options=PredictOptions(device="cpu", tta=True))
+    record = record_of(tmp_path / "out")
+    assert record["bundle"]["name"] == tiny_bundle.name
+    assert len(record["bundle"]["weights_sha256"]) == 64
+    assert record["options"]["tta"] is True
+    by_case = {case["case"]: case for case in record["cases"]}
+    mask = nibabel.load(tmp_path / "out" / by_case["a"]["mask"])
+    assert by_case["a"]["volumes_ml"]["ball"] == pytest.approx(np.count_nonzero(mask.dataobj) / 1000, abs=1e-3)
+    assert by_case["c"]["error"]["code"] == "IMAGE_TRUNCATED"
 
 
-def test_postprocessing_that_leaves_the_grid_is_refused(tiny_bundle, tmp_path):
-    path = tiny_bundle / "configs" / "inference.json"
-    config = json.loads(path.read_text())
-    config["preprocessing"]["transforms"].insert(
-        3, {"_target_": "Spacingd", "keys": "image", "pixdim": [2.0, 2.0, 2.0], "mode": "bilinear"}
-    )
-    steps = config["postprocessing"]["transforms"]
-    config["postprocessing"]["transforms"] = [step for step in steps if step["_target_"] != "Invertd"]
-    path.write_text(json.dumps(config))
-    image, _ = ball(9)
-    with pytest.raises(ImageError, match="OUTPUT_OFF_GRID"):
-        predictor(tiny_bundle)(case_of(save_nifti(image, tmp_path / "a.nii.gz")))
+def test_masks_are_the_same_bytes_each_time(tiny_bundle, scans, tmp_path):
+    for name in ("first", "second"):
+        medseg.predict(tiny_bundle, scans, tmp_path / name)
+    assert (tmp_path / "first" / "a.nii.gz").read_bytes() == (tmp_path / "second" / "a.nii.gz").read_bytes()
 
 
-def test_volumes_are_voxels_times_their_size():
-    labels = np.zeros((4, 4, 4), np.uint8)
-    labels[:2, :2, :2] = 1
-    made = Prediction(labels, np.diag([10.0, 10.0, 5.0, 1.0]), None)
-    assert dict(mask_volumes_ml(made, {0: "background", 1: "ball", 2: "absent"})) == {"ball": 4.0, "absent": 0.0}
+def test_probabilities_lie_beside_the_mask(tiny_bundle, scans, tmp_path):
+    medseg.predict(tiny_bundle, scans / "a.nii.gz", tmp_path / "out", options=PredictOptions(probabilities=True))
+    assert nibabel.load(tmp_path / "out" / "a_probabilities.nii.gz").shape == (20, 18, 16, 2)
 
 
-@pytest.mark.parametrize(
-    ("pred", "problem"),
-    [
-        (np.array([[[0, 256]]]), "holds .256"),
-        (np.array([[[0.4, 1]]]), "holds .0.4"),
-        (np.array([[[1, 0]], [[1, 0]]]), "overlap"),
-        (np.array([[[0.5, 0.2]], [[0.5, 0.8]]]), "overlap"),
-        (np.zeros((3, 1, 2)), "3 channels for 2"),
-    ],
-)
-def test_what_is_no_mask_is_refused_instead_of_rounded(tiny_bundle, pred, problem):
-    with pytest.raises(ImageError, match=f"OUTPUT_NOT_LABELS.*{problem}"):
-        as_labels(pred, open_bundle(tiny_bundle), case_of("a"))
+def test_names_that_differ_only_in_suffix_both_get_a_mask(tiny_bundle, tmp_path):
+    for name in ("a.nii", "a.nii.gz"):
+        save_nifti(ball(1)[0], tmp_path / "scans" / name)
+    made = medseg.predict(tiny_bundle, tmp_path / "scans", tmp_path / "out")
+    assert len({record.mask for record in made.records}) == 2
+    assert not made.failed
 
 
-def test_one_hot_classes_become_labels(tiny_bundle):
-    one_hot = np.array([[[1, 0]], [[0, 1]]])
-    assert as_labels(one_hot, open_bundle(tiny_bundle), case_of("a")).tolist() == [[0, 1]]
+def test_an_image_is_never_overwritten(tiny_bundle, scans):
+    before = (scans / "a.nii.gz").read_bytes()
+    with pytest.raises(OutputError, match="OUTPUT_COLLISION"):
+        medseg.predict(tiny_bundle, scans, scans)
+    assert (scans / "a.nii.gz").read_bytes() == before
 
 
-def change_inference(bundle, change):
-    path = bundle / "configs" / "inference.json"
-    config = json.loads(path.read_text())
-    change(config)
-    path.write_text(json.dumps(config))
+def test_an_empty_folder_is_an_error_not_a_success(tiny_bundle, tmp_path):
+    (tmp_path / "none").mkdir()
+    with pytest.raises(DatasetError, match="NO_CASES"):
+        medseg.predict(tiny_bundle, tmp_path / "none", tmp_path / "out")
 
 
-def test_a_result_of_unknown_place_is_refused(tiny_bundle, tmp_path):
-    """Without its affine, a mask that is mirrored cannot be told from one that is not."""
-    opened = open_bundle(tiny_bundle)
-    opened.postprocessing.transforms = (*opened.postprocessing.transforms, ToNumpyd("pred"))
-    run = Predictor(opened, PredictOptions(device="cpu"))
-    with pytest.raises(ImageError, match="OUTPUT_OFF_GRID.*not known"):
-        run(case_of(save_nifti(ball(1)[0], tmp_path / "a.nii.gz")))
+def test_a_missing_input_is_an_error(tiny_bundle, tmp_path):
+    with pytest.raises(DatasetError, match="NOT_FOUND"):
+        medseg.predict(tiny_bundle, tmp_path / "nowhere", tmp_path / "out")
 
 
-def test_a_network_that_gives_a_list_is_refused(tiny_bundle, tmp_path):
-    run = predictor(tiny_bundle)
-    run.passes.network = lambda window: [window, window]
-    with pytest.raises(ImageError, match="OUTPUT_NOT_ONE_TENSOR.*list"):
-        run(case_of(save_nifti(ball(1)[0], tmp_path / "a.nii.gz")))
+def test_a_refused_bundle_makes_no_output(scans, tmp_path):
+    with pytest.raises(BundleError):
+        medseg.predict(tmp_path / "no_bundle", scans, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
-def test_preprocessing_must_load_first(tiny_bundle, tmp_path):
-    change_inference(
-        tiny_bundle,
-        lambda config: config["preprocessing"]["transforms"].insert(0, {"_target_": "Identityd", "keys": "image"}),
-    )
-    with pytest.raises(ImageError, match="PREPROCESSING_NOT_LOADING"):
-        predictor(tiny_bundle)(case_of(save_nifti(ball(1)[0], tmp_path / "a.nii.gz")))
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_an_output_folder_that_cannot_be_written_is_found_before_work(tiny_bundle, scans, tmp_path):
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    with pytest.raises(OutputError, match="OUTPUT_UNWRITABLE"):
+        medseg.predict(tiny_bundle, scans, locked / "out")
 
 
-def padded_ball(tmp_path, where=(4, 30, 8)):
-    """A scan whose ball lies in a wide field of exact padding."""
-    image = np.zeros((60, 64, 56), np.float32)
-    inside, _ = ball(1, (20, 18, 16))
-    image[tuple(slice(start, start + size) for start, size in zip(where, inside.shape, strict=True))] = inside
-    return case_of(save_nifti(image, tmp_path / "padded.nii.gz"))
+def test_an_output_below_a_file_is_found_before_work(tiny_bundle, scans, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(OutputError, match="OUTPUT_UNWRITABLE"):
+        medseg.predict(tiny_bundle, scans, tmp_path / "file" / "out")
 
 
-def windows_of(run, case):
-    run.on_window = lambda _, done: counted.append(done)
-    counted = []
-    made = run(case)
-    return made, counted[-1]
+def test_a_file_that_no_prediction_made_is_never_replaced(tiny_bundle, scans, tmp_path):
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "a.nii.gz").write_bytes(b"drawn by hand")
+    with pytest.raises(OutputError, match="OUTPUT_EXISTS"):
+        medseg.predict(tiny_bundle, scans, tmp_path / "labels")
+    assert (tmp_path / "labels" / "a.nii.gz").read_bytes() == b"drawn by hand"
 
 
-def test_padding_is_not_run_and_is_background(tiny_bundle, tmp_path, monkeypatch):
-    case = padded_ball(tmp_path)
-    monkeypatch.setattr(Predictor, "_is_background", lambda *_: True)
-    cropped, few = windows_of(predictor(tiny_bundle, crop=True), case)
-    _, many = windows_of(predictor(tiny_bundle), case)
-    assert few < many
-    outside = cropped.labels.copy()
-    outside[:32, 22:56, :32] = 0
-    assert cropped.labels.any()
-    assert not outside.any()
+def test_a_case_that_fails_leaves_no_mask_of_an_earlier_run(tiny_bundle, scans, tmp_path):
+    medseg.predict(tiny_bundle, scans, tmp_path / "out")
+    (scans / "a.nii.gz").write_bytes(b"")
+    made = medseg.predict(tiny_bundle, scans, tmp_path / "out")
+    assert {record.case for record in made.failed} == {"a", "c"}
+    assert not (tmp_path / "out" / "a.nii.gz").exists()
+    assert (tmp_path / "out" / "deep" / "er" / "b.nii").exists()
 
 
-@pytest.mark.parametrize(("bias", "code"), [((9.0, -9.0), "IMAGE_ALL_AIR"), ((-9.0, 9.0), "")])
-def test_a_scan_of_nothing_is_empty_only_where_the_network_agrees(tiny_bundle, tmp_path, bias, code):
-    run = predictor(tiny_bundle, crop=True)
-    head = [each for each in run.passes.network.modules() if isinstance(each, torch.nn.Conv3d)][-1]
-    with torch.no_grad():
-        head.bias.copy_(torch.tensor(bias))
-    made = run(case_of(save_nifti(np.full((40, 40, 40), 3.0, np.float32), tmp_path / "empty.nii.gz")))
-    assert made.notes.partition(":")[0] == code
-    assert made.labels.all() == (not code)
+def test_probabilities_of_an_earlier_run_go_with_its_mask(tiny_bundle, scans, tmp_path):
+    for is_asked_for in (True, False):
+        options = PredictOptions(probabilities=is_asked_for)
+        medseg.predict(tiny_bundle, scans / "a.nii.gz", tmp_path / "out", options=options)
+        assert (tmp_path / "out" / "a_probabilities.nii.gz").exists() == is_asked_for
 
 
-def test_a_mask_without_any_structure_is_said_to_be_empty(tiny_bundle, tmp_path):
-    run = predictor(tiny_bundle)
-    head = [each for each in run.passes.network.modules() if isinstance(each, torch.nn.Conv3d)][-1]
-    with torch.no_grad():
-        head.bias.copy_(torch.tensor((99.0, -99.0)))
-    assert "MASK_EMPTY" in run(case_of(save_nifti(ball(1)[0], tmp_path / "a.nii.gz"))).notes
+def test_probabilities_that_are_none_of_ours_are_not_overwritten(tiny_bundle, scans, tmp_path):
+    foreign = tmp_path / "out" / "a_probabilities.nii.gz"
+    foreign.parent.mkdir()
+    foreign.write_text("someone's")
+    with pytest.raises(OutputError, match="OUTPUT_EXISTS"):
+        medseg.predict(tiny_bundle, scans / "a.nii.gz", tmp_path / "out", options=PredictOptions(probabilities=True))
+    assert foreign.read_text() == "someone's"
+
+
+def test_probabilities_never_share_a_file_with_a_mask(tiny_bundle, tmp_path):
+    for name in ("a", "a_probabilities"):
+        save_nifti(ball(1)[0], tmp_path / "scans" / f"{name}.nii.gz")
+    with pytest.raises(OutputError, match="OUTPUT_COLLISION"):
+        medseg.predict(tiny_bundle, tmp_path / "scans", tmp_path / "out", options=PredictOptions(probabilities=True))
+
+
+def test_a_record_that_cannot_be_read_is_not_passed_over(tiny_bundle, scans, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "predictions.json").write_text("{")
+    with pytest.raises(OutputError, match="OUTPUT_RECORD_UNREADABLE"):
+        medseg.predict(tiny_bundle, scans, tmp_path / "out")
+
+
+def scan_in(folder, seed, name):
+    save_nifti(ball(seed)[0], folder / f"{name}.nii.gz")
+    return folder
+
+
+def test_a_second_run_keeps_the_records_of_masks_that_are_still_there(tiny_bundle, tmp_path):
+    first, second, out = scan_in(tmp_path / "one", 1, "a"), scan_in(tmp_path / "two", 2, "b"), tmp_path / "out"
+    scan_in(first, 3, "gone")
+    medseg.predict(tiny_bundle, first, out, options=PredictOptions(overlap=0.5))
+    before = {case["case"]: case for case in record_of(out)["cases"]}
+    (out / "gone.nii.gz").unlink()
+    medseg.predict(tiny_bundle, second, out)
+    record = record_of(out)
+    kept, made = record["cases"]
+    assert (kept.pop("options")["overlap"], record["options"]["overlap"]) == (0.5, None)
+    assert (kept, made["case"]) == (before["a"], "b")
+    medseg.predict(tiny_bundle, first / "a.nii.gz", out)
+    assert [case["case"] for case in record_of(out)["cases"]] == ["b", "a"]
+    assert all("options" not in case and "bundle" not in case for case in record_of(out)["cases"])
+
+
+def test_a_kept_record_names_the_weights_that_made_its_mask(tiny_bundle, tmp_path):
+    first, second, out = scan_in(tmp_path / "one", 1, "a"), scan_in(tmp_path / "two", 2, "b"), tmp_path / "out"
+    medseg.predict(tiny_bundle, first, out)
+    path = out / "predictions.json"
+    record = record_of(out)
+    record["bundle"]["weights_sha256"] = "0" * 64
+    path.write_text(json.dumps(record))
+    medseg.predict(tiny_bundle, second, out)
+    kept, made = record_of(out)["cases"]
+    assert kept["bundle"] == record["bundle"]
+    assert "bundle" not in made
+
+
+def test_masks_of_other_labels_do_not_stay_beside_new_ones(tiny_bundle, tmp_path):
+    first, second, out = scan_in(tmp_path / "one", 1, "a"), scan_in(tmp_path / "two", 2, "b"), tmp_path / "out"
+    medseg.predict(tiny_bundle, first, out)
+    (out / "predictions.json").write_text(json.dumps({**record_of(out), "labels": {"0": "background", "1": "liver"}}))
+    with pytest.raises(OutputError, match="OUTPUT_EXISTS"):
+        medseg.predict(tiny_bundle, second, out)
+    assert medseg.predict(tiny_bundle, first, out).exit_code == 0
+
+
+def test_masks_are_not_put_among_the_images(tiny_bundle, scans):
+    with pytest.raises(OutputError, match="OUTPUT_INSIDE_INPUT"):
+        medseg.predict(tiny_bundle, scans, scans / "masks")
+    assert not (scans / "masks").exists()
+
+
+class TestSeveralSeries:
+    @pytest.fixture
+    def mixed(self, tmp_path):
+        """Two series in one folder, of 6 and of 3 slices."""
+        second = {"SeriesInstanceUID": uid("second"), "SeriesNumber": 8}
+        short = [edit(data, SOPInstanceUID=uid(f"second {n}"), **second) for n, data in enumerate(slices(3))]
+        save_all([*slices(), *short], tmp_path / "mixed" / "case")
+        return tmp_path / "mixed"
+
+    def test_a_folder_of_several_series_is_refused_with_their_list(self, tiny_bundle, mixed, tmp_path):
+        made = medseg.predict(tiny_bundle, mixed, tmp_path / "out")
+        assert [record.error["code"] for record in made.failed] == ["DICOM_SEVERAL_SERIES"]
+
+    @pytest.mark.parametrize(("series", "depth"), [("3", 6), ("8", 3), (uid("second")[-12:], 3)])
+    def test_the_series_that_is_named_is_segmented_under_the_folder_s_name(
+        self, tiny_bundle, mixed, tmp_path, series, depth
+    ):
+        medseg.predict(tiny_bundle, mixed, tmp_path / "out", options=PredictOptions(series=series))
+        (mask,) = (tmp_path / "out").rglob("*.nii.gz")
+        assert mask.name == "case.nii.gz"
+        assert nibabel.load(mask).shape[2] == depth
+        assert record_of(tmp_path / "out")["options"]["series"] == series
+
+    def test_a_series_may_be_named_in_the_path(self, tiny_bundle, mixed, tmp_path):
+        made = medseg.predict(tiny_bundle, f"{mixed / 'case'}#series=8", tmp_path / "out")
+        assert made.exit_code == 0
+        assert nibabel.load(tmp_path / "out" / made.records[0].mask).shape[2] == 3
+
+    @pytest.mark.parametrize("series", ["", "x", "3/../4"])
+    def test_what_is_no_number_and_no_uid_names_no_series(self, series):
+        with pytest.raises(UsageError, match="SERIES_INVALID"):
+            PredictOptions(series=series)
+
+
+class TestMemory:
+    def test_an_image_beyond_the_budget_is_refused_and_the_others_go_on(self, tiny_bundle, tmp_path):
+        save_nifti(ball(1)[0], tmp_path / "scans" / "a.nii.gz")
+        save_nifti(np.zeros((300, 300, 300), np.uint8), tmp_path / "scans" / "b.nii.gz")
+        made = medseg.predict(
+            tiny_bundle, tmp_path / "scans", tmp_path / "out", options=PredictOptions(max_ram=60_000_000)
+        )
+        assert [(record.case, record.error["code"]) for record in made.failed] == [("b", "MEMORY_BUDGET")]
+
+    def test_no_memory_at_all_is_no_budget(self):
+        with pytest.raises(UsageError, match="SIZE_INVALID"):
+            PredictOptions(max_ram=0)
+
+
+@pytest.mark.parametrize("stepped", [overlapped, in_turn])
+@pytest.mark.parametrize("count", [0, 1, 2, 5])
+def test_every_item_goes_through_all_steps_in_order(stepped, count):
+    done = []
+    stepped(range(count), lambda n: n * 10, lambda n, read: (n, read), lambda n, made: [n, *made], done.append)
+    assert done == [[n, n, n * 10] for n in range(count)]
+
+
+def test_the_next_item_is_read_and_the_one_before_written_while_one_is_run():
+    reading, writing = threading.Event(), threading.Event()
+
+    def read(item):
+        if item == 2:
+            reading.set()
+
+    def run(item, _):
+        if item == 1:
+            assert reading.wait(10)
+            assert writing.wait(10)
+
+    def write(item, _):
+        if item == 0:
+            writing.set()
+
+    overlapped([0, 1, 2], read, run, write, lambda _: None)
+
+
+def test_only_one_item_waits_before_and_behind():
+    reads, runs = [], []
+
+    def run(item, _):
+        assert len(reads) <= item + 2
+        runs.append(item)
+
+    overlapped(range(6), reads.append, run, lambda item, _: None, lambda _: None)
+    assert runs == list(range(6))
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, RuntimeError])
+def test_what_is_being_written_is_told_of_when_the_run_is_interrupted(interruption):
+    done = []
+
+    def run(item, _):
+        if item == 1:
+            raise interruption
+
+    with pytest.raises(interruption):
+        overlapped([0, 1, 2], lambda item: item, run, lambda item, _: item, done.append)
+    assert done == [0]
+
+
+def test_what_was_written_is_told_of_when_the_wait_for_it_is_interrupted(monkeypatch):
+    done, interrupts = [], [KeyboardInterrupt]
+    result = Future.result
+
+    def interrupted(future, timeout=None):
+        if future.written and interrupts:
+            raise interrupts.pop()
+        return result(future, timeout)
+
+    submit = ThreadPoolExecutor.submit
+
+    def marked(pool, *work):
+        future = submit(pool, *work)
+        future.written = pool._thread_name_prefix == "write"
+        return future
+
+    monkeypatch.setattr(Future, "result", interrupted)
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", marked)
+    with pytest.raises(KeyboardInterrupt):
+        overlapped([0, 1, 2], lambda item: item, lambda item, _: item, lambda item, _: item, done.append)
+    assert done == [0]

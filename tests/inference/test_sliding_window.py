@@ -5,13 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.data import MetaTensor
-from monai.data.utils import dense_patch_slices
 from monai.inferers import SliceInferer, SlidingWindowInferer
-from monai.inferers.utils import _get_scan_interval
 
 from medseg.errors import ImageError
 from medseg.inference.sliding_window import SlidingWindow
-from medseg.inference.windows import Windows
 
 SIZES = st.lists(st.integers(1, 24), min_size=3, max_size=3)
 SHARES = st.sampled_from([0, 0.25, 0.5, 0.75, (0.1, 0.3, 0.6)])
@@ -55,16 +52,6 @@ def test_slices_of_a_volume_give_the_logits_of_monais_slice_inferer(networks, si
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
-@given(size=SIZES, roi=st.lists(st.integers(1, 12), min_size=3, max_size=3), overlap=st.sampled_from([0.0, 0.3, 0.5]))
-def test_windows_lie_where_monai_puts_them(size, roi, overlap):
-    windows = Windows(tuple(size), tuple(roi), (overlap,) * 3)
-    padded = windows.padded
-    expected = dense_patch_slices(padded, roi, _get_scan_interval(padded, roi, 3, (overlap,) * 3), return_slice=False)
-
-    assert sorted(windows.in_slab_order()) == sorted(tuple(int(pair[0]) for pair in each) for each in expected)
-    assert len(windows) == len(expected)
-
-
 def test_slabs_follow_each_other_and_cover_the_image(networks):
     image = torch.randn(2, 9, 40, 11)
     slabs = [(slab.axis, slab.start, slab.stop) for slab in SlidingWindow((8, 8, 8)).slabs(image, networks[3])]
@@ -72,11 +59,6 @@ def test_slabs_follow_each_other_and_cover_the_image(networks):
     assert {axis for axis, _, _ in slabs} == {1}
     assert [start for _, start, _ in slabs] == [0, *(stop for _, _, stop in slabs[:-1])]
     assert slabs[-1][2] == 40
-
-
-def test_memory_is_one_window_thick_however_long_the_image():
-    short, long = (Windows((64, 64, depth), (16, 16, 16), (0.5,) * 3) for depth in (64, 640))
-    assert short.slab_voxels() == long.slab_voxels() == 64 * 64 * 16
 
 
 def test_sums_kept_in_half_the_bytes_stay_near(networks):
@@ -110,7 +92,7 @@ def test_rows_are_handed_on_a_few_at_a_time(networks, monkeypatch, storage):
     image = torch.randn(2, 40, 10, 12)
     window = SlidingWindow(8, 2, 0.5, mode="gaussian", storage=storage)
     whole = window(image[None], networks[3])[0]
-    monkeypatch.setattr("medseg.inference.open_slab.CLOSED_BYTES", 3 * 4 * whole[:, 0].numel())
+    monkeypatch.setattr("medseg.inference.slabs.CLOSED_BYTES", 3 * 4 * whole[:, 0].numel())
     seen = [(slab.start, slab.logits.clone()) for slab in window.slabs(image, networks[3])]
     assert max(logits.shape[1] for _, logits in seen) == 3
     assert torch.equal(torch.cat([logits for _, logits in seen], 1), whole)

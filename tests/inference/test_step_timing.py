@@ -7,8 +7,8 @@ import torch
 
 from medseg.bundle.load import open_bundle
 from medseg.inference import step_timing
-from medseg.inference.planning.plan import fitted_window, plan_case, window_of
-from medseg.inference.planning.shapes import Shapes
+from medseg.inference.bundle_plan import fit_window, plan_case, read_window
+from medseg.inference.plan import Shapes
 from medseg.inference.runtimes.network_runner import NetworkRunner
 from medseg.inference.step_timing import time_preparing, time_reading, time_restoring, time_window
 from medseg.options import PredictOptions
@@ -56,7 +56,7 @@ def test_what_is_not_restored_slab_by_slab_takes_no_time_of_its_own(bundle, call
 def test_a_window_is_a_share_of_the_batches_that_were_run(bundle, calls):
     counted, plan = [], plan_of(bundle)
     runner = NetworkRunner(bundle, CPU, counted.append)
-    window = fitted_window(window_of(bundle, CPU), plan)
+    window = fit_window(read_window(bundle, CPU), plan)
     runner.choose(window, torch.zeros(1, 96, 96, 96), splits=plan.is_streamed)
     assert time_window(runner, plan, window) == pytest.approx(1 / sum(counted))
     assert len(calls) == 1

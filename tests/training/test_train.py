@@ -14,7 +14,7 @@ from medseg.data.cases import open_dataset
 from medseg.data.splits import Split, read_split, write_split
 from medseg.errors import BundleError, DatasetError, LockedError, OutputError, UsageError
 from medseg.files import LOCK_NAME, hold
-from medseg.inference.cohort import predict
+from medseg.inference.predict import predict
 from medseg.options import TrainOptions
 from medseg.training.log import LOG_COLUMNS
 from medseg.training.train import check_start

@@ -19,7 +19,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from medseg.inference.runtimes.graph import FAILURES, Operation, Program, Value, copy_around, strip_values, trace
 from medseg.inference.runtimes.torch_runtime import make_noise
-from medseg.inference.windows import Slab
+from medseg.inference.slabs import Slab
 
 AGREES = 1e-5
 """Largest difference from the network's logits, as a share of their largest, at which an optimised one is trusted."""

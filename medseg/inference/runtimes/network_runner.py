@@ -25,8 +25,9 @@ from medseg.errors import UsageError
 from medseg.inference.runtimes.backends import Backend, Choice, build_backend, choose_backend
 from medseg.inference.runtimes.graph_optimiser import OptimisedNetwork, SplitNetwork, optimise, split_head
 from medseg.inference.runtimes.torch_runtime import check_one_tensor, make_noise, pick_device, use_threads
+from medseg.inference.slabs import Slab
 from medseg.inference.sliding_window import SlidingWindow
-from medseg.inference.windows import Slab, Windowing
+from medseg.inference.windows import Windowing
 from medseg.options import PredictOptions
 
 KEPT_APART = 1.6

@@ -22,9 +22,8 @@ from torch import nn
 
 from medseg.errors import OutputError
 from medseg.files import write_json
-from medseg.inference.planning.fitting import allowed_bytes
-from medseg.inference.planning.plan import CasePlan, fitted_window, plan_case, window_of
-from medseg.inference.planning.shapes import Shapes
+from medseg.inference.bundle_plan import fit_window, plan_case, read_window
+from medseg.inference.plan import CasePlan, Shapes, count_allowed_bytes
 from medseg.inference.runtimes.backends import Choice, choose_backend, is_installed
 from medseg.inference.runtimes.conversion import find_cache_folder
 from medseg.inference.runtimes.graph import FAILURES
@@ -207,7 +206,7 @@ def tune(passes: NetworkRunner, shapes: Shapes) -> Choice | None:
         and where nothing is kept and nothing is to be.
     """
     passes.use(None)
-    windows = window_of(passes.bundle, passes.options).windows(shapes.network)
+    windows = read_window(passes.bundle, passes.options).windows(shapes.network)
     if not is_worth_tuning(passes, windows):
         return None
     candidates = _list_candidates(passes, windows)
@@ -253,7 +252,7 @@ def _list_candidates(passes: NetworkRunner, windows: Windows) -> Candidates:
 
 
 def _find_own_choice(passes: NetworkRunner) -> Choice:
-    batch = max(1, window_of(passes.bundle, passes.options).sw_batch_size)
+    batch = max(1, read_window(passes.bundle, passes.options).sw_batch_size)
     return Choice("torch", batch, passes.options.threads or torch.get_num_threads())
 
 
@@ -269,7 +268,7 @@ def _choose_by_timing(passes: NetworkRunner, shapes: Shapes, candidates: Candida
     """The choice that a few batches of noise lead to, kept for later runs."""
     own, trial = _find_own_choice(passes), passes.copy_for_trial()
     plan = plan_case("tuning", shapes, passes.bundle, passes.options, own)
-    most = allowed_bytes(passes.options)
+    most = count_allowed_bytes(passes.options)
     fitting = [each for each in candidates.batches if most is None or replace(plan, batch=each).peak_bytes <= most]
     if own.batch not in fitting:
         return None
@@ -290,7 +289,7 @@ def _time_choice(trial: NetworkRunner, plan: CasePlan, choice: Choice) -> Timing
     """What batches of noise take, run as a choice has it; a runtime that cannot run them takes for ever."""
     started, shapes, seconds, share = time.perf_counter(), plan.shapes, math.inf, 1.0
     trial.use(choice)
-    window = fitted_window(window_of(trial.bundle, trial.options), replace(plan, batch=choice.batch))
+    window = fit_window(read_window(trial.bundle, trial.options), replace(plan, batch=choice.batch))
     image = torch.zeros([1] * (1 + len(shapes.network))).expand(shapes.channels, *shapes.network)
     noise = make_noise(window.windowing(image.shape).shape)
     with torch.inference_mode(), trial.precision():

@@ -1,1 +1,1 @@
-"""The steps around a network: those of MONAI, and the same ones in NumPy."""
+"""Steps from an image to a network's input and from labels to better ones: MONAI's, or NumPy's for exported bundles."""

@@ -15,10 +15,11 @@ from monai.utils import get_equivalent_dtype
 
 from medseg.data.transforms import GreyToOneChanneld
 from medseg.errors import BundleError
-from medseg.inference.exported.description import PADDING_MODES, WindowPlan
-from medseg.inference.exported.steps import Step
 from medseg.inference.postprocess import KeepLargestd
 from medseg.inference.sliding_window import SlidingWindow
+from medseg.inference.steps.description import PADDING_MODES
+from medseg.inference.steps.numpy_steps import Step
+from medseg.inference.windows import WindowPlan
 
 LINEAR = ("linear", "bilinear", "trilinear")
 RAS_LABELS = (None, (("L", "R"), ("P", "A"), ("I", "S")))

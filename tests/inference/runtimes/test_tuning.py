@@ -10,9 +10,9 @@ import torch
 from medseg.bundle.load import open_bundle
 from medseg.data.cases.case import Case
 from medseg.errors import UsageError
-from medseg.inference.planning.plan import plan_within_memory
-from medseg.inference.planning.shapes import Shapes
-from medseg.inference.predict import Predictor
+from medseg.inference.bundle_plan import plan_within_memory
+from medseg.inference.plan import Shapes
+from medseg.inference.predict import open_predictor
 from medseg.inference.runtimes import tuning
 from medseg.inference.runtimes.backends import Choice
 from medseg.inference.runtimes.network_runner import NetworkRunner
@@ -324,7 +324,7 @@ def test_a_case_is_run_and_recorded_as_it_was_tuned(tiny_bundle, tmp_path, cache
     path = save_nifti(ball(1)[0], tmp_path / "a.nii.gz")
     case = Case("one", (str(path),), None, "one")
     bundle, threads = open_bundle(tiny_bundle), torch.get_num_threads()
-    run = Predictor(bundle, replace(AUTO, threads=threads + 1))
+    run = open_predictor(bundle, replace(AUTO, threads=threads + 1))
     made = run(case)
     assert made.run_by == {
         "backend": "torch",
@@ -333,7 +333,7 @@ def test_a_case_is_run_and_recorded_as_it_was_tuned(tiny_bundle, tmp_path, cache
         "chosen_by": "timing",
     }
     assert torch.get_num_threads() == threads
-    plain = Predictor(open_bundle(tiny_bundle), PredictOptions(device="cpu", backend="torch"))(case)
+    plain = open_predictor(open_bundle(tiny_bundle), PredictOptions(device="cpu", backend="torch"))(case)
     assert plain.run_by["chosen_by"] == "rule"
     assert (made.labels == plain.labels).all()
 

@@ -1,1 +1,0 @@
-"""Bundles exported whole, network and steps, so that they predict without PyTorch and MONAI."""

@@ -1,1 +1,0 @@
-"""What a case takes in memory and time, and how it keeps to what it may take."""
