@@ -198,14 +198,16 @@ def open_predictor(
         _check_trusted(model.to, Path(bundle), allow)
         return Predictor(model, NumpySteps(model), ExportedRuntime(Path(bundle), model, options), options, on_window)
     from medseg.bundle.load import open_bundle
-    from medseg.inference.locator import open_locator
     from medseg.inference.runtimes.bundle_runtime import BundleRuntime
     from medseg.inference.steps.monai_steps import MonaiSteps
 
     opened = open_bundle(bundle, allow) if isinstance(bundle, str | Path) else bundle
-    locator = open_locator(opened, options, allow)
-    network = BundleRuntime(opened, options)
-    return Predictor(opened, MonaiSteps(opened, locator), network, options, on_window)
+    locator = None
+    if opened.locator is not None or options.locator is not None:
+        from medseg.inference.locator import open_locator
+
+        locator = open_locator(opened, options, allow)
+    return Predictor(opened, MonaiSteps(opened, locator), BundleRuntime(opened, options), options, on_window)
 
 
 def _check_trusted(to: str, folder: Path, allow: Collection[str]) -> None:
