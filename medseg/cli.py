@@ -260,12 +260,12 @@ def read_size(text: str) -> int:
     (4294967296, 1536, 100)
 
     Raises:
-        UsageError: SIZE_INVALID.
+        UsageError: SETTING_INVALID.
     """
     match = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
     size = int(float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " ")) if match else 0
     if size < 1:
-        raise UsageError("SIZE_INVALID", text, "is no size above 0", "write for example 4G or 800M")
+        raise UsageError("SETTING_INVALID", text, "is no size above 0", "write for example 4G or 800M")
     return size
 
 

@@ -79,7 +79,7 @@ class PredictOptions:
     """How a network is run over a case. In Python ``max_ram`` is a number of bytes.
 
     Raises:
-        UsageError: BACKEND_UNKNOWN, DEVICE_UNKNOWN, OVERLAP_INVALID, SERIES_INVALID, SIZE_INVALID or SETTING_INVALID.
+        UsageError: NAME_UNKNOWN, SETTING_INVALID or SETTING_INVALID.
     """
 
     device: str = option("auto", "--device", "where to run (default: a GPU where there is one)", choices=DEVICES)
@@ -120,9 +120,9 @@ class PredictOptions:
     def __post_init__(self) -> None:
         check_backend(self.backend)
         if self.device not in DEVICES:
-            raise UsageError("DEVICE_UNKNOWN", self.device, "not a device", f"choose one of {', '.join(DEVICES)}")
+            raise UsageError("NAME_UNKNOWN", self.device, "not a device", f"choose one of {', '.join(DEVICES)}")
         if self.overlap is not None and not 0 <= self.overlap < 1:
-            raise UsageError("OVERLAP_INVALID", self.overlap, "not from 0 to below 1", "give a share such as 0.5")
+            raise UsageError("SETTING_INVALID", self.overlap, "not from 0 to below 1", "give a share such as 0.5")
         check_series(self.series)
         check_max_ram(self.max_ram)
         if self.crop and self.probabilities:
@@ -146,31 +146,31 @@ def check_backend(name: str) -> None:
     """Refuse a name that is none of BACKENDS.
 
     Raises:
-        UsageError: BACKEND_UNKNOWN.
+        UsageError: NAME_UNKNOWN.
     """
     if name not in BACKENDS:
-        raise UsageError("BACKEND_UNKNOWN", name, "no such backend", f"choose one of {', '.join(BACKENDS)}")
+        raise UsageError("NAME_UNKNOWN", name, "no such backend", f"choose one of {', '.join(BACKENDS)}")
 
 
 def check_series(name: str | None) -> None:
     """Refuse what cannot name a DICOM series; None names none.
 
     Raises:
-        UsageError: SERIES_INVALID.
+        UsageError: SETTING_INVALID.
     """
     if name is not None and not SERIES_NAME.fullmatch(name):
         remedy = "give digits and dots, and :N for a stack"
-        raise UsageError("SERIES_INVALID", name, "no number and no end of a UID", remedy)
+        raise UsageError("SETTING_INVALID", name, "no number and no end of a UID", remedy)
 
 
 def check_max_ram(count: int | None) -> None:
     """Refuse a number of bytes that holds no image; None stands for what is free.
 
     Raises:
-        UsageError: SIZE_INVALID.
+        UsageError: SETTING_INVALID.
     """
     if count is not None and count < 1:
-        raise UsageError("SIZE_INVALID", count, "no number of bytes above 0", "give a size such as 4G")
+        raise UsageError("SETTING_INVALID", count, "no number of bytes above 0", "give a size such as 4G")
 
 
 def is_margin(value: object) -> bool:
@@ -243,7 +243,7 @@ class EvaluateOptions:
         renamed: Values of the references to read as others, such as ``{4: 3}``.
 
     Raises:
-        UsageError: MISSING_UNKNOWN, or SETTING_INVALID where there is no such axis.
+        UsageError: NAME_UNKNOWN, or SETTING_INVALID where there is no such axis.
     """
 
     labels: Mapping[int, str] | None = None
@@ -262,7 +262,7 @@ class EvaluateOptions:
     def __post_init__(self) -> None:
         if self.missing not in MISSING_CHOICES:
             choices = ", ".join(MISSING_CHOICES)
-            raise UsageError("MISSING_UNKNOWN", "missing", f"{self.missing!r}", f"choose one of {choices}")
+            raise UsageError("NAME_UNKNOWN", "missing", f"{self.missing!r}", f"choose one of {choices}")
         if self.slices is not None and (type(self.slices) is not int or self.slices not in SLICE_AXES):
             raise UsageError("SETTING_INVALID", "slices", f"{self.slices!r} is no axis", "give 0, 1 or 2")
 
@@ -280,7 +280,7 @@ class CheckOptions:
     """What a data set is held against, and whether a corrected copy is made. In Python ``max_ram`` is in bytes.
 
     Raises:
-        UsageError: SERIES_INVALID, SIZE_INVALID, or FIX_MISSING: only a copy is straightened.
+        UsageError: SETTING_INVALID, or SETTING_MISSING: only a copy is straightened.
     """
 
     bundle: str | Path | None = option(None, "--bundle BUNDLE", "whose labels and channels the data should have")
@@ -297,4 +297,4 @@ class CheckOptions:
         check_max_ram(self.max_ram)
         if self.straighten and self.fix is None:
             problem = "straightening resamples, so it is done in a copy only, and none is asked for"
-            raise UsageError("FIX_MISSING", "straighten", problem, "say where the copy goes: --fix OUT")
+            raise UsageError("SETTING_MISSING", "straighten", problem, "say where the copy goes: --fix OUT")

@@ -148,5 +148,5 @@ def test_sizes_are_read_in_powers_of_1024(text, size):
 
 @pytest.mark.parametrize("text", ["", "G", "0", "-1", "4X", "4 G G", "nan", "1e9"])
 def test_what_is_no_size_is_refused(text):
-    with pytest.raises(UsageError, match="SIZE_INVALID"):
+    with pytest.raises(UsageError, match="SETTING_INVALID"):
         read_size(text)

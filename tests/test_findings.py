@@ -165,3 +165,8 @@ def test_the_table_needs_no_more_than_the_standard_library():
     for path in (ROOT / "medseg" / name for name in TABLE_FILES):
         named = re.findall(r"^(?:from|import) (\w+)", path.read_text(encoding="utf8"), re.MULTILINE)
         assert set(named) <= {"__future__", "collections", "dataclasses", "typing", "medseg"}, path
+
+
+def test_no_earlier_name_is_left_in_the_source(told):
+    assert not set(told) & set(ALIASES)
+    assert not set(ALIASES) & {text for text in texts_in_source() if isinstance(text, str)}

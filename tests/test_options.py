@@ -80,18 +80,18 @@ def test_the_record_of_a_prediction_keeps_its_keys():
 
 
 REFUSED = [
-    ({"device": "tpu"}, "DEVICE_UNKNOWN: tpu: not a device; choose one of auto, cpu, cuda"),
+    ({"device": "tpu"}, "NAME_UNKNOWN: tpu: not a device; choose one of auto, cpu, cuda"),
     (
         {"backend": "tf"},
-        "BACKEND_UNKNOWN: tf: no such backend; choose one of auto, torch, compile, openvino, onnx, tensorrt",
+        "NAME_UNKNOWN: tf: no such backend; choose one of auto, torch, compile, openvino, onnx, tensorrt",
     ),
-    ({"overlap": 1.0}, "OVERLAP_INVALID: 1.0: not from 0 to below 1; give a share such as 0.5"),
-    ({"overlap": float("nan")}, "OVERLAP_INVALID: nan: not from 0 to below 1; give a share such as 0.5"),
+    ({"overlap": 1.0}, "SETTING_INVALID: 1.0: not from 0 to below 1; give a share such as 0.5"),
+    ({"overlap": float("nan")}, "SETTING_INVALID: nan: not from 0 to below 1; give a share such as 0.5"),
     (
         {"series": "three"},
-        "SERIES_INVALID: three: no number and no end of a UID; give digits and dots, and :N for a stack",
+        "SETTING_INVALID: three: no number and no end of a UID; give digits and dots, and :N for a stack",
     ),
-    ({"max_ram": 0}, "SIZE_INVALID: 0: no number of bytes above 0; give a size such as 4G"),
+    ({"max_ram": 0}, "SETTING_INVALID: 0: no number of bytes above 0; give a size such as 4G"),
     (
         {"crop": True, "probabilities": True},
         "SETTING_INVALID: crop: what is not run has no probabilities; leave --crop or --probabilities out",
@@ -131,14 +131,14 @@ def test_a_number_or_the_end_of_a_uid_names_a_series(name):
 
 @pytest.mark.parametrize("name", ["", "three", "3:", ":", "3:1:2", "٣"])
 def test_what_names_no_series_is_refused(name):
-    with pytest.raises(UsageError, match="SERIES_INVALID"):
+    with pytest.raises(UsageError, match="SETTING_INVALID"):
         check_series(name)
 
 
 def test_a_number_of_bytes_is_above_0():
     check_max_ram(None)
     check_max_ram(1)
-    with pytest.raises(UsageError, match="SIZE_INVALID"):
+    with pytest.raises(UsageError, match="SETTING_INVALID"):
         check_max_ram(0)
 
 
@@ -181,7 +181,7 @@ def test_a_split_is_given_or_drawn():
 
 def test_only_a_copy_is_straightened():
     assert CheckOptions(fix="out", straighten=True).straighten
-    with pytest.raises(UsageError, match="FIX_MISSING: straighten"):
+    with pytest.raises(UsageError, match="SETTING_MISSING: straighten"):
         CheckOptions(straighten=True)
 
 
@@ -208,5 +208,5 @@ def test_an_axis_that_is_none_is_refused(slices):
 
 
 def test_a_treatment_of_missing_masks_that_is_none_is_refused():
-    with pytest.raises(UsageError, match="MISSING_UNKNOWN"):
+    with pytest.raises(UsageError, match="NAME_UNKNOWN"):
         EvaluateOptions(missing="ignore")

@@ -126,14 +126,14 @@ def read_form(root: Path, name: str | None) -> dict[str, Config]:
     the bundle is trained in; then it is trained as its study has it.
 
     Raises:
-        UsageError: FORM_UNKNOWN.
+        UsageError: NAME_UNKNOWN.
         BundleError: A file is missing or cannot be read, or a form changes what is not there.
     """
     configs = {kind: merge_files(find_config(root, kind)) for kind in CONFIG_KINDS}
     name = name or (STUDY if configs["metadata"].get("weights_form") else None)
     if name is None:
         return configs
-    check_known("FORM_UNKNOWN", [name], form_names(root), root.name)
+    check_known("NAME_UNKNOWN", [name], form_names(root), root.name)
     return configs | {kind: merge_files(*paths) for kind, paths in _files_of(root, name).items() if len(paths) > 1}
 
 

@@ -77,7 +77,7 @@ def split_cases(
     Raises:
         UsageError: SPLIT_SIZES, the sizes make no sense.
         DatasetError: SPLIT_SIZES, the numbers do not add up to the number of groups;
-            CASE_IDS_REPEATED.
+            CASE_TWICE.
     """
     groups = _group_cases(cases)
     sizes = group_counts(parts, len(groups))
@@ -92,12 +92,12 @@ def folds(cases: Iterable[Case], k: int, seed: int = 0, stratify: Stratum | None
     """``k`` splits for cross-validation: each case is in ``validation`` exactly once, ``test`` is empty.
 
     Raises:
-        UsageError: FOLDS_INVALID, fewer than two folds or more folds than groups.
+        UsageError: SETTING_INVALID, fewer than two folds or more folds than groups.
     """
     groups = _group_cases(cases)
     if not 2 <= k <= len(groups):
         raise UsageError(
-            "FOLDS_INVALID", f"k = {k}", f"there are {len(groups)} groups", "choose k from 2 to that number"
+            "SETTING_INVALID", f"k = {k}", f"there are {len(groups)} groups", "choose k from 2 to that number"
         )
     ordered = _draw_order(groups, seed, stratify)
     ends = [round(len(ordered) * fold / k) for fold in range(k + 1)]
@@ -200,11 +200,11 @@ def datalist_of(
         drop_empty: Leave out cases whose mask holds nothing; the split stays that of all cases.
 
     Raises:
-        UsageError: PART_UNKNOWN.
+        UsageError: NAME_UNKNOWN.
         DatasetError: PART_EMPTY, or what is wrong with the data set or the split.
     """
     if part not in SPLIT_PARTS:
-        raise UsageError("PART_UNKNOWN", part, "is no part of a split", f"choose one of {', '.join(SPLIT_PARTS)}")
+        raise UsageError("NAME_UNKNOWN", part, "is no part of a split", f"choose one of {', '.join(SPLIT_PARTS)}")
     dataset = open_dataset(dataset_dir)
     split = choose_split(dataset.cases, split_file, fractions, seed)
     wanted = set(getattr(split, part))
@@ -266,7 +266,7 @@ def _group_cases(cases: Iterable[Case]) -> dict[str, list[Case]]:
     seen: set[str] = set()
     for case in sorted(cases, key=lambda case: (case.group, case.id)):
         if case.id in seen:
-            raise DatasetError("CASE_IDS_REPEATED", case.id, "more than one case has this id", "rename all but one")
+            raise DatasetError("CASE_TWICE", case.id, "more than one case has this id", "rename all but one")
         seen.add(case.id)
         groups.setdefault(case.group, []).append(case)
     return groups

@@ -147,7 +147,7 @@ def _check_request(
     is_grid = len(shape) == 3 and min(shape) >= 2 and min(spacing_mm or (1,)) > 0
     if seed < 0 or not is_direction or not is_grid:
         raise UsageError(
-            "PHANTOM_INVALID",
+            "SETTING_INVALID",
             f"phantom {seed}",
             f"shape {shape}, spacing {spacing_mm} mm, orientation {orientation!r}",
             "give a seed from 0, three sizes from 2, positive spacings and an orientation such as RAS",

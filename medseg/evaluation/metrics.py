@@ -146,7 +146,7 @@ def _check_known(found: Sequence[int], values: Sequence[int], case: str) -> None
     unknown = sorted(set(found) - set(values))
     if unknown:
         raise LabelError(
-            "LABEL_UNKNOWN",
+            "LABEL_UNEXPECTED",
             case,
             f"the mask holds {unknown[:10]}, the labels are {sorted(values)}",
             "correct the mask, or name the value in the labels",

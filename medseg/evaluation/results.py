@@ -295,7 +295,7 @@ def read_cases(path: str | Path) -> list[Row]:
         return [_make_row(cells) for cells in read_csv(file)[1]]
     except (OSError, ValueError, KeyError, csv.Error) as error:
         remedy = "evaluate again with an output folder, and leave the file as it is"
-        raise DatasetError("SCORES_UNREADABLE", file, first_line(error), remedy) from error
+        raise DatasetError("RECORD_UNREADABLE", file, first_line(error), remedy) from error
 
 
 def read_csv(file: Path) -> tuple[list[str], list[dict[str, str]]]:

@@ -85,7 +85,7 @@ def is_scored(folder: Path, part: str) -> bool:
     """Whether the part was scored to its end, by the weights that the run has now.
 
     Raises:
-        DatasetError: RUN_UNREADABLE.
+        DatasetError: RECORD_UNREADABLE.
     """
     scored, weights = folder / f"scores_{part}" / SCORED_NAME, folder / "models" / "model.pt"
     if not scored.is_file() or not weights.is_file():
@@ -97,7 +97,7 @@ def read_run_split(folder: Path) -> Split:
     """The split that a run was trained on.
 
     Raises:
-        DatasetError: RUN_UNREADABLE.
+        DatasetError: RECORD_UNREADABLE.
     """
     try:
         return read_split(folder / "configs" / "split.json")
@@ -109,7 +109,7 @@ def read_fold(folder: Path) -> tuple[int, int] | None:
     """Which fold of how many a run was trained on, as its split says.
 
     Raises:
-        DatasetError: RUN_UNREADABLE.
+        DatasetError: RECORD_UNREADABLE.
     """
     found = _FOLD.match(read_run_split(folder).how) if (folder / "configs" / "split.json").is_file() else None
     return (int(found[1]), int(found[2])) if found else None
@@ -119,7 +119,7 @@ def choose_part(folder: Path) -> str:
     """The part of a run's split that is scored where nothing else is said: what its fold held out, else the test.
 
     Raises:
-        DatasetError: RUN_UNREADABLE.
+        DatasetError: RECORD_UNREADABLE.
     """
     return "validation" if read_fold(folder) else "test"
 
@@ -132,7 +132,7 @@ def read_table(path: Path, remedy: str = TRAIN_ANEW) -> dict[str, Any]:
         remedy: What to do where it is damaged.
 
     Raises:
-        DatasetError: RUN_UNREADABLE, it is missing or damaged.
+        DatasetError: RECORD_UNREADABLE, it is missing or damaged.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -145,7 +145,7 @@ def read_table(path: Path, remedy: str = TRAIN_ANEW) -> dict[str, Any]:
 
 def make_damage_error(path: object, problem: str, remedy: str = TRAIN_ANEW) -> DatasetError:
     """A file of a run that is missing or damaged, as an error."""
-    return DatasetError("RUN_UNREADABLE", path, problem, remedy)
+    return DatasetError("RECORD_UNREADABLE", path, problem, remedy)
 
 
 @dataclass(frozen=True)
@@ -310,4 +310,4 @@ def _read_log(path: Path, name: str, needed: tuple[str, ...]) -> tuple[Path, lis
 
 
 def _make_log_error(file: Path, problem: str) -> DatasetError:
-    return DatasetError("LOG_UNREADABLE", file, problem, "give the log that a training wrote, unchanged")
+    return DatasetError("RECORD_UNREADABLE", file, problem, "give the log that a training wrote, unchanged")

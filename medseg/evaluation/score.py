@@ -295,7 +295,7 @@ def _read_names(path: Path) -> dict[int, str] | None:
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise DatasetError("DATASET_UNREADABLE", path, str(error), "correct the file, or give the labels") from error
+        raise DatasetError("DESCRIPTION_INVALID", path, str(error), "correct the file, or give the labels") from error
     labels = description.get("labels") if isinstance(description, dict) else None
     if not isinstance(labels, dict) or not labels:
         return None

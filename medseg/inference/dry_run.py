@@ -83,11 +83,11 @@ def dry_run(
     Raises:
         InputError: There is no image.
         BundleError: The bundle or its locator is refused.
-        UsageError: ``OPTION_NOT_EXPORTED``.
+        UsageError: ``OPTION_NOT_OFFERED``.
     """
     if is_exported(bundle):
         remedy = "leave --dry-run out; with --max-ram 1M, predicting names what it needs"
-        raise UsageError("OPTION_NOT_EXPORTED", "--dry-run", "an exported bundle holds no plan of memory", remedy)
+        raise UsageError("OPTION_NOT_OFFERED", "--dry-run", "an exported bundle holds no plan of memory", remedy)
     options = options or PredictOptions()
     opened = open_bundle(bundle, allow)
     cases = cases_for(opened.channels, images, options.series)

@@ -72,12 +72,12 @@ def export(
         on_step: Called with each step's name as it begins.
 
     Raises:
-        UsageError: ``TARGET_UNKNOWN``, ``RUNTIME_MISSING``.
+        UsageError: ``NAME_UNKNOWN``, ``PACKAGE_MISSING``.
         BundleError: The bundle is refused; EXPORT_UNSUPPORTED, EXPORT_FAILED or EXPORT_DISAGREES.
         OutputError: OUTPUT_EXISTS or OUTPUT_UNWRITABLE.
     """
     tell = on_step or (lambda step: None)
-    check_known("TARGET_UNKNOWN", [to], TARGETS)
+    check_known("NAME_UNKNOWN", [to], TARGETS)
     check_runtime(to)
     folder = Path(output)
     if folder.exists():

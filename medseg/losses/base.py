@@ -111,8 +111,8 @@ def check_range(name: str, value: float, low: float, high: float = float("inf"))
     """Refuse an option that is not a number from `low` to `high`.
 
     Raises:
-        UsageError: LOSS_OPTION_INVALID.
+        UsageError: SETTING_INVALID.
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         remedy = f"give a number of {low} or more" if high == float("inf") else f"give a number from {low} to {high}"
-        raise UsageError("LOSS_OPTION_INVALID", name, f"is {value!r}", remedy)
+        raise UsageError("SETTING_INVALID", name, f"is {value!r}", remedy)

@@ -95,7 +95,7 @@ class Focal(SegmentationLoss):
         classes = focal.shape[1]
         if len(self.alphas) not in (1, classes):
             given = f"has {len(self.alphas)} numbers for {classes} classes"
-            raise UsageError("LOSS_OPTION_INVALID", "alpha", given, "give one number, or one per class")
+            raise UsageError("SETTING_INVALID", "alpha", given, "give one number, or one per class")
         alphas = focal.new_tensor(self.alphas).view(1, -1, *(1,) * (focal.ndim - 2))
         return (alphas * focal).sum(dim=1).mean()
 

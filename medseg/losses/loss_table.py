@@ -85,9 +85,9 @@ def build_loss(
         **options: That loss's own parameters; they win.
 
     Raises:
-        UsageError: LOSS_UNKNOWN, LOSS_OPTION_UNKNOWN or LOSS_OPTION_INVALID.
+        UsageError: NAME_UNKNOWN, SETTING_UNKNOWN or SETTING_INVALID.
     """
-    check_known("LOSS_UNKNOWN", [name, *(options_by_name or {})], LOSSES)
+    check_known("NAME_UNKNOWN", [name, *(options_by_name or {})], LOSSES)
     options = {**(options_by_name or {}).get(name, {}), **options}
-    check_known("LOSS_OPTION_UNKNOWN", options, inspect.signature(LOSSES[name]).parameters)
+    check_known("SETTING_UNKNOWN", options, inspect.signature(LOSSES[name]).parameters)
     return LOSSES[name](**options)

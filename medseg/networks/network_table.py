@@ -108,16 +108,16 @@ def build_network(
         **options: The same, or arguments of the MONAI class.
 
     Raises:
-        UsageError: NETWORK_UNKNOWN, NETWORK_OPTION_UNKNOWN, NETWORK_OPTION_INVALID, or
-            NETWORK_PACKAGE_MISSING, the MONAI network needs a package that is not installed.
+        UsageError: NAME_UNKNOWN, SETTING_UNKNOWN, SETTING_INVALID, or
+            PACKAGE_MISSING, the MONAI network needs a package that is not installed.
     """
     check_shape(spatial_dims, in_channels, out_channels)
-    check_known("NETWORK_UNKNOWN", [name], [*NETWORKS, *MONAI_NETWORKS])
-    check_known("NETWORK_OPTION_UNKNOWN", unet_options or {}, UNET_OPTIONS)
+    check_known("NAME_UNKNOWN", [name], [*NETWORKS, *MONAI_NETWORKS])
+    check_known("SETTING_UNKNOWN", unet_options or {}, UNET_OPTIONS)
     if name in MONAI_NETWORKS:
         shape = {"spatial_dims": spatial_dims, "in_channels": in_channels, "out_channels": out_channels}
         return _build_monai(name, shape, options)
-    check_known("NETWORK_OPTION_UNKNOWN", options, UNET_OPTIONS)
+    check_known("SETTING_UNKNOWN", options, UNET_OPTIONS)
     settings = UNetSettings(**{**NETWORKS[name], **(unet_options or {}), **options})
     return UNet(spatial_dims, in_channels, out_channels, settings)
 
@@ -132,7 +132,7 @@ def _build_monai(name: str, shape: dict[str, int], options: dict[str, Any]) -> n
     from monai.networks import nets
 
     network_class = getattr(nets, name)
-    check_known("NETWORK_OPTION_UNKNOWN", options, inspect.signature(network_class).parameters)
+    check_known("SETTING_UNKNOWN", options, inspect.signature(network_class).parameters)
     for option, value in _ONE_OUTPUT.items():
         if options.get(option, value) != value:
             raise option_error(option, options[option], f"leave it at {value}: a network gives one tensor")
@@ -141,8 +141,8 @@ def _build_monai(name: str, shape: dict[str, int], options: dict[str, Any]) -> n
         return network_class(**arguments)
     except ImportError as error:
         missing = str(error).partition("\n")[0]
-        raise UsageError("NETWORK_PACKAGE_MISSING", name, missing, "install that package") from error
+        raise UsageError("PACKAGE_MISSING", name, missing, "install that package") from error
     except (TypeError, ValueError, KeyError, AssertionError, NotImplementedError) as error:
         raise UsageError(
-            "NETWORK_OPTION_INVALID", name, f"MONAI refuses {arguments}: {error}", "change that option"
+            "SETTING_INVALID", name, f"MONAI refuses {arguments}: {error}", "change that option"
         ) from error

@@ -46,7 +46,7 @@ class UNetSettings:
         max_filters: Cap on the channels of a level; None for no cap.
 
     Raises:
-        UsageError: NETWORK_OPTION_INVALID, a value that none of these allows.
+        UsageError: SETTING_INVALID, a value that none of these allows.
     """
 
     filters: int = 32
@@ -99,7 +99,7 @@ class UNetSettings:
 
 def option_error(name: str, value: object, remedy: str) -> UsageError:
     """The error for an option of a network that has a value it cannot have."""
-    return UsageError("NETWORK_OPTION_INVALID", name, f"is {value!r}", remedy)
+    return UsageError("SETTING_INVALID", name, f"is {value!r}", remedy)
 
 
 def check_shape(spatial_dims: int, in_channels: int, out_channels: int) -> None:
@@ -139,7 +139,7 @@ class UNet(nn.Module):
         settings: Everything else; None for the defaults.
 
     Raises:
-        UsageError: NETWORK_OPTION_INVALID.
+        UsageError: SETTING_INVALID.
     """
 
     def __init__(

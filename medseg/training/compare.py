@@ -159,7 +159,7 @@ def score_missing(places: Sequence[str | Path], data: str | Path, part: str | No
 
     Raises:
         InputError: There is no run.
-        DatasetError: RUN_UNREADABLE, a file of a run is damaged.
+        DatasetError: RECORD_UNREADABLE, a file of a run is damaged.
         MedsegError: What ``score_part`` raises.
     """
     for folder in list_run_folders(places):
@@ -218,7 +218,7 @@ def plan_runs(experiment: Experiment, output: str | Path) -> tuple[PlannedRun, .
         BundleError: The bundle cannot be used.
     """
     check_names(experiment.networks, experiment.losses)
-    check_known("PART_UNKNOWN", [experiment.scored_part], SPLIT_PARTS)
+    check_known("NAME_UNKNOWN", [experiment.scored_part], SPLIT_PARTS)
     bundle = find_bundle(experiment.bundle)
     config = read_form(bundle, experiment.options.form)["train"]
     _check_settings(experiment)
@@ -307,7 +307,7 @@ def _state(run: PlannedRun, bundle: str, part: str) -> State:
 
     Raises:
         UsageError: ROW_DIFFERS, the folder holds another run.
-        DatasetError: RUN_UNREADABLE.
+        DatasetError: RECORD_UNREADABLE.
     """
     if not (run.folder / RUN_RECORD).is_file():
         return "missing"
@@ -315,7 +315,9 @@ def _state(run: PlannedRun, bundle: str, part: str) -> State:
     path = run.folder / "configs" / "train.json"
     reached = read_table(path).get("epochs")
     if not isinstance(reached, int):
-        raise DatasetError("RUN_UNREADABLE", path, f"epochs is {reached!r}", "restore the file, or train the run anew")
+        raise DatasetError(
+            "RECORD_UNREADABLE", path, f"epochs is {reached!r}", "restore the file, or train the run anew"
+        )
     if differing or reached > run.epochs:
         told = ", ".join(differing) or f"epochs ({reached} there, {run.epochs} asked for)"
         raise UsageError(
@@ -330,7 +332,7 @@ def _find_differences(run: PlannedRun, bundle: str) -> Iterator[str]:
     overrides = record.get("overrides", {})
     if not isinstance(overrides, dict):
         problem = f"overrides is {overrides!r}"
-        raise DatasetError("RUN_UNREADABLE", run.folder / RUN_RECORD, problem, "restore it, or train the run anew")
+        raise DatasetError("RECORD_UNREADABLE", run.folder / RUN_RECORD, problem, "restore it, or train the run anew")
     wanted = {"bundle": bundle, "form": run.options.form, **json.loads(json.dumps(run.options.overrides))}
     found = {"bundle": record.get("bundle"), "form": record.get("form"), **overrides}
     for key in sorted((wanted.keys() | found.keys()) - {"epochs"}):

@@ -39,7 +39,7 @@ class TrainingLog:
         is_board_wanted: Write TensorBoard's events.
 
     Raises:
-        UsageError: EXTRA_MISSING, TensorBoard is wanted and not installed.
+        UsageError: PACKAGE_MISSING, TensorBoard is wanted and not installed.
     """
 
     def __init__(self, folder: Path, is_board_wanted: bool = False) -> None:
@@ -101,7 +101,7 @@ def _summary_writer() -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise UsageError(
-            "EXTRA_MISSING", "tensorboard", "is not installed", "pip install 'medseg[tensorboard]', or leave it out"
+            "PACKAGE_MISSING", "tensorboard", "is not installed", "pip install 'medseg[tensorboard]', or leave it out"
         ) from error
     return SummaryWriter
 

@@ -44,9 +44,9 @@ def build_optimizer(
         clip_norm: Largest norm of all gradients together, cut before each step; 0 cuts nothing.
 
     Raises:
-        UsageError: OPTIMIZER_UNKNOWN.
+        UsageError: NAME_UNKNOWN.
     """
-    check_known("OPTIMIZER_UNKNOWN", [name], OPTIMIZERS)
+    check_known("NAME_UNKNOWN", [name], OPTIMIZERS)
     own = {"momentum": momentum} if name == "sgd" else {}
     # One pass over all parameters instead of one for each operation.
     fused = all(parameter.device.type in _FUSED_ON for parameter in network.parameters())
@@ -106,7 +106,7 @@ def build_schedule(name: str, optimizer: Optimizer, epochs: int) -> Schedule:
         epochs: Number of epochs in all.
 
     Raises:
-        UsageError: SCHEDULE_UNKNOWN.
+        UsageError: NAME_UNKNOWN.
     """
-    check_known("SCHEDULE_UNKNOWN", [name], SCHEDULES)
+    check_known("NAME_UNKNOWN", [name], SCHEDULES)
     return SCHEDULES[name](optimizer, epochs)

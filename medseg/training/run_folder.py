@@ -209,12 +209,15 @@ def check_free(bundle: Path, folder: Path) -> None:
     """Refuse a folder that holds a bundle, or a run of which an epoch was finished.
 
     Raises:
-        OutputError: RUN_EXISTS.
+        OutputError: OUTPUT_EXISTS.
     """
     has_weights = any((folder / "models" / name).exists() for name in ("checkpoint.pt", "model.pt"))
     if folder == bundle or (has_weights and not is_barely_begun(folder)):
         raise OutputError(
-            "RUN_EXISTS", folder, "holds a bundle or run already", "give another folder, or --resume to go on with it"
+            "OUTPUT_EXISTS",
+            folder,
+            "holds a bundle or run already",
+            "give another folder, or --resume to go on with it",
         )
 
 

@@ -44,13 +44,13 @@ def score_part(run_folder: str | Path, data: str | Path, part: str = "test") -> 
         part: ``train``, ``validation`` or ``test``.
 
     Raises:
-        UsageError: PART_UNKNOWN.
+        UsageError: NAME_UNKNOWN.
         DatasetError: PART_EMPTY, or what is wrong with the data set.
         BundleError: The run has no weights, or its configuration cannot be read.
         ImageError: SCORING_FAILED, a case could not be segmented or scored.
         LockedError: Another run is writing to the folder.
     """
-    check_known("PART_UNKNOWN", [part], SPLIT_PARTS)
+    check_known("NAME_UNKNOWN", [part], SPLIT_PARTS)
     folder = Path(run_folder).resolve()
     masks, scores = folder / f"masks_{part}", folder / f"scores_{part}"
     parser = _read_parser(folder, Path(data).resolve(), part)

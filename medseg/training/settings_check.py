@@ -270,7 +270,7 @@ def check_choices(config: Config) -> None:
         config: The `train.json` with all changes.
 
     Raises:
-        UsageError: NETWORK_…, LOSS_…, OPTIMIZER_UNKNOWN, SCHEDULE_UNKNOWN, or SETTING_INVALID of `select_by`.
+        UsageError: NAME_UNKNOWN, SETTING_UNKNOWN, or SETTING_INVALID of `select_by`.
     """
     parts = {part: _find_arguments(config, part, target) for part, target in _OURS.items()}
     if "name" in parts["network_def"]:
@@ -278,9 +278,9 @@ def check_choices(config: Config) -> None:
     if "name" in parts["loss"]:
         _check_loss(parts["loss"]["name"], parts["loss"].get("options_by_name") or {})
     if "name" in parts["optimizer"]:
-        check_known("OPTIMIZER_UNKNOWN", [parts["optimizer"]["name"]], OPTIMIZERS)
+        check_known("NAME_UNKNOWN", [parts["optimizer"]["name"]], OPTIMIZERS)
     if "name" in parts["lr_scheduler"]:
-        check_known("SCHEDULE_UNKNOWN", [parts["lr_scheduler"]["name"]], SCHEDULES)
+        check_known("NAME_UNKNOWN", [parts["lr_scheduler"]["name"]], SCHEDULES)
     _check_selection(config)
 
 
@@ -288,10 +288,10 @@ def check_names(networks: Iterable[str], losses: Iterable[str]) -> None:
     """Refuse networks and losses that there are not.
 
     Raises:
-        UsageError: NETWORK_UNKNOWN or LOSS_UNKNOWN.
+        UsageError: NAME_UNKNOWN or NAME_UNKNOWN.
     """
-    check_known("NETWORK_UNKNOWN", networks, [*NETWORKS, *MONAI_NETWORKS])
-    check_known("LOSS_UNKNOWN", losses, LOSSES)
+    check_known("NAME_UNKNOWN", networks, [*NETWORKS, *MONAI_NETWORKS])
+    check_known("NAME_UNKNOWN", losses, LOSSES)
 
 
 def notes_on_changes(config: Config, overrides: Mapping[str, Any]) -> Iterator[Note]:
@@ -324,13 +324,13 @@ def _is_computed(value: Any) -> bool:
 
 def _check_network(name: str, options: Mapping[str, Any]) -> None:
     check_names([name], [])
-    check_known("NETWORK_OPTION_UNKNOWN", options, UNET_OPTIONS)
+    check_known("SETTING_UNKNOWN", options, UNET_OPTIONS)
     try:
         if name in NETWORKS:
             UNetSettings(**{**NETWORKS[name], **options})
     except TypeError as error:
         remedy = "give options such as those in docs/reference/networks.md"
-        raise UsageError("NETWORK_OPTION_INVALID", name, f"{dict(options)}: {first_line(error)}", remedy) from error
+        raise UsageError("SETTING_INVALID", name, f"{dict(options)}: {first_line(error)}", remedy) from error
 
 
 def _check_loss(name: str, options_by_name: Mapping[str, Mapping[str, Any]]) -> None:
@@ -339,13 +339,13 @@ def _check_loss(name: str, options_by_name: Mapping[str, Mapping[str, Any]]) -> 
     for loss, options in options_by_name.items():
         if not isinstance(options, Mapping):
             raise UsageError("SETTING_INVALID", f"loss_options::{loss}", f"{options!r} is no table", "give its options")
-        check_known("LOSS_OPTION_UNKNOWN", options, inspect.signature(LOSSES[loss]).parameters, loss)
+        check_known("SETTING_UNKNOWN", options, inspect.signature(LOSSES[loss]).parameters, loss)
     try:
         build_loss(name, options_by_name)
     except TypeError as error:
         text = f"{dict(options_by_name[name])}: {first_line(error)}"
         remedy = "give options such as those in docs/reference/losses.md"
-        raise UsageError("LOSS_OPTION_INVALID", name, text, remedy) from error
+        raise UsageError("SETTING_INVALID", name, text, remedy) from error
 
 
 def _check_selection(config: Config) -> None:

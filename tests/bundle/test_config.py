@@ -55,7 +55,7 @@ def test_the_forms_are_those_of_any_configuration(tmp_path):
 
 
 def test_a_bundle_without_forms_says_so(tmp_path):
-    with pytest.raises(UsageError, match="FORM_UNKNOWN"):
+    with pytest.raises(UsageError, match="NAME_UNKNOWN"):
         read_form(bundle_of(tmp_path), "small")
 
 

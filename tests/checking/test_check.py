@@ -145,9 +145,9 @@ def test_an_image_beyond_the_budget_is_a_finding_for_its_case(scans):
 @pytest.mark.parametrize(
     ("options", "code"),
     [
-        ({"max_ram": 0}, "SIZE_INVALID"),
-        ({"series": "CT"}, "SERIES_INVALID"),
-        ({"straighten": True}, "FIX_MISSING"),
+        ({"max_ram": 0}, "SETTING_INVALID"),
+        ({"series": "CT"}, "SETTING_INVALID"),
+        ({"straighten": True}, "SETTING_MISSING"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options, code, scans):

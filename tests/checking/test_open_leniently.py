@@ -76,14 +76,14 @@ def test_an_unreadable_image_is_found_beside_what_the_layout_lacks(tmp_path):
 def test_a_wrong_description_beside_a_layout_that_is_wrong_too_leaves_both_errors(tmp_path):
     second_mask_folder(tmp_path)
     (tmp_path / "dataset.json").write_text("{")
-    assert errors_of(medseg.check(tmp_path)) == {("dataset.json", "DATASET_JSON_INVALID"), ("", "MASK_FOLDERS_SEVERAL")}
+    assert errors_of(medseg.check(tmp_path)) == {("dataset.json", "DESCRIPTION_INVALID"), ("", "MASK_FOLDERS_SEVERAL")}
 
 
 def test_a_wrong_description_beside_images_alone_is_told_and_they_are_looked_at(tmp_path):
     save(image_of(1), tmp_path / "scan.nii.gz")
     (tmp_path / "dataset.csv").write_text("no,columns\n1,2\n")
     report = medseg.check(tmp_path)
-    assert errors_of(report) == {("dataset.csv", "CSV_INVALID")}
+    assert errors_of(report) == {("dataset.csv", "DESCRIPTION_INVALID")}
     assert report.summary.cases == 1
 
 
@@ -115,7 +115,7 @@ def test_where_there_is_no_image_at_all_the_exit_code_is_3(fill, tmp_path, capsy
 def test_a_description_that_is_named_does_not_stand_for_all_that_lies_beside_it(tmp_path):
     save(image_of(1), tmp_path / "scan.nii.gz")
     (tmp_path / "mine.csv").write_text("no,columns\n1,2\n")
-    with pytest.raises(DatasetError, match="CSV_INVALID"):
+    with pytest.raises(DatasetError, match="DESCRIPTION_INVALID"):
         medseg.check(tmp_path / "mine.csv")
 
 
@@ -138,7 +138,7 @@ def test_a_described_data_set_is_opened_as_before(scans):
 def test_a_wrong_description_is_told_and_the_layout_read_instead(scans):
     (scans.root / "dataset.json").write_text("{")
     report = scans.check()
-    assert codes(report) == {"DATASET_JSON_INVALID"}
+    assert codes(report) == {"DESCRIPTION_INVALID"}
     assert report.summary.cases == CASES
 
 

@@ -123,13 +123,13 @@ def test_no_cases_give_an_empty_split():
 
 
 def test_an_id_that_occurs_twice_is_refused():
-    with pytest.raises(DatasetError, match="CASE_IDS_REPEATED"):
+    with pytest.raises(DatasetError, match="CASE_TWICE"):
         split_cases([*made(2), made(1)[0]])
 
 
 @pytest.mark.parametrize("k", [0, 1, 4])
 def test_impossible_numbers_of_folds_are_refused(k):
-    with pytest.raises(UsageError, match="FOLDS_INVALID"):
+    with pytest.raises(UsageError, match="SETTING_INVALID"):
         folds(made(3), k)
 
 
@@ -218,7 +218,7 @@ def test_an_empty_part_is_refused(dataset_dir):
 
 
 def test_an_unknown_part_is_refused(dataset_dir):
-    with pytest.raises(UsageError, match="PART_UNKNOWN"):
+    with pytest.raises(UsageError, match="NAME_UNKNOWN"):
         datalist_of(str(dataset_dir), "training")
 
 

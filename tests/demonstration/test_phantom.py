@@ -94,7 +94,7 @@ def test_the_grid_is_the_one_asked_for(degrees):
     "request_", [{"seed": -1}, {"shape": (1, 8, 8)}, {"spacing_mm": (0, 1, 1)}, {"orientation": "RRS"}]
 )
 def test_an_impossible_grid_is_refused(request_):
-    with pytest.raises(UsageError, match="PHANTOM_INVALID"):
+    with pytest.raises(UsageError, match="SETTING_INVALID"):
         make_phantom(**{"seed": 0, "shape": (8, 8, 8), **request_})
 
 

@@ -125,7 +125,7 @@ def test_a_damaged_file_is_an_error_of_its_case_only(folders):
 def test_a_value_without_a_name_is_an_error_of_its_case_only(folders):
     save(block(0, 2, 7), folders[0] / "a.nii.gz")
     evaluation = evaluate(*folders, options=EvaluateOptions(labels={1: "liver", 2: "tumour"}))
-    assert [(error.case, error.code) for error in evaluation.errors] == [("a", "LABEL_UNKNOWN")]
+    assert [(error.case, error.code) for error in evaluation.errors] == [("a", "LABEL_UNEXPECTED")]
     assert "[7]" in evaluation.errors[0].text
 
 
@@ -154,7 +154,7 @@ def test_missing_masks_can_be_skipped_or_be_errors(folders):
     refused = evaluate(masks, references, options=EvaluateOptions(missing="error"))
     assert (dice_of(refused), refused.exit_code) == ({"a": 1.0}, 1)
     assert [error.code for error in refused.errors] == ["MASK_MISSING"]
-    with pytest.raises(UsageError, match="MISSING_UNKNOWN"):
+    with pytest.raises(UsageError, match="NAME_UNKNOWN"):
         evaluate(masks, references, options=EvaluateOptions(missing="ignore"))
 
 
@@ -204,7 +204,7 @@ def test_names_come_from_the_dataset_json_and_ignored_voxels_count_nowhere(folde
 
 def test_a_damaged_dataset_json_is_refused(folders):
     (folders[1].parent / "dataset.json").write_text("{")
-    with pytest.raises(DatasetError, match="DATASET_UNREADABLE"):
+    with pytest.raises(DatasetError, match="DESCRIPTION_INVALID"):
         evaluate(*folders)
 
 

@@ -248,7 +248,7 @@ def test_an_image_given_as_mask_is_refused():
 
 
 def test_a_value_without_a_label_is_refused_and_named():
-    with pytest.raises(LabelError, match=r"LABEL_UNKNOWN: mask \(prediction\): the mask holds \[7\]"):
+    with pytest.raises(LabelError, match=r"LABEL_UNEXPECTED: mask \(prediction\): the mask holds \[7\]"):
         confusion_matrix(np.array([7, 1]), np.array([0, 1]), [0, 1])
 
 

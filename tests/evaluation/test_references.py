@@ -116,7 +116,7 @@ def test_a_description_that_names_only_classes_leaves_the_images_beside_it_as_th
 
 def test_a_damaged_description_without_images_beside_it_is_told(tmp_path):
     (tmp_path / "dataset.json").write_text("{")
-    with pytest.raises(DatasetError, match="DATASET_JSON_INVALID"):
+    with pytest.raises(DatasetError, match="DESCRIPTION_INVALID"):
         find_references(tmp_path)
 
 

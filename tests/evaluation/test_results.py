@@ -146,7 +146,7 @@ def test_a_file_that_is_not_there_is_an_input_error(tmp_path):
 )
 def test_what_is_no_table_of_cases_is_refused(tmp_path, text):
     (tmp_path / "cases.csv").write_text(text)
-    with pytest.raises(DatasetError, match="SCORES_UNREADABLE"):
+    with pytest.raises(DatasetError, match="RECORD_UNREADABLE"):
         read_cases(tmp_path / "cases.csv")
 
 

@@ -42,7 +42,7 @@ def test_what_is_no_log_is_refused(tmp_path, text):
     (tmp_path / "epochs.csv").write_text(text)
     with pytest.raises(DatasetError) as caught:
         read_epochs(tmp_path)
-    assert caught.value.code == "LOG_UNREADABLE"
+    assert caught.value.code == "RECORD_UNREADABLE"
 
 
 def test_batches_without_a_part_are_refused(tmp_path):

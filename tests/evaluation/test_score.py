@@ -145,7 +145,7 @@ def test_a_value_without_a_name_is_one_error_of_the_volume(stack):
     masks, references = stack
     save(volume([7], [7], [], [], []), masks / "a.nii.gz")
     evaluation = evaluate(masks, references, options=EvaluateOptions(slices=2, labels={1: "x", 2: "y"}))
-    assert [(error.case, error.code) for error in evaluation.errors] == [("a", "LABEL_UNKNOWN")]
+    assert [(error.case, error.code) for error in evaluation.errors] == [("a", "LABEL_UNEXPECTED")]
     assert evaluation.rows == ()
 
 

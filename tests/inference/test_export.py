@@ -150,7 +150,7 @@ def test_windows_are_told_as_they_are_run(exported, scan):
 def test_what_an_exported_bundle_cannot_do_is_a_usage_error(exported, options):
     with pytest.raises(UsageError) as caught:
         open_predictor(exported, PredictOptions(**options))
-    assert caught.value.code == "OPTION_NOT_EXPORTED"
+    assert caught.value.code == "OPTION_NOT_OFFERED"
 
 
 def test_its_own_backend_may_be_named(exported, scan):
@@ -224,14 +224,14 @@ def test_a_missing_runtime_is_named_with_what_to_install(exported, tiny_bundle, 
     ):
         with pytest.raises(UsageError) as caught:
             call()
-        assert caught.value.code == "RUNTIME_MISSING"
+        assert caught.value.code == "PACKAGE_MISSING"
         assert "medseg[onnx]" in caught.value.remedy
 
 
 def test_an_unknown_target_and_a_folder_that_is_there_are_refused(tiny_bundle, tmp_path):
     with pytest.raises(UsageError) as caught:
         export(tiny_bundle, tmp_path / "out", to="coreml")
-    assert caught.value.code == "TARGET_UNKNOWN"
+    assert caught.value.code == "NAME_UNKNOWN"
     with pytest.raises(OutputError) as written:
         export(tiny_bundle, tmp_path, to="onnx")
     assert written.value.code == "OUTPUT_EXISTS"

@@ -237,7 +237,7 @@ class TestSeveralSeries:
 
     @pytest.mark.parametrize("series", ["", "x", "3/../4"])
     def test_what_is_no_number_and_no_uid_names_no_series(self, series):
-        with pytest.raises(UsageError, match="SERIES_INVALID"):
+        with pytest.raises(UsageError, match="SETTING_INVALID"):
             PredictOptions(series=series)
 
 
@@ -251,7 +251,7 @@ class TestMemory:
         assert [(record.case, record.error["code"]) for record in made.failed] == [("b", "MEMORY_BUDGET")]
 
     def test_no_memory_at_all_is_no_budget(self):
-        with pytest.raises(UsageError, match="SIZE_INVALID"):
+        with pytest.raises(UsageError, match="SETTING_INVALID"):
             PredictOptions(max_ram=0)
 
 

@@ -80,7 +80,7 @@ def test_mirroring_averages_over_the_bundle_s_axes(tiny_bundle, tmp_path):
 
 
 def test_mirroring_is_refused_where_the_bundle_did_not_train_it(tiny_bundle):
-    with pytest.raises(UsageError, match="TTA_NOT_OFFERED"):
+    with pytest.raises(UsageError, match="OPTION_NOT_OFFERED"):
         open_predictor(replace(open_bundle(tiny_bundle), mirror_axes=()), PredictOptions(tta=True))
 
 
@@ -88,7 +88,9 @@ def test_the_overlap_reaches_the_windows(tiny_bundle):
     assert predictor(tiny_bundle, overlap=0.25).model.inferer.overlap == 0.25
 
 
-@pytest.mark.parametrize(("option", "code"), [({"overlap": 1.0}, "OVERLAP"), ({"device": "tpu"}, "DEVICE_UNKNOWN")])
+@pytest.mark.parametrize(
+    ("option", "code"), [({"overlap": 1.0}, "SETTING_INVALID"), ({"device": "tpu"}, "NAME_UNKNOWN")]
+)
 def test_an_option_that_makes_no_sense_is_refused(option, code):
     with pytest.raises(UsageError, match=code):
         PredictOptions(**option)

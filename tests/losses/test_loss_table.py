@@ -104,21 +104,21 @@ def test_an_unknown_loss_is_refused_with_the_nearest_name():
     with pytest.raises(UsageError, match=r"did you mean .*dice-focal") as raised:
         build_loss("dice_focal")
 
-    assert raised.value.code == "LOSS_UNKNOWN"
+    assert raised.value.code == "NAME_UNKNOWN"
 
 
 def test_an_unknown_option_is_refused_with_the_nearest_name():
     with pytest.raises(UsageError, match="gamma") as raised:
         build_loss("focal", gama=1)
 
-    assert raised.value.code == "LOSS_OPTION_UNKNOWN"
+    assert raised.value.code == "SETTING_UNKNOWN"
 
 
 def test_an_option_of_a_loss_that_has_none_is_refused():
     with pytest.raises(UsageError) as raised:
         build_loss("ce", gamma=1)
 
-    assert raised.value.code == "LOSS_OPTION_UNKNOWN"
+    assert raised.value.code == "SETTING_UNKNOWN"
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_a_value_that_an_option_cannot_have_is_refused(name, option, value):
     with pytest.raises(UsageError) as raised:
         build_loss(name, **{option: value})
 
-    assert raised.value.code == "LOSS_OPTION_INVALID"
+    assert raised.value.code == "SETTING_INVALID"
 
 
 def test_bce_dice_is_the_weighted_sum_of_its_parts():

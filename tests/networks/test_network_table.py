@@ -101,7 +101,7 @@ def test_an_unknown_network_is_refused_with_the_nearest_name(name, near):
     with pytest.raises(UsageError, match=f"did you mean {near}") as raised:
         build_network(name, 2, 1, 1)
 
-    assert raised.value.code == "NETWORK_UNKNOWN"
+    assert raised.value.code == "NAME_UNKNOWN"
 
 
 def test_a_name_like_no_other_is_refused_with_all_names():
@@ -114,14 +114,14 @@ def test_an_unknown_option_is_refused_with_the_nearest_name(name):
     with pytest.raises(UsageError, match="filters") as raised:
         build_network(name, 2, 1, 1, filter=8)
 
-    assert raised.value.code == "NETWORK_OPTION_UNKNOWN"
+    assert raised.value.code == "SETTING_UNKNOWN"
 
 
 def test_the_form_belongs_to_the_name_and_cannot_be_contradicted_by_an_option():
     with pytest.raises(UsageError) as raised:
         build_network("unet", 2, 1, 1, residual=True)
 
-    assert raised.value.code == "NETWORK_OPTION_UNKNOWN"
+    assert raised.value.code == "SETTING_UNKNOWN"
     assert "residual" not in UNET_OPTIONS
 
 
@@ -136,7 +136,7 @@ def test_unet_options_are_checked_even_where_they_are_left_aside():
     with pytest.raises(UsageError) as raised:
         build_network("BasicUNet", 2, 1, 2, unet_options={"filterz": 2})
 
-    assert raised.value.code == "NETWORK_OPTION_UNKNOWN"
+    assert raised.value.code == "SETTING_UNKNOWN"
 
 
 def test_an_option_wins_over_unet_options():
@@ -160,7 +160,7 @@ def test_a_value_that_a_monai_network_cannot_have_is_a_usage_error(name, options
     with pytest.raises(UsageError) as raised:
         build_network(name, 3, 1, 2, **options)
 
-    assert raised.value.code == "NETWORK_OPTION_INVALID"
+    assert raised.value.code == "SETTING_INVALID"
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (4, 1, 1), (2, 0, 1), (2, 1, 0), (2, 1, 1.5), ("2", 1, 1)])
@@ -169,7 +169,7 @@ def test_impossible_dimensions_and_channels_are_refused(name, shape):
     with pytest.raises(UsageError) as raised:
         build_network(name, *shape)
 
-    assert raised.value.code == "NETWORK_OPTION_INVALID"
+    assert raised.value.code == "SETTING_INVALID"
 
 
 def test_a_missing_package_is_named(monkeypatch):
@@ -184,7 +184,7 @@ def test_a_missing_package_is_named(monkeypatch):
     with pytest.raises(UsageError, match=r"No module named 'einops'.*install") as raised:
         build_network("SwinUNETR", 2, 1, 1)
 
-    assert raised.value.code == "NETWORK_PACKAGE_MISSING"
+    assert raised.value.code == "PACKAGE_MISSING"
     assert "For details" not in str(raised.value)
 
 

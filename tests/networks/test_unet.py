@@ -248,4 +248,4 @@ def test_a_value_that_an_option_cannot_have_is_refused_by_the_options_name(optio
     with pytest.raises(UsageError, match=option) as raised:
         UNetSettings(**{option: value})
 
-    assert raised.value.code == "NETWORK_OPTION_INVALID"
+    assert raised.value.code == "SETTING_INVALID"

@@ -310,7 +310,7 @@ def test_a_run_whose_split_was_changed_does_not_go_on(tmp_path):
 
 def test_tensorboard_that_is_not_installed_is_told_with_a_code(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(UsageError, match="EXTRA_MISSING"):
+    with pytest.raises(UsageError, match="PACKAGE_MISSING"):
         run_of(tmp_path, [0.1], tensorboard=True)
 
 

@@ -127,10 +127,10 @@ def test_a_damaged_file_of_a_run_is_named(study, out, ball_data, name, text):
     if name == "scores_test/scored.json" and "epochs" in text:  # A table, of no weights at all.
         assert [run.state for run in plan_runs(study(**asked), out)] == ["begun"]
         return
-    with pytest.raises(DatasetError, match=f"RUN_UNREADABLE.*{name}"):
+    with pytest.raises(DatasetError, match=f"RECORD_UNREADABLE.*{name}"):
         plan_runs(study(**asked), out)
     if name in ("configs/split.json", "scores_test/scored.json"):
-        with pytest.raises(DatasetError, match=f"RUN_UNREADABLE.*{name}"):
+        with pytest.raises(DatasetError, match=f"RECORD_UNREADABLE.*{name}"):
             score_missing([out], ball_data)
 
 
@@ -231,11 +231,11 @@ def test_a_part_of_nothing_but_empty_masks_leaves_no_folder_behind(study, ball_d
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"networks": ("unett",)}, "NETWORK_UNKNOWN"),
-        ({"losses": ("dise",)}, "LOSS_UNKNOWN"),
+        ({"networks": ("unett",)}, "NAME_UNKNOWN"),
+        ({"losses": ("dise",)}, "NAME_UNKNOWN"),
         ({"networks": ("unet", "unet")}, "SETTING_INVALID"),
         ({"vary": {"lerning_rate": (1,)}}, "SETTING_UNKNOWN"),
-        ({"folds": 9}, "FOLDS_INVALID"),
+        ({"folds": 9}, "SETTING_INVALID"),
         ({"folds": 2, "settings": {"split_file": "split.json"}}, "SETTING_INVALID: split_file"),
         ({"vary": {"split_file": ("a.json", "b.json")}}, "SETTING_INVALID: split_file"),
         ({"vary": {"fractions": ([0.5, 0.25, 0.25], [0.6, 0.2, 0.2])}}, "SETTING_INVALID: fractions"),
@@ -243,7 +243,7 @@ def test_a_part_of_nothing_but_empty_masks_leaves_no_folder_behind(study, ball_d
         ({"networks": ("unet",), "settings": {"network_name": "vnet"}}, "SETTING_INVALID: network_name"),
         ({"losses": ("dice",), "vary": {"loss_name": ("focal",)}}, "SETTING_INVALID: loss_name"),
         ({"vary": {"epochs": (1, 2)}}, "SETTING_INVALID: epochs"),
-        ({"part": "tset"}, "PART_UNKNOWN"),
+        ({"part": "tset"}, "NAME_UNKNOWN"),
     ],
 )
 def test_a_mistake_is_refused_before_anything_is_trained(study, tmp_path, changes, code):

@@ -76,6 +76,6 @@ def test_no_number_of_epochs_is_known_without_a_log_that_can_be_read(tmp_path):
 
 def test_tensorboard_that_is_not_installed_is_told_before_anything_is_written(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "torch.utils.tensorboard", None)
-    with pytest.raises(UsageError, match="EXTRA_MISSING: tensorboard"):
+    with pytest.raises(UsageError, match="PACKAGE_MISSING: tensorboard"):
         TrainingLog(tmp_path / "logs", is_board_wanted=True)
     assert not (tmp_path / "logs").exists()

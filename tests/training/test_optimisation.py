@@ -55,9 +55,9 @@ def test_a_gradient_longer_than_the_norm_is_shortened_to_it(gradient, moved):
 
 
 def test_an_unknown_optimiser_or_schedule_is_refused():
-    with pytest.raises(UsageError, match=r"OPTIMIZER_UNKNOWN.*adam"):
+    with pytest.raises(UsageError, match=r"NAME_UNKNOWN.*adam"):
         build_optimizer("adamm", nn.Linear(1, 1), 0.1)
-    with pytest.raises(UsageError, match=r"SCHEDULE_UNKNOWN.*poly"):
+    with pytest.raises(UsageError, match=r"NAME_UNKNOWN.*poly"):
         build_schedule("polly", torch.optim.SGD(nn.Linear(1, 1).parameters()), 5)
 
 

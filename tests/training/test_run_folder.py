@@ -60,7 +60,7 @@ def test_weights_without_checkpoint_or_log_are_never_overwritten(tiny_bundle, ba
     (tmp_path / "run" / "models" / "checkpoint.pt").unlink()
     shutil.rmtree(tmp_path / "run" / "logs")
     before = (tmp_path / "run" / "models" / "model.pt").read_bytes()
-    with pytest.raises(OutputError, match="RUN_EXISTS"):
+    with pytest.raises(OutputError, match="OUTPUT_EXISTS"):
         medseg.train(tiny_bundle, ball_data, tmp_path / "run", options=ONE)
     with pytest.raises(BundleError, match="NOTHING_TO_RESUME"):
         medseg.train(tiny_bundle, ball_data, tmp_path / "run", options=TrainOptions(resume=True))

@@ -179,7 +179,7 @@ def test_a_case_that_fails_stops_the_scoring_with_its_name(run, ball_data):
 
 
 def test_a_part_that_is_none_or_empty_is_refused(run, ball_data):
-    with pytest.raises(UsageError, match="PART_UNKNOWN"):
+    with pytest.raises(UsageError, match="NAME_UNKNOWN"):
         score_part(run, ball_data, "tset")
     path = run / "configs" / "split.json"
     split = json.loads(path.read_text())

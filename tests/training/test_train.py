@@ -182,7 +182,7 @@ def test_a_training_that_ended_before_its_first_checkpoint_begins_again(tiny_bun
     with pytest.raises(Stop):
         medseg.train(tiny_bundle, ball_data, tmp_path / "parts", options=options, on_epoch=stopped_at(1))
     (tmp_path / "parts" / "models" / "checkpoint.pt").unlink()  # as where it died after its first validation
-    with pytest.raises(OutputError, match="RUN_EXISTS.*--resume"):
+    with pytest.raises(OutputError, match="OUTPUT_EXISTS.*--resume"):
         medseg.train(tiny_bundle, ball_data, tmp_path / "parts", options=options)
     run = medseg.train(tiny_bundle, ball_data, tmp_path / "parts", options=TrainOptions(resume=True))
     assert run.epochs == 2
@@ -245,7 +245,7 @@ def test_a_form_is_laid_over_the_bundle_before_other_changes(tiny_bundle, ball_d
 
 def test_an_unknown_form_is_refused_with_those_that_there_are(tiny_bundle, ball_data, tmp_path):
     form(tiny_bundle, "volumetric", inference={"amp": False})
-    with pytest.raises(UsageError, match="FORM_UNKNOWN.*volumetric"):
+    with pytest.raises(UsageError, match="NAME_UNKNOWN.*volumetric"):
         medseg.train(tiny_bundle, ball_data, tmp_path / "run", options=TrainOptions(form="large"))
     assert not (tmp_path / "run").exists()
 
@@ -350,7 +350,7 @@ def test_an_unknown_network_or_loss_names_the_nearest(tiny_bundle, ball_data, tm
 
 def test_a_run_is_never_overwritten(tiny_bundle, ball_data, tmp_path):
     medseg.train(tiny_bundle, ball_data, tmp_path / "run", options=TrainOptions(epochs=1))
-    with pytest.raises(OutputError, match="RUN_EXISTS.*resume"):
+    with pytest.raises(OutputError, match="OUTPUT_EXISTS.*resume"):
         medseg.train(tiny_bundle, ball_data, tmp_path / "run")
 
 
@@ -459,7 +459,7 @@ def test_a_bundle_is_never_trained_into_itself_or_another(tiny_bundle, ball_data
     (tiny_bundle / "models" / "model.pt").unlink()
     for output in (tiny_bundle, other):
         before = content(output)
-        with pytest.raises(OutputError, match="RUN_EXISTS"):
+        with pytest.raises(OutputError, match="OUTPUT_EXISTS"):
             medseg.train(tiny_bundle, ball_data, output)
         assert content(output) == before
 

@@ -139,15 +139,13 @@ def case_ids(choices: Sequence[Sequence[str]]) -> list[str]:
     """An id for each case from the names it could go by, fit to be a path below a results folder.
 
     Raises:
-        DatasetError: CASE_IDS_REPEATED, cases cannot be told apart; CASE_ID_INVALID, an
+        DatasetError: CASE_TWICE, cases cannot be told apart; CASE_ID_INVALID, an
             id is empty, absolute, leads upwards or holds control characters.
     """
     ids = distinct_names(choices)
     repeated = sorted(name for name, times in Counter(ids).items() if times > 1)
     if repeated:
-        raise DatasetError(
-            "CASE_IDS_REPEATED", some_of(repeated), "more than one case has this id", "name each case once"
-        )
+        raise DatasetError("CASE_TWICE", some_of(repeated), "more than one case has this id", "name each case once")
     for name in ids:
         if any(part in ("", ".", "..") for part in re.split(r"[/\\]", name)) or not name.isprintable():
             raise DatasetError("CASE_ID_INVALID", repr(name), "would not be a file name", "give the case a plain id")

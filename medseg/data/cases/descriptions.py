@@ -34,7 +34,7 @@ def read_description(path: Path, needs_files: bool = True) -> Dataset:
         needs_files: Whether a file that ``training`` lists and that is not there is an error.
 
     Raises:
-        DatasetError: DATASET_JSON_INVALID, PATH_OUTSIDE, FILES_MISSING, CASES_MISSING or a bad id.
+        DatasetError: DESCRIPTION_INVALID, PATH_OUTSIDE, FILES_MISSING, CASES_MISSING or a bad id.
     """
     content = _load(path)
     labels, channels = _read_labels(content.get("labels", {}), path), _read_channels(content, path)
@@ -106,7 +106,7 @@ def read_table(path: Path, needs_label: bool = True, needs_files: bool = True) -
         needs_files: Whether a file that is not there is an error.
 
     Raises:
-        DatasetError: CSV_INVALID or FILES_MISSING.
+        DatasetError: DESCRIPTION_INVALID or FILES_MISSING.
     """
     rows = _read_rows(path)
     image_columns, label_columns = _sort_columns(path, rows[0], needs_label)
@@ -243,7 +243,7 @@ def _relate(text: str, target: Path) -> str:
 
 def _description_error(path: Path, problem: str) -> DatasetError:
     return DatasetError(
-        "DATASET_JSON_INVALID",
+        "DESCRIPTION_INVALID",
         path,
         problem,
         "list {\"image\": path, \"label\": path} under 'training' and name each value under 'labels'",
@@ -278,4 +278,6 @@ def _sort_columns(path: Path, row: Mapping[str | None, object], needs_label: boo
 
 
 def _table_error(path: Path, problem: str) -> DatasetError:
-    return DatasetError("CSV_INVALID", path, problem, "give a header line with image,label and one line for each case")
+    return DatasetError(
+        "DESCRIPTION_INVALID", path, problem, "give a header line with image,label and one line for each case"
+    )

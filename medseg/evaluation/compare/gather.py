@@ -150,7 +150,7 @@ def gather(places: Iterable[str | Path], part: str | None = None, published: Pub
     Raises:
         InputError: RUN_NOT_FOUND; RUN_UNSCORED, where no row is left.
         UsageError: CASES_DIFFER or CLASSES_DIFFER, the rows cannot be compared.
-        DatasetError: RUN_UNREADABLE.
+        DatasetError: RECORD_UNREADABLE.
     """
     folders = find_runs(places)
     part = part or choose_part(next(iter(folders.values()))[0])

@@ -93,7 +93,7 @@ def read_run(folder: Path, part: str) -> ScoredRun:
 
     Raises:
         InputError: RUN_UNSCORED, the part was not scored to its end, or by other weights than the run has.
-        DatasetError: RUN_UNREADABLE, a file is damaged.
+        DatasetError: RECORD_UNREADABLE, a file is damaged.
     """
     if not is_scored(folder, part):
         raise _make_unscored_error(folder, part)

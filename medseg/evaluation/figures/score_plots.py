@@ -88,7 +88,7 @@ def score_histogram(scores: Scores, metric: str = "iou") -> Figure:
         InputError: There is no such file.
         DatasetError: It is no cases.csv.
     """
-    check_known("METRIC_UNKNOWN", [metric], METRICS)
+    check_known("NAME_UNKNOWN", [metric], METRICS)
     rows = [row for row in read_rows(scores) if row.value != 0]
     names = {row.value: row.name for row in rows}
     colours, parts = pick_class_colours(names), _split_parts(rows)
@@ -120,7 +120,7 @@ def sample_curves(scores: Scores, metrics: Sequence[str] = ("accuracy", "dice"))
         InputError: There is no such file.
         DatasetError: It is no cases.csv.
     """
-    check_known("METRIC_UNKNOWN", metrics, METRICS)
+    check_known("NAME_UNKNOWN", metrics, METRICS)
     rows = [row for row in read_rows(scores) if row.value != 0]
     parts = _split_parts(rows)
     figure = make_plot(_choose_width(len(parts)), 3.4, f"Scores case by case{_describe_mean(rows)}")
@@ -155,7 +155,7 @@ def sample_distributions(scores: Scores, metrics: Sequence[str] = ("accuracy", "
         InputError: There is no such file.
         DatasetError: It is no cases.csv.
     """
-    check_known("METRIC_UNKNOWN", metrics, METRICS)
+    check_known("NAME_UNKNOWN", metrics, METRICS)
     rows = [row for row in read_rows(scores) if row.value != 0]
     parts = _split_parts(rows)
     panels = [

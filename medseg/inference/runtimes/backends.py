@@ -125,7 +125,7 @@ def build_backend(
         keeps: Whether what is made is kept there.
 
     Raises:
-        UsageError: BACKEND_UNKNOWN.
+        UsageError: NAME_UNKNOWN.
     """
     check_backend(name)
     if name in ("auto", "torch"):

@@ -104,5 +104,5 @@ class BundleRuntime:
 def _set_overlap(bundle: Bundle, overlap: float) -> None:
     if not hasattr(bundle.inferer, "overlap"):
         kind = type(bundle.inferer).__name__
-        raise UsageError("OVERLAP_NOT_OFFERED", bundle.name, f"{kind} has none", "leave --overlap out")
+        raise UsageError("OPTION_NOT_OFFERED", bundle.name, f"{kind} has none", "leave --overlap out")
     bundle.inferer.overlap = overlap

@@ -74,7 +74,7 @@ class ExportedRuntime:
         options: How to run it.
 
     Raises:
-        UsageError: ``RUNTIME_MISSING``.
+        UsageError: ``PACKAGE_MISSING``.
         BundleError: EXPORT_UNREADABLE.
     """
 
@@ -158,7 +158,7 @@ def check_options(options: PredictOptions, description: Description) -> None:
     """Refuse options that ask for what only a bundle itself can do.
 
     Raises:
-        UsageError: ``OPTION_NOT_EXPORTED``.
+        UsageError: ``OPTION_NOT_OFFERED``.
     """
     asked = {
         "--tta": options.tta,
@@ -170,18 +170,18 @@ def check_options(options: PredictOptions, description: Description) -> None:
     for option, is_asked in asked.items():
         if is_asked:
             problem = f"a bundle exported to {description.to} runs as it was exported, on the CPU"
-            raise UsageError("OPTION_NOT_EXPORTED", option, problem, "leave it out, or use the bundle itself")
+            raise UsageError("OPTION_NOT_OFFERED", option, problem, "leave it out, or use the bundle itself")
 
 
 def check_runtime(to: str) -> None:
     """Refuse a kind of export whose runtime is not installed.
 
     Raises:
-        UsageError: ``RUNTIME_MISSING``.
+        UsageError: ``PACKAGE_MISSING``.
     """
     if importlib.util.find_spec(MODULES[to]) is None:
         remedy = f"install it: pip install 'medseg[{to}]'" if to != "torchscript" else "install PyTorch"
-        raise UsageError("RUNTIME_MISSING", to, f"{MODULES[to]} is not installed", remedy)
+        raise UsageError("PACKAGE_MISSING", to, f"{MODULES[to]} is not installed", remedy)
 
 
 def open_network(folder: Path, description: Description, threads: int | None = None) -> Run:
@@ -190,7 +190,7 @@ def open_network(folder: Path, description: Description, threads: int | None = N
     A batch smaller than the description's is run window by window, so that no window is computed in vain.
 
     Raises:
-        UsageError: ``RUNTIME_MISSING``.
+        UsageError: ``PACKAGE_MISSING``.
         BundleError: EXPORT_UNREADABLE: the runtime cannot load it.
     """
     check_runtime(description.to)

@@ -47,7 +47,7 @@ class NetworkRunner:
         keeps: Whether converted networks and choices are kept in the cache folder.
 
     Raises:
-        UsageError: ``TTA_NOT_OFFERED``, or the device is missing.
+        UsageError: ``OPTION_NOT_OFFERED``, or the device is missing.
     """
 
     def __init__(
@@ -178,7 +178,7 @@ def _list_mirrorings(bundle: Bundle, options: PredictOptions) -> list[tuple[int,
         return [()]
     if not axes:
         raise UsageError(
-            "TTA_NOT_OFFERED",
+            "OPTION_NOT_OFFERED",
             bundle.name,
             "its training mirrored along no axis",
             "leave --tta out, or train a bundle with mirror_axes",

@@ -118,13 +118,13 @@ def test_missing_files_are_named_all_at_once(tmp_path):
     ],
 )
 def test_a_description_of_wrong_form_is_refused(tmp_path, content):
-    refused("DATASET_JSON_INVALID", describe(touch(tmp_path, "a.nii"), content))
+    refused("DESCRIPTION_INVALID", describe(touch(tmp_path, "a.nii"), content))
 
 
 @pytest.mark.parametrize("text", ["{", "\udcff", "[" * 100_000])
 def test_a_description_that_is_no_json_is_refused(tmp_path, text):
     (tmp_path / "dataset.json").write_text(text, errors="surrogateescape")
-    refused("DATASET_JSON_INVALID", tmp_path)
+    refused("DESCRIPTION_INVALID", tmp_path)
 
 
 def test_a_description_without_cases_is_no_data_set(tmp_path):
@@ -175,12 +175,12 @@ def test_a_table_may_use_semicolons_and_stand_in_the_folder(tmp_path):
 )
 def test_a_table_with_gaps_is_refused(tmp_path, text):
     (touch(tmp_path, "a.nii") / "t.csv").write_text(text)
-    refused("CSV_INVALID", tmp_path / "t.csv")
+    refused("DESCRIPTION_INVALID", tmp_path / "t.csv")
 
 
 def test_one_id_given_twice_is_refused(tmp_path):
     (touch(tmp_path, "a.nii", "b.nii") / "t.csv").write_text("image,label,id\na.nii,b.nii,x\nb.nii,a.nii,x\n")
-    refused("CASE_IDS_REPEATED", tmp_path / "t.csv")
+    refused("CASE_TWICE", tmp_path / "t.csv")
 
 
 @pytest.mark.parametrize("name", ["../x", "/x", "a/../b", "a\\\\..", ".", "a//b", "a\nb"])
@@ -239,5 +239,5 @@ def test_a_description_may_name_the_parts_of_a_mask_and_all_must_be_there(tmp_pa
 @pytest.mark.parametrize("label", [[], ["a.nii", 3], None])
 def test_a_description_without_a_mask_s_files_is_refused(tmp_path, label):
     refused(
-        "DATASET_JSON_INVALID", describe(touch(tmp_path, "a.nii"), {"training": [{"image": "a.nii", "label": label}]})
+        "DESCRIPTION_INVALID", describe(touch(tmp_path, "a.nii"), {"training": [{"image": "a.nii", "label": label}]})
     )

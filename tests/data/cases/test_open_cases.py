@@ -126,7 +126,7 @@ def test_a_list_without_images_is_refused(tmp_path, text):
 
 def test_a_list_that_names_an_image_twice_is_refused(tmp_path):
     (touch(tmp_path, "a.nii") / "todo.txt").write_text("a.nii\n./a.nii\n")
-    refused("CASE_IDS_REPEATED", tmp_path / "todo.txt", open_images)
+    refused("CASE_TWICE", tmp_path / "todo.txt", open_images)
 
 
 def test_a_table_to_predict_needs_no_masks(tmp_path):

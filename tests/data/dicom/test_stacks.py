@@ -236,5 +236,5 @@ class TestNames:
 
     @pytest.mark.parametrize("wanted", ["", ":", "3:", "3:x", "3:1:1", "x:1", "3:-1", "٣"])
     def test_the_option_refuses_anything_else(self, wanted):
-        with pytest.raises(UsageError, match="SERIES_INVALID"):
+        with pytest.raises(UsageError, match="SETTING_INVALID"):
             PredictOptions(series=wanted)

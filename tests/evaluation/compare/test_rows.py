@@ -49,7 +49,7 @@ def test_a_damaged_run_is_refused_with_its_folder(tmp_path, name):
     (run / name).write_text("{")
     if name == "logs/epochs.csv":
         (run / name).write_text("epoch,seconds\none,two\n")
-    with pytest.raises(DatasetError, match="RUN_UNREADABLE.*one"):
+    with pytest.raises(DatasetError, match="RECORD_UNREADABLE.*one"):
         read_run(run, "test")
 
 
@@ -57,14 +57,14 @@ def test_a_damaged_run_is_refused_with_its_folder(tmp_path, name):
 @pytest.mark.parametrize("name", ["run.json", "configs/split.json", "scores_test/scored.json", "configs/train.json"])
 def test_a_damaged_file_is_named(tmp_path, name, text):
     (make_run(tmp_path / "good", GOOD, TRUE) / name).write_text(text)
-    with pytest.raises(DatasetError, match=f"RUN_UNREADABLE.*{name}"):
+    with pytest.raises(DatasetError, match=f"RECORD_UNREADABLE.*{name}"):
         gather([tmp_path])
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"cases": 1}'])
 def test_damaged_scores_are_told(tmp_path, text):
     (make_run(tmp_path / "good", GOOD, TRUE) / "scores_test" / "evaluation.json").write_text(text)
-    with pytest.raises(DatasetError, match="RUN_UNREADABLE"):
+    with pytest.raises(DatasetError, match="RECORD_UNREADABLE"):
         gather([tmp_path])
 
 
@@ -120,7 +120,7 @@ def test_scores_that_lack_something_are_refused_with_their_file(tmp_path, damage
     path.write_text(json.dumps(content))
     with pytest.raises(DatasetError) as caught:
         gather([tmp_path])
-    assert (caught.value.code, caught.value.case) == ("RUN_UNREADABLE", str(path))
+    assert (caught.value.code, caught.value.case) == ("RECORD_UNREADABLE", str(path))
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_a_record_that_lacks_a_key_is_named(tmp_path, name, key):
     path.write_text(json.dumps({old: value for old, value in json.loads(path.read_text()).items() if old != key}))
     with pytest.raises(DatasetError) as caught:
         gather([tmp_path])
-    assert (caught.value.code, caught.value.case) == ("RUN_UNREADABLE", str(path))
+    assert (caught.value.code, caught.value.case) == ("RECORD_UNREADABLE", str(path))
 
 
 def test_a_row_is_made_of_its_runs_alone(tmp_path):

@@ -116,7 +116,7 @@ def test_a_damaged_log_leaves_out_its_own_figure_alone(unscored, tmp_path):
     (unscored / "logs" / "batches.csv").write_text("loss\n")
     written = write_figures(unscored, tmp_path / "figures")
     assert set(written.files) == {"epochs"}
-    assert written.left_out["batch_losses"].startswith("LOG_UNREADABLE")
+    assert written.left_out["batch_losses"].startswith("RECORD_UNREADABLE")
 
 
 def test_a_figure_that_has_nothing_to_show_is_named_too(run, tmp_path):
@@ -150,7 +150,7 @@ def test_a_damaged_record_is_named(run):
     (run / "configs" / "train.json").write_text("{")
     with pytest.raises(DatasetError) as caught:
         draw_training_figures(run)
-    assert caught.value.code == "RUN_UNREADABLE"
+    assert caught.value.code == "RECORD_UNREADABLE"
 
 
 def test_a_folder_that_cannot_be_written_is_an_output_error(unscored, tmp_path):

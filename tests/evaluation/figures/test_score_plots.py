@@ -102,7 +102,7 @@ def test_scores_are_read_from_the_table_that_evaluation_writes(figure_of, two_pa
 def test_a_metric_that_is_none_is_refused(two_parts):
     with pytest.raises(UsageError) as caught:
         score_histogram(two_parts, "jaccard")
-    assert caught.value.code == "METRIC_UNKNOWN"
+    assert caught.value.code == "NAME_UNKNOWN"
     with pytest.raises(UsageError):
         sample_curves(two_parts, ("dice", "dsc"))
 

@@ -82,7 +82,7 @@ def test_pytorch_is_the_network_itself(network):
 
 
 def test_an_unknown_runtime_is_refused(network):
-    with pytest.raises(UsageError, match="BACKEND_UNKNOWN"):
+    with pytest.raises(UsageError, match="NAME_UNKNOWN"):
         build_backend(network, "abacus", WINDOWING)
 
 

@@ -33,7 +33,7 @@ def test_the_mean_over_all_mirrorings_is_given_and_each_batch_is_counted_once(bu
 
 
 def test_mirroring_is_refused_where_the_training_did_not_mirror(bundle):
-    with pytest.raises(UsageError, match="TTA_NOT_OFFERED"):
+    with pytest.raises(UsageError, match="OPTION_NOT_OFFERED"):
         NetworkRunner(replace(bundle, mirror_axes=()), replace(CPU, tta=True), lambda windows: None)
 
 
