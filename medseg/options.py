@@ -79,7 +79,7 @@ class PredictOptions:
     """How a network is run over a case. In Python ``max_ram`` is a number of bytes.
 
     Raises:
-        UsageError: NAME_UNKNOWN, SETTING_INVALID or SETTING_INVALID.
+        UsageError: NAME_UNKNOWN or SETTING_INVALID.
     """
 
     device: str = option("auto", "--device", "where to run (default: a GPU where there is one)", choices=DEVICES)

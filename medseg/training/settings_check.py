@@ -288,7 +288,7 @@ def check_names(networks: Iterable[str], losses: Iterable[str]) -> None:
     """Refuse networks and losses that there are not.
 
     Raises:
-        UsageError: NAME_UNKNOWN or NAME_UNKNOWN.
+        UsageError: NAME_UNKNOWN.
     """
     check_known("NAME_UNKNOWN", networks, [*NETWORKS, *MONAI_NETWORKS])
     check_known("NAME_UNKNOWN", losses, LOSSES)

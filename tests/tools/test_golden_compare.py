@@ -88,9 +88,9 @@ def test_each_comparer_has_a_file_and_a_fault(results):
 
 
 def test_renamed_codes_are_the_same_and_others_are_not(results, again):
-    (results / "said_1.txt").write_text("NAME_UNKNOWN: quantum")
-    (again / "said_1.txt").write_text("NAME_UNKNOWN: quantum")
-    assert list(differences(results, again, Rules(renamed={"NAME_UNKNOWN": "NAME_UNKNOWN"}))) == []
+    (results / "said_1.txt").write_text("EARLIER_NAME: quantum")
+    (again / "said_1.txt").write_text("LATER_NAME: quantum")
+    assert list(differences(results, again, Rules(renamed={"EARLIER_NAME": "LATER_NAME"}))) == []
     assert len(list(differences(results, again, Rules()))) == 1
 
 
