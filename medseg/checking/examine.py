@@ -16,7 +16,7 @@ from medseg.checking.usable_pairs import OnCase, look_at_each
 from medseg.data.cases import narrow_to_series
 from medseg.data.cases.case import Case, Dataset
 from medseg.data.dicom.file import ENDING_SHOWN
-from medseg.data.dicom.inventory import FolderInventory, Series, SeriesFinding, take_inventory
+from medseg.data.dicom.inventory import FolderInventory, Series, take_inventory
 from medseg.data.dicom.series import SHORTEST_ENDING, split_stack
 from medseg.data.image_files import split_part
 from medseg.data.splits import Split
@@ -118,9 +118,9 @@ def list_series(
     told = {(finding.case, finding.code) for finding in known}
     findings = []
     for each in (*content.findings, *of_whole):
-        case = _find_case(root / each.where, folder_of)
+        case = _find_case(root / each.case, folder_of)
         if (case, each.code) not in told and (is_pure or each.code != JUNK):
-            findings.append(Finding(case or _place_of(each), each.code, each.what, each.remedy, each.severity))
+            findings.append(Finding(case or _place_of(each), each.code, each.problem, each.remedy, each.severity))
     rows = [_make_row(series, number, content, group) for number, series, group in chosen]
     if stack:
         refused = {finding.case for finding in known if finding.is_error}
@@ -162,8 +162,8 @@ def _find_case(place: Path, folder_of: dict[Path, str]) -> str:
     return next((folder_of[folder] for folder in (place, *place.parents) if folder in folder_of), WHOLE)
 
 
-def _place_of(finding: SeriesFinding) -> str:
-    return WHOLE if finding.where in ("", ".") else finding.where
+def _place_of(finding: Finding) -> str:
+    return WHOLE if finding.case in ("", ".") else finding.case
 
 
 def _make_row(series: Series, number: int, content: FolderInventory, group: list[Series]) -> SeriesRow:

@@ -20,9 +20,9 @@ from medseg.data.formats.pictures import is_grey
 from medseg.data.image_files import split_part
 from medseg.data.labels import HALF_OF_255, has_soft_edges_only, label_values, match_labels
 from medseg.data.read import interpret_labels, read, read_stored_mask
-from medseg.data.volume import Note, Volume
+from medseg.data.volume import Volume
 from medseg.errors import GridError, LabelError, MedsegError, as_finding
-from medseg.findings import WHOLE, Finding
+from medseg.findings import WHOLE, Finding, make_note
 from medseg.geometry import NEAR_GRID_VOXELS, SAME_GRID_VOXELS, Grid, corner_distance_voxels, reindex
 
 NEARLY = 1e-3
@@ -129,7 +129,7 @@ def _cut_soft_edges(
     """Where nothing says which labels may occur: soft edges are cut, the rest stays as it is."""
     is_grey_edged = is_8bit_picture and len(values) > 2 and values[0] == 0 and values[-1] == WHITE
     if is_grey_edged and has_soft_edges_only(array) and _fills_both_ends(array):
-        note = Note("LABEL_THRESHOLDED", f"{len(values)} grey values; those above {HALF_OF_255} are taken as 1")
+        note = make_note("LABEL_THRESHOLDED", f"{len(values)} grey values; those above {HALF_OF_255} are taken as 1")
         return (array > HALF_OF_255).astype(np.uint8), (_tell_of_values(note, array),)
     return array, ()
 
@@ -141,12 +141,12 @@ def _fills_both_ends(array: NDArray) -> bool:
     return near_white + near_black >= 0.5 * int(np.count_nonzero(array))
 
 
-def _tell_of_values(note: Note, array: NDArray) -> Finding:
+def _tell_of_values(note: Finding, array: NDArray) -> Finding:
     """A note on a mask's values; of grey edges that were cut, with their share of the voxels."""
     if note.code != "LABEL_THRESHOLDED":
-        return Finding(WHOLE, note.code, note.text)
+        return Finding(WHOLE, note.code, note.problem)
     share = float(((array > 0) & (array < WHITE)).mean())
-    return Finding(WHOLE, note.code, f"{note.text}; {share:.2%} of the voxels are grey")
+    return Finding(WHOLE, note.code, f"{note.problem}; {share:.2%} of the voxels are grey")
 
 
 def _find_too_many(values: tuple[int, ...], *, is_8bit_picture: bool) -> tuple[Finding, ...]:
@@ -262,9 +262,9 @@ def _stack_channels(case: Case, volumes: list[Volume], expected: Expected, findi
     return image
 
 
-def _tell_note(note: Note, case: str, where: str) -> Finding:
+def _tell_note(note: Finding, case: str, where: str) -> Finding:
     """A reader's note on one of the case's files; ``where`` says which, where that is not plain."""
-    return Finding(case, note.code, f"{where}: {note.text}" if where else note.text)
+    return Finding(case, note.code, f"{where}: {note.problem}" if where else note.problem)
 
 
 def _check_axes(case: str, axes: int, wanted: int | None) -> Iterator[Finding]:

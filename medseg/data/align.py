@@ -9,8 +9,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.data.volume import Note, Volume
+from medseg.data.volume import Volume
 from medseg.errors import GridError, LabelError
+from medseg.findings import Finding
 from medseg.geometry import (
     NEAR_GRID_VOXELS,
     Grid,
@@ -141,7 +142,7 @@ def stack(volumes: Sequence[Volume], paths: Sequence[str | os.PathLike]) -> Volu
     if len(volumes) == 1:
         return first
     channels: list[NDArray] = []
-    notes: list[Note] = []
+    notes: list[Finding] = []
     for volume, path in zip(volumes, paths, strict=True):
         parts = list(volume.array) if volume.has_channels else [volume.array]
         if not is_same_grid(volume.grid, first.grid):

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import affine_transform
 
 from medseg.data.formats.payload import check_memory
-from medseg.data.volume import LEAST_SHEAR, Note, Volume
+from medseg.data.volume import LEAST_SHEAR, Volume
+from medseg.findings import make_note
 from medseg.geometry import Grid, corner_indices, shear_cosine
 
 SHEAR_CODES = ("GANTRY_TILT", "SHEARED_GRID")
@@ -75,7 +76,7 @@ def deshear(volume: Volume, case: object = "the volume", *, is_mask: bool = Fals
     for channel, stored in zip(moved, channels, strict=True):
         channel[~is_inside] = 0 if is_mask else _smallest(stored)
     notes = tuple(note for note in volume.notes if note.code not in SHEAR_CODES)
-    note = Note("GRID_RECTIFIED", "the voxels were resampled from a sheared grid onto perpendicular axes")
+    note = make_note("GRID_RECTIFIED", "the voxels were resampled from a sheared grid onto perpendicular axes")
     array = moved if volume.has_channels else moved[0]
     return replace(volume, array=array, affine=grid.affine, notes=(*notes, note))
 

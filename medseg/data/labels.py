@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.data.volume import Note
 from medseg.errors import LabelError
+from medseg.findings import Finding, make_note
 
 COUNTED_UP_TO = 1 << 20
 HALF_OF_255 = 127.5
@@ -71,7 +71,7 @@ def shrink_integers(array: NDArray, case: object) -> NDArray:
 
 def match_labels(
     array: NDArray, values: Collection[int], case: object, *, is_8bit_picture: bool
-) -> tuple[NDArray, tuple[Note, ...]]:
+) -> tuple[NDArray, tuple[Finding, ...]]:
     """``array`` if it holds only ``values``; where these are 0 and 1, white (255) counts as 1.
 
     Args:
@@ -93,10 +93,10 @@ def match_labels(
     if not unexpected:
         return array, ()
     if set(values) == {0, 1} and set(found) <= {0, 255}:
-        return (array == 255).astype(np.uint8), (Note("LABEL_MAPPED", "value 255 is taken as label 1"),)
+        return (array == 255).astype(np.uint8), (make_note("LABEL_MAPPED", "value 255 is taken as label 1"),)
     if set(values) == {0, 1} and is_8bit_picture and found[-1] == 255 and has_soft_edges_only(array):
         text = f"{len(found)} grey values; those above {HALF_OF_255} are taken as label 1, the others as 0"
-        return (array > HALF_OF_255).astype(np.uint8), (Note("LABEL_THRESHOLDED", text),)
+        return (array > HALF_OF_255).astype(np.uint8), (make_note("LABEL_THRESHOLDED", text),)
     problem = f"labels {_list_values(unexpected)} are not among {_list_values(sorted(values))}"
     raise LabelError("LABEL_UNEXPECTED", case, problem, "correct the mask, or name these labels in the data set")
 

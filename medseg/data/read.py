@@ -18,8 +18,9 @@ from medseg.data.formats import Format
 from medseg.data.formats.table import format_of
 from medseg.data.image_files import SERIES_PART, locate
 from medseg.data.labels import convert_labels, match_labels
-from medseg.data.volume import Extent, Note, Volume
+from medseg.data.volume import Extent, Volume
 from medseg.errors import ImageError, LabelError
+from medseg.findings import Finding
 
 if TYPE_CHECKING:
     from medseg.data.terminology import Names
@@ -110,7 +111,7 @@ def interpret_labels(volume: Volume, values: Collection[int] | None, path: str |
         array = array[0]
     is_8bit_picture = is_picture and array.dtype == np.uint8
     array = convert_labels(array, path)
-    notes: tuple[Note, ...] = ()
+    notes: tuple[Finding, ...] = ()
     if values is not None:
         array, notes = match_labels(array, values, path, is_8bit_picture=is_8bit_picture)
     return replace(volume, array=array, has_channels=False, notes=volume.notes + notes)

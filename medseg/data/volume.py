@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.errors import ImageError
+from medseg.findings import Finding, make_note
 from medseg.geometry import Grid, shear_cosine, size_text, spacing_mm
 
 PARSER_ERRORS: tuple[type[Exception], ...] = (
@@ -42,22 +43,6 @@ LARGEST_SQUARE_SAFE = 1e18
 
 
 @dataclass(frozen=True)
-class Note:
-    """Something odd about a file that was read all the same.
-
-    Args:
-        code: Stable upper-case name, a key of the table in docs/reference/errors.md.
-        text: What was found, with the value.
-    """
-
-    code: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.code}: {self.text}"
-
-
-@dataclass(frozen=True)
 class Volume:
     """Voxels and the grid they lie on.
 
@@ -75,7 +60,7 @@ class Volume:
     array: NDArray
     affine: NDArray[np.float64]
     has_channels: bool = False
-    notes: tuple[Note, ...] = ()
+    notes: tuple[Finding, ...] = ()
     has_grid: bool = True
     is_partial: bool = False
 
@@ -118,7 +103,7 @@ class Extent:
         return cls(volume.spatial_shape, volume.affine, channels, volume.array.itemsize)
 
 
-def check_affine(affine: NDArray[np.float64], shape: tuple[int, ...], case: object) -> tuple[Note, ...]:
+def check_affine(affine: NDArray[np.float64], shape: tuple[int, ...], case: object) -> tuple[Finding, ...]:
     """Refuse a matrix that places no volume in the world; note a sheared one.
 
     Args:
@@ -144,10 +129,12 @@ def check_affine(affine: NDArray[np.float64], shape: tuple[int, ...], case: obje
     shear = shear_cosine(affine)
     if shear <= LEAST_SHEAR:
         return ()
-    return (Note("SHEARED_GRID", f"voxel axes are not perpendicular (cosine {shear:.3g}); many tools ignore this"),)
+    return (
+        make_note("SHEARED_GRID", f"voxel axes are not perpendicular (cosine {shear:.3g}); many tools ignore this"),
+    )
 
 
-def value_notes(array: NDArray) -> tuple[Note, ...]:
+def value_notes(array: NDArray) -> tuple[Finding, ...]:
     """Notes on voxels that arithmetic or float32, which networks use, cannot hold.
 
     Empty arrays give none.
@@ -157,14 +144,14 @@ def value_notes(array: NDArray) -> tuple[Note, ...]:
     if np.issubdtype(array.dtype, np.integer):
         largest = max(abs(int(array.min())), abs(int(array.max())))
         if largest > 2**24:
-            return (Note("INTEGER_BEYOND_FLOAT32", f"value {largest} is not exact in float32 (above 2^24)"),)
+            return (make_note("INTEGER_BEYOND_FLOAT32", f"value {largest} is not exact in float32 (above 2^24)"),)
         return ()
     finite = np.isfinite(array)
     bad = array.size - int(np.count_nonzero(finite))
-    notes = [Note("NONFINITE_VOXELS", f"{bad} of {array.size} voxels are NaN or infinite")] if bad else []
+    notes = [make_note("NONFINITE_VOXELS", f"{bad} of {array.size} voxels are NaN or infinite")] if bad else []
     largest_finite = float(np.abs(array, where=finite, out=np.zeros_like(array)).max()) if bad else _extreme(array)
     if largest_finite > LARGEST_SQUARE_SAFE:
-        notes.append(Note("HUGE_VALUES", f"value {largest_finite:.4g} overflows float32 when squared"))
+        notes.append(make_note("HUGE_VALUES", f"value {largest_finite:.4g} overflows float32 when squared"))
     return tuple(notes)
 
 

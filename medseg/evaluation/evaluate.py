@@ -16,7 +16,7 @@ from medseg.data.volume import Volume, check_affine
 from medseg.errors import ImageError, LabelError, UsageError
 from medseg.evaluation.metrics import METRICS, score
 from medseg.evaluation.pairing import Pair, Pairing, pair_masks, strip_role
-from medseg.evaluation.results import Evaluation, Finding, write_tables
+from medseg.evaluation.results import Evaluation, write_tables
 from medseg.evaluation.score import (
     Counted,
     Counting,
@@ -27,6 +27,7 @@ from medseg.evaluation.score import (
     split_ignored,
 )
 from medseg.evaluation.summaries import ALL_CASES, EMPTY_TRUTH, Row, Summary, summarise
+from medseg.findings import Finding
 from medseg.options import EvaluateOptions
 
 __all__ = ["EvaluateOptions", "Evaluation", "evaluate", "evaluate_cases"]

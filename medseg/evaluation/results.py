@@ -23,6 +23,7 @@ from medseg.errors import DatasetError, InputError, first_line
 from medseg.evaluation.metrics import DICE, EVALUATED, METRICS, POOLED, POOLED_COLUMNS, VOLUMES
 from medseg.evaluation.summaries import ALL_CASES, Row, Summary
 from medseg.files import write_text
+from medseg.findings import Finding
 from medseg.text import (
     Column,
     draw_rule,
@@ -104,15 +105,6 @@ def explain_evaluation(settings: Mapping[str, str]) -> tuple[str, ...]:
     empty = SLICE_POLICY if "slices" in settings else EMPTY_POLICY
     of_means = (BACKGROUND_POLICY,) if "background" in settings else ()
     return (*empty, *of_means, MISSING_POLICY[settings["missing"]])
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something to know about a case: an error that left it out, or a note."""
-
-    case: str
-    code: str
-    text: str
 
 
 @dataclass(frozen=True)
@@ -252,7 +244,7 @@ def _write_empty_truth(summaries: Sequence[Summary], unit: str) -> list[str]:
 
 def _write_errors(errors: Sequence[Finding]) -> list[str]:
     lines = ["", f"Errors: {len(errors)} cases are in no number above"] if errors else []
-    return lines + [line for error in errors for line in wrap(f"{error.case}: {error.code}: {error.text}", "- ")]
+    return lines + [line for error in errors for line in wrap(f"{error.case}: {error.code}: {error.problem}", "- ")]
 
 
 def _write_notes(notes: Sequence[Finding]) -> list[str]:
@@ -262,7 +254,7 @@ def _write_notes(notes: Sequence[Finding]) -> list[str]:
         same = [note for note in notes if note.code == code]
         cases = list(dict.fromkeys(note.case for note in same))
         told = list_some(cases, MOST_CASES_TOLD, ", …")
-        lines += wrap(f"{code} × {len(cases)} ({told}): {same[0].text}", "- ")
+        lines += wrap(f"{code} × {len(cases)} ({told}): {same[0].problem}", "- ")
     return lines
 
 
@@ -333,8 +325,8 @@ def to_record(evaluation: Evaluation) -> dict[str, Any]:
         },
         "missing": list(evaluation.missing),
         "unmatched": list(evaluation.unmatched),
-        "errors": [asdict(finding) for finding in evaluation.errors],
-        "notes": [asdict(finding) for finding in evaluation.notes],
+        "errors": [{"case": each.case, "code": each.code, "text": each.problem} for each in evaluation.errors],
+        "notes": [{"case": each.case, "code": each.code, "text": each.problem} for each in evaluation.notes],
     }
     return {name: replace_nan(part) for name, part in record.items()}
 

@@ -19,7 +19,7 @@ from medseg.data.volume import Volume
 from medseg.errors import DatasetError, ImageError, UsageError
 from medseg.evaluation.metrics import Tabulation, tabulate
 from medseg.evaluation.pairing import Pair
-from medseg.evaluation.results import Finding
+from medseg.findings import Finding
 from medseg.geometry import NEAR_GRID_VOXELS, SAME_GRID_VOXELS, Grid, corner_distance_voxels, reindex
 from medseg.options import SLICE_AXES
 
@@ -102,13 +102,13 @@ class Counting:
         if pair.mask is None and self.missing == "error":
             raise ImageError("MASK_MISSING", pair.reference, "there is no mask for this reference", "predict the case")
         reference = self._read_reference(pair)
-        notes = [Finding(pair.case, note.code, f"reference: {note.text}") for note in reference.notes]
+        notes = [Finding(pair.case, note.code, f"reference: {note.problem}") for note in reference.notes]
         prediction = np.zeros_like(reference.array)
         if pair.mask is not None:
             mask = read_mask(pair.mask, self.values, self.names)
             reference, mask = complete([reference, mask], [pair.reference, pair.mask])
             reference, (prediction,) = align_together(reference, [mask], [pair.reference, pair.mask])
-            notes += [Finding(pair.case, note.code, f"mask: {note.text}") for note in mask.notes]
+            notes += [Finding(pair.case, note.code, f"mask: {note.problem}") for note in mask.notes]
             notes += _note_grid(mask.grid, reference.grid, pair.case)
         tables = self._tabulate(pair.case, prediction, reference.array)
         found = {value for table in tables.values() for value in table.reference_values}

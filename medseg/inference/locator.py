@@ -21,8 +21,8 @@ from medseg.bundle.load import Bundle, open_bundle
 from medseg.bundle.locator_name import check_fits, find_locator, refuse_locator
 from medseg.data.cases import Case
 from medseg.data.images import VolumeReader
-from medseg.data.volume import Note
 from medseg.errors import BundleError, UsageError
+from medseg.findings import Finding, make_note
 from medseg.geometry import Grid
 from medseg.inference.boxes import Box, bound_labels, map_box, place_windows, widen
 from medseg.inference.bundle_plan import fit_window, plan_within_memory, read_window
@@ -110,7 +110,9 @@ class Locator:
         check_channels(image.shape[0], self.bundle.channels, case)
         return image
 
-    def locate(self, coarse: MetaTensor, image: MetaTensor, windows: Windows, case_id: str) -> tuple[Box | None, Note]:
+    def locate(
+        self, coarse: MetaTensor, image: MetaTensor, windows: Windows, case_id: str
+    ) -> tuple[Box | None, Finding]:
         """The box of the fine network's image that has to be run, and what the record says of it.
 
         Args:
@@ -129,15 +131,15 @@ class Locator:
         target, source = (Grid(tuple(each.shape[1:]), np.asarray(each.affine, float)) for each in (image, coarse))
         box = map_box(target, found, source, self.margin_mm) if found else None
         if box is None:
-            return None, Note("NOT_LOCATED", f"{self.title} found nothing here, so it was left aside")
+            return None, make_note("NOT_LOCATED", f"{self.title} found nothing here, so it was left aside")
         box = widen(box, windows)
         run = len(place_windows(box, windows))
         if run >= len(windows):
             text = f"{self.title}: all {len(windows)} windows were run, for the box of what it found takes as many"
-            return None, Note("BOX_LOCATED", text)
+            return None, make_note("BOX_LOCATED", text)
         sizes = _join_sizes([part.stop - part.start for part in box])
         place = f"{sizes} of {_join_sizes(windows.image)} voxels from {_join_sizes([part.start for part in box])}"
-        return box, Note("BOX_LOCATED", f"{self.title}: {run} of {len(windows)} windows were run, {place}")
+        return box, make_note("BOX_LOCATED", f"{self.title}: {run} of {len(windows)} windows were run, {place}")
 
     def labels(self, coarse: MetaTensor, case_id: str) -> NDArray[np.integer]:
         """What the coarse network finds, (X, Y[, Z]) on its own grid.

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from medseg.data.formats.payload import memory_limit
-from medseg.data.volume import Note
 from medseg.errors import ImageError
+from medseg.findings import Finding, make_note
 from medseg.inference.input_checks import FLOAT_BYTES
 from medseg.inference.slabs import rows_at_once
 from medseg.inference.windows import Windows
@@ -215,11 +215,11 @@ class CasePlan:
         return max(parts["preparing"], running, parts["image"] + parts["mask"])
 
     @property
-    def note(self) -> Note | None:
+    def note(self) -> Finding | None:
         """What was changed for the sake of memory and can be seen in the mask."""
         if self.storage != "bfloat16":
             return None
-        return Note("SUMS_HALVED", "to keep to the memory allowed, logits were summed in 16 bits")
+        return make_note("SUMS_HALVED", "to keep to the memory allowed, logits were summed in 16 bits")
 
     def _image_bytes(self) -> int:
         size, padded = math.prod(self.windows.image), math.prod(self.windows.padded)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from medseg.data.labels import label_values
-from medseg.data.volume import Note
 from medseg.errors import ImageError
+from medseg.findings import make_note
 from medseg.geometry import Grid
 
 if TYPE_CHECKING:
@@ -132,8 +132,8 @@ def describe_emptiness(labels: NDArray, is_air: bool) -> str:
     if labels.any():
         return ""
     if is_air:
-        return str(Note("IMAGE_ALL_AIR", "it holds nothing but air or padding"))
-    return str(Note("MASK_EMPTY", "no voxel of any structure was found"))
+        return str(make_note("IMAGE_ALL_AIR", "it holds nothing but air or padding"))
+    return str(make_note("MASK_EMPTY", "no voxel of any structure was found"))
 
 
 def keep_largest_pieces(mask: NDArray, labels: Collection[int]) -> NDArray:

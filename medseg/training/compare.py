@@ -15,7 +15,7 @@ from medseg.data.cases import open_dataset
 from medseg.data.splits import Split, choose_split, folds
 from medseg.errors import DatasetError, InputError, MedsegError, UsageError, check_known
 from medseg.evaluation.compare.comparison_files import write_comparison
-from medseg.evaluation.compare.gather import Comparison, LeftOut, gather
+from medseg.evaluation.compare.gather import Comparison, gather
 from medseg.evaluation.compare.published import NOTHING, read_published
 from medseg.evaluation.compare.rows import make_slug
 from medseg.evaluation.runs import (
@@ -28,6 +28,7 @@ from medseg.evaluation.runs import (
     read_run_split,
     read_table,
 )
+from medseg.findings import Finding
 from medseg.options import SPLIT_PARTS, TrainOptions
 from medseg.training.data_check import find_split_file
 from medseg.training.scoring import score_part
@@ -202,7 +203,7 @@ def _train(experiment: Experiment, run: PlannedRun) -> None:
 def _with_failures(comparison: Comparison, failed: Sequence[tuple[PlannedRun, MedsegError]]) -> Comparison:
     """The comparison with the reasons of this call in place of what the folders show of them."""
     rows = {run.row for run, _ in failed}
-    reasons = [LeftOut(run.name, error.code, f"{error.case}: {error.problem}", error.remedy) for run, error in failed]
+    reasons = [Finding(run.name, error.code, f"{error.case}: {error.problem}", error.remedy) for run, error in failed]
     return replace(comparison, failures=(*reasons, *(each for each in comparison.failures if each.case not in rows)))
 
 

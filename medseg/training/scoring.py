@@ -67,7 +67,7 @@ def score_part(run_folder: str | Path, data: str | Path, part: str = "test") -> 
         settings = {"masks": str(masks), "references": str(data)}
         evaluation = evaluate_cases(masks_of, reader, labels=bundle.labels, settings=settings)
         for finding in evaluation.errors:
-            raise _failed(finding.case, finding.code, finding.text)
+            raise _failed(finding.case, finding.code, finding.problem)
         write_tables(evaluation, scores)
         write_json(_describe_run(bundle, Path(data), part), scores / SCORED_NAME)
     return evaluation

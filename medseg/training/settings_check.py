@@ -12,8 +12,8 @@ from difflib import get_close_matches
 from typing import Any
 
 from medseg.bundle.config import Config, resolve, value_at
-from medseg.data.volume import Note
 from medseg.errors import UsageError, check_known, first_line
+from medseg.findings import Finding, make_note
 from medseg.losses.loss_table import LOSSES, build_loss
 from medseg.networks import MONAI_NETWORKS, NETWORKS, UNET_OPTIONS
 from medseg.networks.unet import UNetSettings
@@ -294,7 +294,7 @@ def check_names(networks: Iterable[str], losses: Iterable[str]) -> None:
     check_known("NAME_UNKNOWN", losses, LOSSES)
 
 
-def notes_on_changes(config: Config, overrides: Mapping[str, Any]) -> Iterator[Note]:
+def notes_on_changes(config: Config, overrides: Mapping[str, Any]) -> Iterator[Finding]:
     """What changes to a configuration leave as it was, though it was chosen for something else.
 
     Args:
@@ -305,7 +305,7 @@ def notes_on_changes(config: Config, overrides: Mapping[str, Any]) -> Iterator[N
     rate = config.get("learning_rate")
     if before and after and before != after and rate is not None and "learning_rate" not in overrides:
         text = f"the learning rate {rate} is the one chosen for {before}; give one for {after} with learning_rate=…"
-        yield Note("LEARNING_RATE_KEPT", text)
+        yield make_note("LEARNING_RATE_KEPT", text)
 
 
 def _find_arguments(config: Config, part: str, target: str) -> dict[str, Any]:

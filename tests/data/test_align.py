@@ -11,10 +11,11 @@ from numpy.testing import assert_array_equal
 from medseg.data.align import complete, cover, order_axes, put_on_grid, spread, stack, unite
 from medseg.data.read import read_mask
 from medseg.data.transforms import AlignToImaged
-from medseg.data.volume import Note, Volume
+from medseg.data.volume import Volume
 from medseg.data.write import write
 from medseg.errors import GridError, LabelError
 from medseg.evaluation.score import align_together
+from medseg.findings import make_note
 from medseg.geometry import Grid, is_same_grid
 
 AFFINE = np.array([[-0.7, 0, 0, 10], [0, -0.7, 0, 20], [0, 0, 2.5, 30], [0, 0, 0, 1.0]])
@@ -247,7 +248,7 @@ def test_parts_on_different_grids_are_refused(other):
 
 
 def test_notes_of_parts_are_kept_once():
-    same, own = Note("A", "same"), Note("B", "own")
+    same, own = make_note("A", "same"), make_note("B", "own")
     parts = [Volume(np.zeros((1, 2), int), np.eye(4), notes=notes) for notes in ((same,), (same, own))]
     assert unite(parts, ["a", "b"]).notes == (same, own)
 

@@ -5,8 +5,9 @@ import pytest
 
 from medseg.data.deshear import deshear, is_sheared, make_perpendicular
 from medseg.data.formats.payload import memory_budget
-from medseg.data.volume import Note, Volume
+from medseg.data.volume import Volume
 from medseg.errors import ImageError
+from medseg.findings import make_note
 
 
 def tilted(shift_mm=2.0, shape=(6, 8, 5)):
@@ -101,7 +102,9 @@ def test_channels_are_moved_alike():
 
 def test_the_notes_on_the_shear_give_way_to_one_on_the_resampling():
     volume = tilted()
-    noted = Volume(volume.array, volume.affine, notes=(Note("GANTRY_TILT", ""), Note("DICOM_JUNK_SKIPPED", "")))
+    noted = Volume(
+        volume.array, volume.affine, notes=(make_note("GANTRY_TILT", ""), make_note("DICOM_JUNK_SKIPPED", ""))
+    )
     assert [note.code for note in deshear(noted).notes] == ["DICOM_JUNK_SKIPPED", "GRID_RECTIFIED"]
 
 

@@ -131,7 +131,7 @@ class TestMasks:
         volume = read_mask(save_grey(tmp_path / "mask.png", grey), {0, 1})
         np.testing.assert_array_equal(volume.array, np.array([[0, 0, 0], [1, 1, 1]]).repeat([60, 30, 1], axis=1))
         assert codes(volume) == ["LABEL_THRESHOLDED"]
-        assert "127.5" in volume.notes[0].text
+        assert "127.5" in volume.notes[0].problem
 
     def test_a_lossy_mask_equals_the_one_it_was_made_from(self, tmp_path):
         mask = np.zeros((64, 48), bool)

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medseg.data.volume import Note, Volume, check_affine, put_channels_first, rescale, value_notes
+from medseg.data.volume import Volume, check_affine, put_channels_first, rescale, value_notes
 from medseg.errors import ImageError
+from medseg.findings import make_note
 
 STORED = np.arange(-12, 12, dtype=np.int16).reshape(2, 3, 4)
 
@@ -102,4 +103,4 @@ def test_the_grid_of_a_volume_leaves_out_its_channels():
 
 
 def test_a_note_reads_as_its_code_and_text():
-    assert str(Note("CODE", "what was found")) == "CODE: what was found"
+    assert str(make_note("CODE", "what was found")) == "CODE: what was found"

@@ -126,7 +126,7 @@ def test_a_value_without_a_name_is_an_error_of_its_case_only(folders):
     save(block(0, 2, 7), folders[0] / "a.nii.gz")
     evaluation = evaluate(*folders, options=EvaluateOptions(labels={1: "liver", 2: "tumour"}))
     assert [(error.case, error.code) for error in evaluation.errors] == [("a", "LABEL_UNEXPECTED")]
-    assert "[7]" in evaluation.errors[0].text
+    assert "[7]" in evaluation.errors[0].problem
 
 
 def test_a_missing_mask_scores_0_for_the_classes_in_its_reference(folders):
@@ -369,7 +369,7 @@ def test_references_that_are_all_images_are_called_so(folders):
         image_at(references / f"{name}.nii.gz")
     evaluation = evaluate(masks, references)
     assert [finding.code for finding in evaluation.errors] == ["LABEL_NEGATIVE"] * 2
-    assert all("images, not masks" in finding.text for finding in evaluation.errors)
+    assert all("images, not masks" in finding.problem for finding in evaluation.errors)
     assert evaluation.exit_code == 3
 
 
@@ -377,5 +377,5 @@ def test_one_image_among_the_references_is_that_case_s_error(folders):
     masks, references = folders
     image_at(references / "a.nii.gz")
     evaluation = evaluate(masks, references)
-    assert "images, not masks" not in evaluation.errors[0].text
+    assert "images, not masks" not in evaluation.errors[0].problem
     assert (dice_of(evaluation), evaluation.exit_code) == (pytest.approx({"b": 2 / 3}), 1)

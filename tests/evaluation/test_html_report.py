@@ -66,7 +66,7 @@ def test_the_page_holds_everything_and_loads_nothing(evaluation, tmp_path):
     words = " ".join(page.words)
     assert "A & B" in words
     assert all(sentence in words for sentence in evaluation.policy)
-    assert evaluation.counted in words and evaluation.errors[0].text in words
+    assert evaluation.counted in words and evaluation.errors[0].problem in words
 
 
 def test_names_of_cases_and_classes_are_escaped(evaluation, tmp_path):

@@ -12,12 +12,12 @@ from medseg.evaluation.results import (
     CASE_COLUMNS,
     MISSING_POLICY,
     Evaluation,
-    Finding,
     explain_evaluation,
     read_cases,
     write_tables,
 )
 from medseg.evaluation.summaries import Row, summarise
+from medseg.findings import Finding
 
 LABELS = {0: "background", 1: "ball"}
 ERROR = Finding("b", "GRID_MISMATCH", "they differ")

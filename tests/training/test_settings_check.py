@@ -270,7 +270,7 @@ def codes(config, overrides):
 def test_another_optimizer_with_the_learning_rate_of_the_first_is_noted(config):
     (note,) = notes_on_changes(config, {"optimizer_name": "sgd"})
     assert note.code == "LEARNING_RATE_KEPT"
-    assert all(word in note.text for word in ("0.01", config["optimizer_name"], "sgd", "learning_rate="))
+    assert all(word in note.problem for word in ("0.01", config["optimizer_name"], "sgd", "learning_rate="))
 
 
 def test_nothing_is_noted_where_the_learning_rate_was_thought_of(config):

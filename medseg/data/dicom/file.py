@@ -22,8 +22,9 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
 from medseg.data.dicom.sniff import DIRECTORY_NAME, META_START, NOT_IMAGES, is_dicom_file, name_kind
 from medseg.data.formats.payload import Inflated, check_budget
-from medseg.data.volume import PARSER_ERRORS, Note
+from medseg.data.volume import PARSER_ERRORS
 from medseg.errors import ImageError
+from medseg.findings import Finding
 
 BARE_DEFLATE_WINDOW = -15
 
@@ -43,7 +44,7 @@ DICOM_ERRORS: tuple[type[Exception], ...] = (InvalidDicomError, BytesLengthExcep
 
 HEADER_ERRORS: tuple[type[Exception], ...] = (ImageError, *DICOM_ERRORS)
 
-Found = ImageError | Note
+Found = ImageError | Finding
 """What is found in a file or series: what it is refused for, or what is odd about it."""
 
 

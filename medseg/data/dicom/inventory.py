@@ -12,42 +12,9 @@ from medseg.data.dicom.file import DicomFile, Found, read_series_number, read_se
 from medseg.data.dicom.rules import INFORMATIVE, ExaminedSeries, examine, list_errors
 from medseg.data.dicom.series import look_into
 from medseg.errors import ImageError
+from medseg.findings import Finding
 
 Severity = Literal["error", "warning", "info"]
-
-REMEDIES = {
-    "DICOM_FRAMES_OF_REFERENCE": "see that all slices come from one examination",
-    "DICOM_LOCALIZER_ONLY": "leave it out",
-    "DICOM_MIXED_SERIES": "see that the series holds one phase, echo or reconstruction",
-    "DICOM_MONOCHROME1": "see whether the bundle was trained on such images",
-    "DICOM_NO_RESCALE": "see whether the values are Hounsfield units",
-    "DICOM_NO_THICKNESS": "do not trust volumes in ml",
-    "DICOM_NUMBERS_SKIP": "compare the number of slices with that of the scanner",
-    "DICOM_PREAMBLE": "find out where the file came from; do not run it",
-    "DICOM_STEP_DIFFERS": "compare the number of slices with that of the scanner",
-    "GANTRY_TILT": "see that your other tools keep the shear, or resample the volume",
-    "SHEARED_GRID": "see that your other tools keep the shear, or resample the volume",
-}
-"""What to do about notes."""
-
-
-@dataclass(frozen=True)
-class SeriesFinding:
-    """One thing about a file, a series or a folder that its reader should know.
-
-    Args:
-        code: Stable upper-case name, a key of the tables in docs/reference/errors.md.
-        severity: ``error`` where ``read_dicom`` refuses, ``warning`` where it notes, ``info`` otherwise.
-        where: The file or folder, relative to the folder that was searched.
-        what: What was found, with the value.
-        remedy: What can be done about it.
-    """
-
-    code: str
-    severity: Severity
-    where: str
-    what: str
-    remedy: str
 
 
 @dataclass(frozen=True)
@@ -70,7 +37,7 @@ class Series:
     files: tuple[Path, ...]
     shape: tuple[int, ...] | None = None
     spacing_mm: tuple[float, ...] | None = None
-    findings: tuple[SeriesFinding, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
     @property
     def is_readable(self) -> bool:
@@ -94,7 +61,7 @@ class FolderInventory:
     series: tuple[Series, ...] = ()
     other: dict[str, tuple[Path, ...]] = field(default_factory=dict)
     junk: tuple[Path, ...] = ()
-    findings: tuple[SeriesFinding, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
 
 def take_inventory(folder: str | Path) -> FolderInventory:
@@ -130,7 +97,7 @@ def _describe_series(files: Sequence[DicomFile], root: Path) -> Series:
     )
 
 
-def _list_findings(found: Sequence[Found], root: Path, where: str | Path) -> tuple[SeriesFinding, ...]:
+def _list_findings(found: Sequence[Found], root: Path, where: str | Path) -> tuple[Finding, ...]:
     """What was found as findings; the same thing about several files is one."""
     places: dict[tuple[str, str, str, str], list[str]] = {}
     for each in found:
@@ -139,10 +106,10 @@ def _list_findings(found: Sequence[Found], root: Path, where: str | Path) -> tup
             places.setdefault(key, []).append(_make_relative(each.case, root))
         else:
             severity = "info" if each.code in INFORMATIVE else "warning"
-            key = (each.code, severity, each.text, REMEDIES.get(each.code, "nothing, if this is expected"))
+            key = (each.code, severity, each.problem, "")  # The table says what to do.
             places.setdefault(key, []).append(_make_relative(str(where), root))
     return tuple(
-        SeriesFinding(code, severity, at[0], what if len(at) == 1 else f"{what} (and {len(at) - 1} more files)", remedy)  # type: ignore[arg-type]
+        Finding(at[0], code, what if len(at) == 1 else f"{what} (and {len(at) - 1} more files)", remedy, severity)  # type: ignore[arg-type]
         for (code, severity, what, remedy), at in places.items()
     )
 

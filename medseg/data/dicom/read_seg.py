@@ -32,8 +32,9 @@ from medseg.data.dicom.source import (
 from medseg.data.dicom.stacks import DIRECTION_TOLERANCE, SPACING_TOLERANCE, STEP_TOLERANCE, build_affine
 from medseg.data.formats.payload import check_budget
 from medseg.data.terminology import Names
-from medseg.data.volume import Note, Volume, check_affine
+from medseg.data.volume import Volume, check_affine
 from medseg.errors import GridError, ImageError, LabelError
+from medseg.findings import Finding, make_note
 from medseg.geometry import LPS_TO_RAS, NEAR_GRID_VOXELS, SAME_GRID_VOXELS, Grid
 
 TYPES = ("BINARY", "FRACTIONAL", "LABELMAP")
@@ -150,7 +151,9 @@ def _read_stored(path: Path) -> StoredSegmentation:
     return StoredSegmentation(file, kind, tuple(frames), _read_segments(file, kind), read_segmentation_series(header))
 
 
-def _find_lattice(frames: Sequence[Frame], series: SourceSeries | None, path: Path) -> tuple[Lattice, tuple[Note, ...]]:
+def _find_lattice(
+    frames: Sequence[Frame], series: SourceSeries | None, path: Path
+) -> tuple[Lattice, tuple[Finding, ...]]:
     """The planes on which frames lie: the slices of ``series`` where these are parallel, else their own steps.
 
     Raises:
@@ -165,7 +168,7 @@ def _find_lattice(frames: Sequence[Frame], series: SourceSeries | None, path: Pa
 
 def _place_on_source(
     array: NDArray, lattice: Lattice, series: SourceSeries, path: Path
-) -> tuple[NDArray, tuple[Note, ...]]:
+) -> tuple[NDArray, tuple[Finding, ...]]:
     """Labels (X, Y, Z) of a lattice on the grid of its series; what was not stored is background.
 
     Raises:
@@ -175,7 +178,7 @@ def _place_on_source(
     apart = max(apart, lattice.astray_voxels)
     if apart <= SAME_GRID_VOXELS:
         return placed, ()
-    return placed, (Note("GRID_NEAR", f"segmentation and series lie {apart:.2g} voxels apart"),)
+    return placed, (make_note("GRID_NEAR", f"segmentation and series lie {apart:.2g} voxels apart"),)
 
 
 def _make_volume(stored: StoredSegmentation, names: Names | None, series: SourceSeries | None) -> Volume:
@@ -188,7 +191,7 @@ def _make_volume(stored: StoredSegmentation, names: Names | None, series: Source
     if series is None:
         uids = ", ".join(stored.series_uids) or "which it does not name"
         text = f"the series that it was drawn on ({uids}) is not beside it; it spans the planes that it stores"
-        notes = (Note("SEG_SERIES_ABSENT", text), *notes, *check_affine(lattice.affine, array.shape, stored.path))
+        notes = (make_note("SEG_SERIES_ABSENT", text), *notes, *check_affine(lattice.affine, array.shape, stored.path))
         return Volume(array, lattice.affine, notes=notes, is_partial=True)
     placed, near = _place_on_source(array, lattice, series, stored.path)
     return Volume(placed, series.grid.affine, notes=(*notes, *near))
@@ -212,7 +215,7 @@ def _read_segments(file: DicomFile, kind: str) -> tuple[Segment, ...]:
     return tuple(segment for segment in segments if segment.number != BACKGROUND)
 
 
-def _paint(stored: StoredSegmentation, lattice: Lattice, labels: dict[int, int]) -> tuple[NDArray, tuple[Note, ...]]:
+def _paint(stored: StoredSegmentation, lattice: Lattice, labels: dict[int, int]) -> tuple[NDArray, tuple[Finding, ...]]:
     """Labels (X, Y, Z) on the lattice."""
     planes = make_planes((*stored.frames[0].size, lattice.count), labels.values(), stored.path)
     if stored.kind == "LABELMAP":
@@ -297,11 +300,11 @@ def _read_all_bits(stored: StoredSegmentation, bits: int) -> bytes:
     return data
 
 
-def _read_fractions(stored: StoredSegmentation) -> tuple[Iterator[NDArray[np.bool_]], tuple[Note, ...]]:
+def _read_fractions(stored: StoredSegmentation) -> tuple[Iterator[NDArray[np.bool_]], tuple[Finding, ...]]:
     highest = float(stored.file.header.get("MaximumFractionalValue") or 0)
     if not 1 <= highest <= 255:
         raise _invalid(stored.path, f"MaximumFractionalValue is {highest:g}")
-    note = Note("LABEL_THRESHOLDED", f"values to {highest:g}; those above its half are taken as the segment")
+    note = make_note("LABEL_THRESHOLDED", f"values to {highest:g}; those above its half are taken as the segment")
     return _cut_at_half(stored, highest), (note,)
 
 
@@ -377,15 +380,15 @@ def _number_by_slices(frames: Sequence[Frame], series: SourceSeries, path: Path)
     return Lattice(places, len(slices), affine, max(astray, float(off[worst]) / smallest_mm))
 
 
-def _number_by_steps(frames: Sequence[Frame], path: Path) -> tuple[Lattice, tuple[Note, ...]]:
+def _number_by_steps(frames: Sequence[Frame], path: Path) -> tuple[Lattice, tuple[Finding, ...]]:
     """Planes at the steps that the frames themselves have, the gaps between them filled."""
     positions = np.array([frame.position_mm for frame in frames], dtype=float)
     heights = (positions - positions[0]) @ frames[0].normal
     steps = np.diff(np.sort(heights))
     steps = steps[steps > SAME_POSITION_MM]
-    notes: tuple[Note, ...] = ()
+    notes: tuple[Finding, ...] = ()
     if not steps.size and frames[0].thickness_mm is None:
-        notes = (Note("DICOM_NO_THICKNESS", "a single plane of unknown thickness; 1 mm is assumed"),)
+        notes = (make_note("DICOM_NO_THICKNESS", "a single plane of unknown thickness; 1 mm is assumed"),)
     step_mm = _find_step_mm(steps, frames[0].stated_step_mm, path) if steps.size else frames[0].thickness_mm or 1.0
     places = np.rint((heights - heights.min()) / step_mm).astype(int)
     first, last = int(heights.argmin()), int(heights.argmax())

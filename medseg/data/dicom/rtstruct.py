@@ -28,8 +28,9 @@ from medseg.data.dicom.source import (
     read_contour_series,
 )
 from medseg.data.terminology import Names
-from medseg.data.volume import Note, Volume
+from medseg.data.volume import Volume
 from medseg.errors import ImageError, LabelError
+from medseg.findings import Finding, make_note
 from medseg.geometry import NEAR_GRID_VOXELS
 
 EXCLUSIVE = "CLOSEDPLANAR_XOR"
@@ -176,14 +177,14 @@ def _read_structures(file: DicomFile) -> tuple[Segment, ...]:
 
 def _paint_structures(
     file: DicomFile, series: SourceSeries, labels: dict[int, int]
-) -> tuple[NDArray, tuple[Note, ...]]:
+) -> tuple[NDArray, tuple[Finding, ...]]:
     """Labels (X, Y, Z) on the series' grid."""
     names = {segment.number: segment for segment in _read_structures(file)}
     if any(not 0 < label < 2**16 for label in labels.values()):
         raise _invalid(file, f"structures numbered {sorted(labels)[:12]} cannot be labels")
     columns, rows, _ = series.grid.shape
     planes = make_planes(series.grid.shape, labels.values(), file.path)
-    notes: list[Note] = []
+    notes: list[Finding] = []
     for item in _list_contoured(file, labels):
         number = int(item.ReferencedROINumber)
         on_slices = _read_outlines(file, list(item.get("ContourSequence") or []), series, names[number])
@@ -307,15 +308,15 @@ def _paint(
     plane[mask] = labels[number]
 
 
-def _list_notes(structure: Segment, on_slices: Iterable[int], planes: NDArray, label: int) -> list[Note]:
+def _list_notes(structure: Segment, on_slices: Iterable[int], planes: NDArray, label: int) -> list[Finding]:
     places = sorted(on_slices)
     notes = []
     if places and not any((planes[place] == label).any() for place in places):
-        notes.append(Note("STRUCTURE_EMPTY", f"the contours of structure {structure} enclose no voxel's centre"))
+        notes.append(make_note("STRUCTURE_EMPTY", f"the contours of structure {structure} enclose no voxel's centre"))
     gaps = places[-1] - places[0] + 1 - len(places) if places else 0
     if gaps:
         text = f"structure {structure} has no contour on {gaps} slices between its first and last; they stay empty"
-        notes.append(Note("CONTOUR_GAPS", text))
+        notes.append(make_note("CONTOUR_GAPS", text))
     return notes
 
 

@@ -1,7 +1,7 @@
 """What makes the files of a series one volume: the rules, in the order in which they are looked at.
 
 A rule gives what it finds: an ``ImageError`` for which ``read_dicom`` refuses the series,
-or a ``Note``. ``read_dicom`` raises the first error, ``take_inventory`` lists everything.
+or a ``Finding``. ``read_dicom`` raises the first error, ``take_inventory`` lists everything.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from medseg.data.dicom.stacks import (
     pick_stack,
     place_frames,
 )
-from medseg.data.volume import Note
 from medseg.errors import ImageError
+from medseg.findings import Finding, make_note
 from medseg.geometry import spacing_mm
 
 Item = TypeVar("Item")
@@ -70,7 +70,7 @@ class ExaminedSeries:
         return self.frames[0].spacing_mm if self.affine is None else spacing_mm(self.affine)
 
     @property
-    def notes(self) -> tuple[Note, ...]:
+    def notes(self) -> tuple[Finding, ...]:
         """What is odd without being wrong.
 
         Raises:
@@ -78,7 +78,7 @@ class ExaminedSeries:
         """
         for error in list_errors(self.found):
             raise error
-        return tuple(each for each in self.found if isinstance(each, Note) and each.code not in INFORMATIVE)
+        return tuple(each for each in self.found if isinstance(each, Finding) and each.code not in INFORMATIVE)
 
 
 def examine(files: Sequence[DicomFile], case: Path, stack: int | None = None) -> ExaminedSeries:
@@ -130,7 +130,7 @@ def list_errors(found: Sequence[Found]) -> list[ImageError]:
     return [each for each in found if isinstance(each, ImageError)]
 
 
-def _make_volume(frames: list[Frame], case: Path) -> tuple[list[Frame], NDArray[np.float64] | None, list[Note]]:
+def _make_volume(frames: list[Frame], case: Path) -> tuple[list[Frame], NDArray[np.float64] | None, list[Finding]]:
     """Order, affine and notes of planes that are alike; a picture without a position has no affine."""
     if frames[0].position_mm is not None:
         ordered = order_frames(frames, case)
@@ -139,7 +139,7 @@ def _make_volume(frames: list[Frame], case: Path) -> tuple[list[Frame], NDArray[
         problem = f"{len(frames)} pictures without positions"
         raise ImageError("DICOM_GEOMETRY", case, problem, "give one file at a time")
     text = "the image has no position in the patient; read as a 2D picture"
-    return frames, None, [Note("DICOM_NO_POSITION", text)]
+    return frames, None, [make_note("DICOM_NO_POSITION", text)]
 
 
 def _list_pixel_errors(files: Sequence[DicomFile]) -> Iterator[ImageError]:
@@ -163,7 +163,7 @@ def _drop_copies(files: Sequence[DicomFile]) -> tuple[list[DicomFile], list[Foun
             found.append(ImageError("DICOM_DUPLICATE_SLICE", file.path, problem, "remove the wrong one"))
         copies.append(file.path)
     if copies and not found:
-        found.append(Note("DICOM_DUPLICATE_FILE", f"{list_names(copies)} are copies and were left out"))
+        found.append(make_note("DICOM_DUPLICATE_FILE", f"{list_names(copies)} are copies and were left out"))
     return list(kept.values()), found
 
 
@@ -173,7 +173,7 @@ def _find_localizers(files: Sequence[DicomFile], case: Path) -> Iterator[Found]:
         problem = f"{list_names(scouts)} of {len(files)} files are localizers"
         yield ImageError("DICOM_LOCALIZER", case, problem, "move the localizers out of the folder")
     elif scouts:
-        yield Note("DICOM_LOCALIZER_ONLY", "the series is a localizer, an overview for planning the scan")
+        yield make_note("DICOM_LOCALIZER_ONLY", "the series is a localizer, an overview for planning the scan")
 
 
 def _find_differences(frames: Sequence[Frame]) -> Iterator[Found]:
@@ -208,7 +208,7 @@ def _find_mixed_values(files: Sequence[DicomFile]) -> Iterator[Found]:
     references = {str(file.header.get("FrameOfReferenceUID", "")) for file in files}
     if len(references) > 1:
         text = f"the slices name {len(references)} frames of reference, whose coordinates may differ"
-        yield Note("DICOM_FRAMES_OF_REFERENCE", text)
+        yield make_note("DICOM_FRAMES_OF_REFERENCE", text)
 
 
 def _find_most_frequent(items: Sequence[Item], key: Callable[[Item], Hashable]) -> Item:
@@ -221,21 +221,21 @@ def _join_axes(frame: Frame) -> NDArray[np.float64]:
     return np.concatenate([frame.along_row, frame.along_column])
 
 
-def _note_values(files: Sequence[DicomFile], frames: Sequence[Frame]) -> Iterator[Note]:
+def _note_values(files: Sequence[DicomFile], frames: Sequence[Frame]) -> Iterator[Finding]:
     if any(file.header.get("PhotometricInterpretation") == "MONOCHROME1" for file in files):
-        yield Note("DICOM_MONOCHROME1", "high values are dark (MONOCHROME1); values are left as they are")
+        yield make_note("DICOM_MONOCHROME1", "high values are dark (MONOCHROME1); values are left as they are")
     if any("YBR" in str(file.header.get("PhotometricInterpretation")) for file in files):
-        yield Note("COLOUR_CONVERTED", "colours are converted to RGB")
+        yield make_note("COLOUR_CONVERTED", "colours are converted to RGB")
     if files[0].header.get("Modality") == "CT" and not all(frame.is_rescaled for frame in frames):
         text = "CT without rescale slope and intercept; values may not be Hounsfield units"
-        yield Note("DICOM_NO_RESCALE", text)
+        yield make_note("DICOM_NO_RESCALE", text)
     trailing = [file.path for file in files if count_trailing_bytes(file)]
     if trailing:
-        yield Note("TRAILING_DATA", f"{list_names(trailing)} hold bytes behind the pixels that belong to nothing")
+        yield make_note("TRAILING_DATA", f"{list_names(trailing)} hold bytes behind the pixels that belong to nothing")
     if len({(frame.slope, frame.intercept) for frame in frames}) > 1:
-        yield Note("DICOM_RESCALE_PER_SLICE", "slices have different rescale slopes or intercepts, as of PET")
+        yield make_note("DICOM_RESCALE_PER_SLICE", "slices have different rescale slopes or intercepts, as of PET")
     if any(str(file.header.get("LossyImageCompression")) == "01" for file in files):
-        yield Note("DICOM_LOSSY", "the pixels have been compressed with loss")
+        yield make_note("DICOM_LOSSY", "the pixels have been compressed with loss")
 
 
 def _read_words(file: DicomFile, keyword: str) -> tuple[str, ...]:

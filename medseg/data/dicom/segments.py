@@ -19,8 +19,8 @@ from pydicom.dataset import Dataset
 from medseg.data.dicom.file import list_some
 from medseg.data.formats.payload import check_memory
 from medseg.data.terminology import Names, drop_modifier, make_key
-from medseg.data.volume import Note
 from medseg.errors import LabelError
+from medseg.findings import Finding, make_note
 
 BACKGROUND = 0
 
@@ -53,7 +53,7 @@ def read_code_key(item: Dataset) -> str:
 
 def match_labels(
     segments: Sequence[Segment], names: Names | None, case: object
-) -> tuple[dict[int, int], tuple[Note, ...]]:
+) -> tuple[dict[int, int], tuple[Finding, ...]]:
     """The label of each segment number; segments that stand for no label are left out, and noted.
 
     Args:
@@ -70,7 +70,7 @@ def match_labels(
     found = {segment: _recognise(segment, names, case) for segment in segments}
     if not any(value is not None for value in found.values()):
         told = ", ".join(f"{segment} as {_describe_label(segment.number, names)}" for segment in segments[:8])
-        return _label_by_number(segments), (Note("SEGMENTS_BY_NUMBER", f"no name or code is known: {told}"),)
+        return _label_by_number(segments), (make_note("SEGMENTS_BY_NUMBER", f"no name or code is known: {told}"),)
     strange = [segment for segment, value in found.items() if value is None]
     lacking = sorted(set(names) - set(found.values()) - {BACKGROUND})
     if strange and lacking:
@@ -81,7 +81,9 @@ def match_labels(
             f"{', '.join(_describe_label(value, names) for value in lacking)}",
             "name or code each segment like its label, or leave the others out",
         )
-    left_out = (Note("SEGMENTS_LEFT_OUT", f"segments {_list_segments(strange)} are no label here"),) if strange else ()
+    left_out = (
+        (make_note("SEGMENTS_LEFT_OUT", f"segments {_list_segments(strange)} are no label here"),) if strange else ()
+    )
     known = {segment.number: value for segment, value in found.items() if value is not None}
     return known, (*left_out, *_note_merged(found))
 
@@ -129,13 +131,13 @@ def _describe_label(value: int, names: Names) -> str:
     return f"label {value}" + (f" ({texts[0]})" if texts else "")
 
 
-def _note_merged(found: Mapping[Segment, int | None]) -> tuple[Note, ...]:
+def _note_merged(found: Mapping[Segment, int | None]) -> tuple[Finding, ...]:
     together: dict[int, list[Segment]] = {}
     for segment, value in found.items():
         if value is not None:
             together.setdefault(value, []).append(segment)
     told = [f"{_list_segments(several)} as label {value}" for value, several in together.items() if len(several) > 1]
-    return (Note("SEGMENTS_MERGED", f"segments {'; '.join(told)}"),) if told else ()
+    return (make_note("SEGMENTS_MERGED", f"segments {'; '.join(told)}"),) if told else ()
 
 
 def _list_segments(segments: Sequence[Segment]) -> str:

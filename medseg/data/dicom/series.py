@@ -32,8 +32,9 @@ from medseg.data.dicom.pixels import decode_frames, find_stored_dtype
 from medseg.data.dicom.rules import ExaminedSeries, examine, list_errors
 from medseg.data.dicom.sniff import DIRECTORY_NAME, is_dicom_file, looks_like_dicom, walk_visible
 from medseg.data.formats.payload import check_memory
-from medseg.data.volume import Note, Volume, value_notes
+from medseg.data.volume import Volume, value_notes
 from medseg.errors import ImageError
+from medseg.findings import Finding, make_note
 
 MOST_LISTED_SERIES = 12
 
@@ -237,22 +238,22 @@ def _strip_digits(path: Path) -> str:
     return re.sub(r"\d+", "0", path.name)
 
 
-def _note_contents(contents: Contents) -> Iterator[Note]:
+def _note_contents(contents: Contents) -> Iterator[Finding]:
     if contents.junk:
-        yield Note("DICOM_JUNK_SKIPPED", f"{list_names(contents.junk)} are no DICOM files")
+        yield make_note("DICOM_JUNK_SKIPPED", f"{list_names(contents.junk)} are no DICOM files")
     if contents.other:
         kinds = sorted({file.kind for file in contents.other})
         text = f"{list_names([file.path for file in contents.other])} hold no acquired image ({', '.join(kinds)})"
-        yield Note("DICOM_NON_IMAGE_SKIPPED", text)
+        yield make_note("DICOM_NON_IMAGE_SKIPPED", text)
     patients = {str(file.header.get("PatientID", "")) for file in contents.images}
     if len(patients) > 1:
-        yield Note("DICOM_SEVERAL_PATIENTS", f"the files belong to {len(patients)} patients")
+        yield make_note("DICOM_SEVERAL_PATIENTS", f"the files belong to {len(patients)} patients")
     # A preamble that an operating system would execute (CVE-2019-11687).
     odd = [
         file.path for file in contents.images if (file.header.preamble or b"").startswith((b"\x7fELF", b"MZ", b"#!"))
     ]
     if odd:
-        yield Note("DICOM_PREAMBLE", f"{list_names(odd)} begin like a program")
+        yield make_note("DICOM_PREAMBLE", f"{list_names(odd)} begin like a program")
 
 
 def _read(path: Path, series: str | None) -> Volume:
@@ -262,7 +263,7 @@ def _read(path: Path, series: str | None) -> Volume:
     for error in list_errors(contents.found):
         raise error
     examined = examine(choose_series(contents, path, series), path, split_stack(series)[1])
-    notes = [*(each for each in contents.found if isinstance(each, Note)), *examined.notes]
+    notes = [*(each for each in contents.found if isinstance(each, Finding)), *examined.notes]
     array = _read_voxels(examined)
     has_channels = array.ndim == 4
     affine = examined.affine

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from medseg.data.dicom.file import Found, name_series
 from medseg.data.dicom.frames import TRAITS, Frame
-from medseg.data.volume import Note, check_affine
+from medseg.data.volume import check_affine
 from medseg.errors import ImageError
+from medseg.findings import Finding, make_note
 from medseg.geometry import LPS_TO_RAS
 
 STEP_TOLERANCE = 0.01
@@ -80,7 +81,7 @@ def order_frames(frames: Sequence[Frame], case: Path) -> list[Frame]:
     return ordered
 
 
-def place_frames(frames: Sequence[Frame], case: Path) -> tuple[NDArray[np.float64], list[Note]]:
+def place_frames(frames: Sequence[Frame], case: Path) -> tuple[NDArray[np.float64], list[Finding]]:
     """Voxel index (column, row, slice) to RAS+ millimetres (PS3.3, C.7.6.2.1.1), of frames in order.
 
     Raises:
@@ -93,7 +94,7 @@ def place_frames(frames: Sequence[Frame], case: Path) -> tuple[NDArray[np.float6
     else:
         step = first.normal * (first.thickness_mm or 1.0)
         if first.thickness_mm is None:
-            notes.append(Note("DICOM_NO_THICKNESS", "a single slice of unknown thickness; 1 mm is assumed"))
+            notes.append(make_note("DICOM_NO_THICKNESS", "a single slice of unknown thickness; 1 mm is assumed"))
     affine = build_affine(first, step, _get_position(first))
     return affine, [*notes, *check_affine(affine, (*first.size, len(frames)), case)]
 
@@ -230,7 +231,7 @@ def _uneven(case: Path, problem: str, ratio: float) -> ImageError:
     return ImageError("DICOM_IRREGULAR_SLICES", case, f"slices are uneven: {problem}", remedy)
 
 
-def _note_tilt(frames: Sequence[Frame], step: NDArray[np.float64]) -> Iterator[Note]:
+def _note_tilt(frames: Sequence[Frame], step: NDArray[np.float64]) -> Iterator[Finding]:
     first = frames[0]
     for index, frame in enumerate(frames):
         astray_mm = float(np.linalg.norm(_get_position(frame) - _get_position(first) - index * step))
@@ -240,15 +241,15 @@ def _note_tilt(frames: Sequence[Frame], step: NDArray[np.float64]) -> Iterator[N
     cosine = float(step @ first.normal / np.linalg.norm(step))
     if 1 - cosine > TILT_TOLERANCE**2 / 2:
         degrees = float(np.degrees(np.arccos(min(cosine, 1.0))))
-        yield Note("GANTRY_TILT", f"slices are shifted as by a gantry tilted {degrees:.3g}°; kept as shear")
+        yield make_note("GANTRY_TILT", f"slices are shifted as by a gantry tilted {degrees:.3g}°; kept as shear")
 
 
-def _note_steps(frames: Sequence[Frame], step: NDArray[np.float64]) -> Iterator[Note]:
+def _note_steps(frames: Sequence[Frame], step: NDArray[np.float64]) -> Iterator[Finding]:
     """Signs that the frames are some of a series, or two series between each other."""
     length_mm, stated_mm = float(np.linalg.norm(step)), frames[0].stated_step_mm
     if stated_mm and abs(stated_mm - length_mm) > STATED_STEP_TOLERANCE * length_mm:
         text = f"slices lie {length_mm:.4g} mm apart, SpacingBetweenSlices says {stated_mm:.4g} mm; positions were used"
-        yield Note("DICOM_STEP_DIFFERS", text)
+        yield make_note("DICOM_STEP_DIFFERS", text)
     yield from _note_numbers(frames)
     for name in TRAITS:
         values = [frame.trait(name) for frame in frames]
@@ -257,16 +258,16 @@ def _note_steps(frames: Sequence[Frame], step: NDArray[np.float64]) -> Iterator[
         goes_back_and_forth = len(kinds) <= len(values) / 2 <= changes
         if len(kinds) > 1 and (name in TRAITS_OF_A_SERIES or goes_back_and_forth):
             shown = "; ".join(kind or "none" for kind in kinds[:6])
-            yield Note("DICOM_MIXED_SERIES", f"slices of one series differ in {name} ({shown})")
+            yield make_note("DICOM_MIXED_SERIES", f"slices of one series differ in {name} ({shown})")
             return
 
 
-def _note_numbers(frames: Sequence[Frame]) -> Iterator[Note]:
+def _note_numbers(frames: Sequence[Frame]) -> Iterator[Finding]:
     numbers = [int(frame.groups[-1].get("InstanceNumber") or 0) for frame in frames]
     strides = {abs(after - number) for number, after in pairwise(numbers)}
     if len(strides) == 1 and max(strides) > 1:
         text = f"InstanceNumber counts in steps of {max(strides)}; slices in between may have been left out"
-        yield Note("DICOM_NUMBERS_SKIP", text)
+        yield make_note("DICOM_NUMBERS_SKIP", text)
 
 
 def _group_shapes(frames: Sequence[Frame]) -> list[list[Frame]]:

@@ -18,9 +18,10 @@ from medseg.data.dicom.read_seg import read_own_planes, read_segmentation
 from medseg.data.dicom.source import SourceSeries, keep_references
 from medseg.data.labels import label_values
 from medseg.data.terminology import OWN_SCHEME, Code, Term, make_own_term
-from medseg.data.volume import Note, Volume
+from medseg.data.volume import Volume
 from medseg.errors import GridError, ImageError, OutputError, first_line
 from medseg.files import write_whole
+from medseg.findings import Finding, make_note
 from medseg.geometry import LPS_TO_RAS, SAME_GRID_VOXELS, corner_distance_voxels
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class Meaning:
 
 def write_segmentation(
     mask: Volume, source: SourceSeries, path: Path, meaning: Meaning, author: Author, kind: str = "binary"
-) -> tuple[Note, ...]:
+) -> tuple[Finding, ...]:
     """Write a mask as a DICOM SEG that refers to the series that it was made from.
 
     The patient's and the study's attributes are those of the source, as the standard asks for.
@@ -122,14 +123,14 @@ def write_segmentation(
     return notes
 
 
-def _note_mask(mask: Volume, meaning: Meaning) -> tuple[Note, ...]:
+def _note_mask(mask: Volume, meaning: Meaning) -> tuple[Finding, ...]:
     notes = []
     if not mask.array.any():
-        notes.append(Note("SEG_EMPTY", "nothing was found; each segment, or the mask, has one empty frame"))
+        notes.append(make_note("SEG_EMPTY", "nothing was found; each segment, or the mask, has one empty frame"))
     uncoded = [name for label, name in meaning.names.items() if label and label not in meaning.terms]
     if uncoded:
         text = f"{', '.join(uncoded)}: the bundle gives no codes; they are written under private codes ({OWN_SCHEME})"
-        notes.append(Note("SEG_UNCODED", text))
+        notes.append(make_note("SEG_UNCODED", text))
     return tuple(notes)
 
 

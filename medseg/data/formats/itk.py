@@ -24,17 +24,9 @@ from medseg.data.formats.payload import (
     skip_bytes,
     trailing_notes,
 )
-from medseg.data.volume import (
-    PARSER_ERRORS,
-    Extent,
-    Note,
-    Volume,
-    check_affine,
-    put_channels_first,
-    unread,
-    value_notes,
-)
+from medseg.data.volume import PARSER_ERRORS, Extent, Volume, check_affine, put_channels_first, unread, value_notes
 from medseg.errors import ImageError
+from medseg.findings import Finding, make_note
 from medseg.geometry import LPS_TO_RAS
 
 HEADER_LIMIT_BYTES = 1 << 20
@@ -87,7 +79,7 @@ class _Layout:
     window: int | None
     channel_axis: int | None
     skip_from_end: bool = False
-    notes: tuple[Note, ...] = ()
+    notes: tuple[Finding, ...] = ()
 
 
 def read_nrrd(path: Path) -> Volume:
@@ -183,7 +175,7 @@ def _find_first_byte(path: Path, layout: _Layout) -> int:
     return offset
 
 
-def _read_voxels(path: Path, layout: _Layout) -> tuple[NDArray, tuple[Note, ...]]:
+def _read_voxels(path: Path, layout: _Layout) -> tuple[NDArray, tuple[Finding, ...]]:
     offset = _find_first_byte(path, layout)
     with layout.file.open("rb") as file:
         skip_bytes(file, offset, path)
@@ -264,10 +256,10 @@ def _nrrd_layout(path: Path, fields: dict[str, str], offset: int) -> _Layout:
     )
 
 
-def _space_notes(fields: dict[str, str]) -> tuple[Note, ...]:
+def _space_notes(fields: dict[str, str]) -> tuple[Finding, ...]:
     if "space" in fields or int(fields["dimension"]) < 3:
         return ()
-    return (Note("NO_ORIENTATION", "the header names no space; its axes are taken as left-posterior-superior"),)
+    return (make_note("NO_ORIENTATION", "the header names no space; its axes are taken as left-posterior-superior"),)
 
 
 def _find_channel_axis(path: Path, fields: dict[str, str], axes: int) -> int | None:

@@ -20,7 +20,6 @@ from medseg.data.formats.payload import check_budget, is_inflated, open_source, 
 from medseg.data.volume import (
     PARSER_ERRORS,
     Extent,
-    Note,
     Volume,
     check_affine,
     extent_of_axes,
@@ -29,6 +28,7 @@ from medseg.data.volume import (
     value_notes,
 )
 from medseg.errors import ImageError
+from medseg.findings import Finding, make_note
 from medseg.geometry import Grid, corner_distance_voxels, shear_cosine, spacing_mm
 
 DTYPES = {
@@ -156,7 +156,7 @@ def _stored_shape(header: nib.Nifti1Header, case: object) -> tuple[int, ...]:
     return tuple(dim[1 : dim[0] + 1])
 
 
-def _dtype(header: nib.Nifti1Header, case: object) -> tuple[np.dtype, tuple[Note, ...]]:
+def _dtype(header: nib.Nifti1Header, case: object) -> tuple[np.dtype, tuple[Finding, ...]]:
     code, bits = int(header["datatype"]), int(header["bitpix"])
     if code not in DTYPES:
         names = {1: "bits", 32: "complex", 128: "RGB", 1536: "float128", 1792: "complex", 2048: "complex", 2304: "RGBA"}
@@ -165,7 +165,7 @@ def _dtype(header: nib.Nifti1Header, case: object) -> tuple[np.dtype, tuple[Note
     dtype = np.dtype(DTYPES[code]).newbyteorder(header.endianness)
     if bits == dtype.itemsize * 8:
         return dtype, ()
-    return dtype, (Note("BITPIX_DIFFERS", f"bitpix {bits}, datatype {code} has {dtype.itemsize * 8}"),)
+    return dtype, (make_note("BITPIX_DIFFERS", f"bitpix {bits}, datatype {code} has {dtype.itemsize * 8}"),)
 
 
 def _voxel_offset(header: nib.Nifti1Header, case: object) -> int:
@@ -187,7 +187,7 @@ def _scaling(header: nib.Nifti1Header, case: object) -> tuple[float, float]:
 
 def _affine(
     header: nib.Nifti1Header, stored_shape: tuple[int, ...], case: object
-) -> tuple[NDArray[np.float64], tuple[Note, ...]]:
+) -> tuple[NDArray[np.float64], tuple[Finding, ...]]:
     shape = stored_shape[:3]
     notes = _unit_notes(header)
     if int(header["sform_code"]) > 0:
@@ -200,7 +200,7 @@ def _affine(
     _check_pixdim(header, len(shape), case)
     affine = np.asarray(header.get_base_affine(), dtype=float)
     text = "neither qform nor sform is set; left and right are assumed (LAS, as nibabel and MONAI do)"
-    return affine, (*notes, Note("NO_ORIENTATION", text), *check_affine(affine, shape, case))
+    return affine, (*notes, make_note("NO_ORIENTATION", text), *check_affine(affine, shape, case))
 
 
 def _qform(header: nib.Nifti1Header, axes: int, case: object) -> NDArray[np.float64]:
@@ -217,30 +217,30 @@ def _check_pixdim(header: nib.Nifti1Header, axes: int, case: object) -> None:
         raise ImageError("IMAGE_GRID", case, f"pixdim {pixdim.tolist()} is no spacing", REWRITE)
 
 
-def _form_notes(header: nib.Nifti1Header, affine: NDArray[np.float64], shape: tuple[int, ...]) -> tuple[Note, ...]:
+def _form_notes(header: nib.Nifti1Header, affine: NDArray[np.float64], shape: tuple[int, ...]) -> tuple[Finding, ...]:
     """Notes where the qform, or the bare spacing, tells another story than the sform."""
     if int(header["qform_code"]) > 0:
         try:
             qform = _qform(header, len(shape), "qform")
         except ImageError as error:
-            return (Note("QFORM_INVALID", f"{error.problem}; the sform is used"),)
+            return (make_note("QFORM_INVALID", f"{error.problem}; the sform is used"),)
         apart = corner_distance_voxels(Grid(shape, affine), Grid(shape, qform))
         if apart <= FORMS_AGREE_VOXELS:
             return ()
-        return (Note("FORMS_DIFFER", f"qform and sform are up to {apart:.3g} voxels apart; the sform is used"),)
+        return (make_note("FORMS_DIFFER", f"qform and sform are up to {apart:.3g} voxels apart; the sform is used"),)
     stated, used = np.asarray(header["pixdim"], dtype=float)[1:4], np.asarray(spacing_mm(affine))
     if np.allclose(stated[: len(shape)], used[: len(shape)], rtol=0.01):
         return ()
     text = f"pixdim {stated.tolist()} differs from the sform's spacing {used.round(4).tolist()} mm; the sform is used"
-    return (Note("FORMS_DIFFER", text),)
+    return (make_note("FORMS_DIFFER", text),)
 
 
-def _unit_notes(header: nib.Nifti1Header) -> tuple[Note, ...]:
+def _unit_notes(header: nib.Nifti1Header) -> tuple[Finding, ...]:
     unit = int(header["xyzt_units"]) & 7
     names = {1: "metres", 3: "micrometres"}
     if unit in (0, 2):
         return ()
-    return (Note("UNITS_NOT_MM", f"the header's unit is {names.get(unit, unit)}; lengths are taken as mm"),)
+    return (make_note("UNITS_NOT_MM", f"the header's unit is {names.get(unit, unit)}; lengths are taken as mm"),)
 
 
 def _header_error(case: object, problem: str) -> ImageError:

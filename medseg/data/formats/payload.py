@@ -13,8 +13,8 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import DTypeLike, NDArray
 
-from medseg.data.volume import Note
 from medseg.errors import ImageError
+from medseg.findings import Finding, make_note
 
 GZIP_WINDOW = 31
 ZLIB_WINDOW = 15
@@ -218,7 +218,7 @@ def read_voxels(source: IO[bytes], shape: tuple[int, ...], dtype: DTypeLike, cas
     return flat.reshape(shape, order="F")
 
 
-def trailing_notes(source: io.BufferedReader, case: object) -> tuple[Note, ...]:
+def trailing_notes(source: io.BufferedReader, case: object) -> tuple[Finding, ...]:
     """Read to the end, which verifies checksums; note bytes that belong to nothing.
 
     Raises:
@@ -231,7 +231,7 @@ def trailing_notes(source: io.BufferedReader, case: object) -> tuple[Note, ...]:
             problem = f"more than {TRAILING_LIMIT_BYTES >> 20} MiB follow the voxels"
             raise ImageError("IMAGE_TOO_LARGE", case, problem, "write the image again with a tool that you trust")
     extra += source.raw.trailing_bytes if isinstance(source.raw, Inflated) else 0
-    return (Note("TRAILING_DATA", f"{extra} bytes follow the voxels"),) if extra else ()
+    return (make_note("TRAILING_DATA", f"{extra} bytes follow the voxels"),) if extra else ()
 
 
 def _truncation_error(case: object, problem: str) -> ImageError:

@@ -12,8 +12,9 @@ from PIL import Image, UnidentifiedImageError
 
 from medseg.data.formats import Format
 from medseg.data.formats.payload import check_memory
-from medseg.data.volume import PARSER_ERRORS, Note, Volume, value_notes
+from medseg.data.volume import PARSER_ERRORS, Volume, value_notes
 from medseg.errors import ImageError
+from medseg.findings import Finding, make_note
 
 GREY_DTYPES = {"1": np.uint8, "L": np.uint8, "I;16": np.uint16, "I": np.int32, "F": np.float32}
 """Pillow's one-channel modes, and the type that holds them."""
@@ -106,7 +107,7 @@ def _open(path: Path) -> Iterator[Image.Image]:
         raise ImageError("IMAGE_CORRUPT", path, problem, "copy the file again from its source") from error
 
 
-def _read_page(picture: Image.Image, path: Path, keeps_palette: bool) -> tuple[NDArray, list[Note]]:
+def _read_page(picture: Image.Image, path: Path, keeps_palette: bool) -> tuple[NDArray, list[Finding]]:
     """One page, (X, Y) or (3, X, Y), and what was odd about it."""
     is_deep_colour = _is_deep_colour(picture)  # Asked first: reading the tags forgets the layout.
     notes = _page_notes(picture)
@@ -116,11 +117,11 @@ def _read_page(picture: Image.Image, path: Path, keeps_palette: bool) -> tuple[N
     page: Image.Image = picture
     if mode in ALPHA_MODES:
         page = picture.convert(ALPHA_MODES[mode])
-        notes.append(Note("ALPHA_IGNORED", f"the transparency of mode {mode} is left out"))
+        notes.append(make_note("ALPHA_IGNORED", f"the transparency of mode {mode} is left out"))
     if page.mode == "P" and not keeps_palette:
         page = page.convert("RGB")
     elif page.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
-        notes.append(Note("COLOUR_CONVERTED", f"mode {page.mode} is converted to RGB"))
+        notes.append(make_note("COLOUR_CONVERTED", f"mode {page.mode} is converted to RGB"))
         page = page.convert("RGB")
     if page.mode == "RGB":
         return np.asarray(page).transpose(2, 1, 0), notes
@@ -128,11 +129,11 @@ def _read_page(picture: Image.Image, path: Path, keeps_palette: bool) -> tuple[N
     return np.asarray(page).astype(dtype, copy=False).T, notes
 
 
-def _page_notes(picture: Image.Image) -> list[Note]:
+def _page_notes(picture: Image.Image) -> list[Finding]:
     turn = picture.getexif().get(EXIF_ORIENTATION, 1)
     if turn in (0, 1):
         return []
-    return [Note("EXIF_ORIENTATION", f"the camera's orientation tag {turn} is ignored: pixels stay as stored")]
+    return [make_note("EXIF_ORIENTATION", f"the camera's orientation tag {turn} is ignored: pixels stay as stored")]
 
 
 def _is_deep_colour(picture: Image.Image) -> bool:

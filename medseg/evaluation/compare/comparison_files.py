@@ -81,7 +81,10 @@ def to_record(comparison: Comparison) -> dict[str, Any]:
         "tests": [asdict(test) for test in comparison.tests],
         "published": [asdict(each) for each in comparison.beside],
         "published_remarks": list(comparison.remarks),
-        "left_out": [asdict(failure) for failure in comparison.failures],
+        "left_out": [
+            {"case": each.case, "code": each.code, "text": each.problem, "remedy": each.remedy}
+            for each in comparison.failures
+        ],
     }
     return {name: replace_nan(part) for name, part in record.items()}
 

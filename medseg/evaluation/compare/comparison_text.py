@@ -215,6 +215,6 @@ def _write_failures(comparison: Comparison) -> Iterator[str]:
         yield ""
         yield f"Left out: {len(comparison.failures)}"
         for failure in comparison.failures:
-            yield from wrap(f"{failure.case}: {failure.code}: {failure.text}", "- ")
+            yield from wrap(f"{failure.case}: {failure.code}: {failure.problem}", "- ")
             # On lines of its own and with paths whole, for it may be a command to copy.
             yield from wrap(failure.remedy, "  ", keeps_words=True)

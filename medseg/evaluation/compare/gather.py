@@ -28,6 +28,7 @@ from medseg.evaluation.compare.rows import (
 )
 from medseg.evaluation.runs import choose_part, find_runs
 from medseg.evaluation.summaries import FOREGROUND, average
+from medseg.findings import Finding
 
 _ALWAYS = (
     "Mean and sd over cases: every case once; with folds, each case by the fold that held it out.",
@@ -59,23 +60,6 @@ _VALIDATION = (
 
 
 @dataclass(frozen=True)
-class LeftOut:
-    """A row that is in no number.
-
-    Args:
-        case: The row, or the run of it that failed.
-        code: The code of the error.
-        text: What was found.
-        remedy: What can be done about it.
-    """
-
-    case: str
-    code: str
-    text: str
-    remedy: str
-
-
-@dataclass(frozen=True)
 class Comparison:
     """What ``compare`` found.
 
@@ -100,7 +84,7 @@ class Comparison:
     units: int
     rows: tuple[ComparedRow, ...]
     tests: tuple[PairedTest, ...]
-    failures: tuple[LeftOut, ...] = ()
+    failures: tuple[Finding, ...] = ()
     beside: tuple[Beside, ...] = ()
     remarks: tuple[str, ...] = ()
     runs: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
@@ -155,7 +139,7 @@ def gather(places: Iterable[str | Path], part: str | None = None, published: Pub
     folders = find_runs(places)
     part = part or choose_part(next(iter(folders.values()))[0])
     rows: dict[str, list[ScoredRun]] = {}
-    failures: list[LeftOut] = []
+    failures: list[Finding] = []
     for name, places_of_row in folders.items():
         try:
             rows[name] = _check_folds([read_run(folder, part) for folder in places_of_row], name)
@@ -164,7 +148,7 @@ def gather(places: Iterable[str | Path], part: str | None = None, published: Pub
                 raise
             run = Path(error.case).name
             text = error.problem if name.endswith(run) else f"{run}: {error.problem}"
-            failures.append(LeftOut(name, error.code, text, error.remedy))
+            failures.append(Finding(name, error.code, text, error.remedy))
             unscored = error
     if not rows:
         raise unscored
@@ -172,7 +156,7 @@ def gather(places: Iterable[str | Path], part: str | None = None, published: Pub
     return replace(comparison, beside=set_beside(published.numbers, comparison.rows), remarks=published.remarks)
 
 
-def compare_runs(rows: Mapping[str, Sequence[ScoredRun]], part: str, failures: Sequence[LeftOut] = ()) -> Comparison:
+def compare_runs(rows: Mapping[str, Sequence[ScoredRun]], part: str, failures: Sequence[Finding] = ()) -> Comparison:
     """Compare rows, each given by its runs.
 
     Raises:

@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from medseg.data.volume import Note
 from medseg.errors import first_line
+from medseg.findings import Finding, make_note
 from medseg.inference.runtimes.graph import FAILURES
 from medseg.inference.runtimes.torch_runtime import Built, Run, make_noise
 from medseg.inference.windows import Windowing
@@ -75,7 +75,7 @@ class Backend:
 
     name: str
     run: Run
-    note: Note | None = None
+    note: Finding | None = None
 
 
 @dataclass(frozen=True)
@@ -133,16 +133,16 @@ def build_backend(
     runtime = RUNTIMES[name]
     if not is_installed(name):
         return Backend(
-            "torch", network, Note("BACKEND_MISSING", f"{runtime.package} is not installed; PyTorch is used")
+            "torch", network, make_note("BACKEND_MISSING", f"{runtime.package} is not installed; PyTorch is used")
         )
     try:
         built = runtime.load_builder()(network, windowing, cache, keeps)
         apart = measure_difference(network, built.run, windowing) if built.difference is None else built.difference
     except FAILURES as error:
-        return Backend("torch", network, Note("BACKEND_FAILED", f"{name}: {first_line(error)}; PyTorch is used"))
+        return Backend("torch", network, make_note("BACKEND_FAILED", f"{name}: {first_line(error)}; PyTorch is used"))
     if not apart <= TOLERANCE:
         text = f"{name}: logits differ by {apart:.2g} of the largest; PyTorch is used"
-        return Backend("torch", network, Note("BACKEND_DISAGREES", text))
+        return Backend("torch", network, make_note("BACKEND_DISAGREES", text))
     if built.difference is None and built.keep:
         built.keep(apart)
     return Backend(name, built.run)

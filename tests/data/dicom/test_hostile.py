@@ -56,7 +56,7 @@ def test_the_inventory_finds_what_the_reader_finds(case, built):
     found = take_inventory(folder)
     findings = [*found.findings, *(finding for series in found.series for finding in series.findings)]
     codes = {finding.code for finding in findings if finding.severity != "info"} - {"SHEARED_GRID"}
-    assert all(finding.remedy and not finding.where.startswith("/") for finding in findings)
+    assert all(finding.remedy and not finding.case.startswith("/") for finding in findings)
     if case.verdict == "reject" and case.code not in NEEDS_ONE_SERIES and case.name not in FOUND_IN_DECODING:
         assert case.code in codes
     elif case.verdict != "reject":

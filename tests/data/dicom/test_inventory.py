@@ -71,8 +71,8 @@ def test_what_is_wrong_with_several_files_is_one_finding(tmp_path):
     edited(PixelSpacing=None)(tmp_path)
     (series,) = take_inventory(tmp_path).series
     (finding,) = [each for each in series.findings if each.code == "DICOM_GEOMETRY"]
-    assert finding.where == "s1.dcm"
-    assert "5 more" in finding.what
+    assert finding.case == "s1.dcm"
+    assert "5 more" in finding.problem
     assert not series.is_readable
     assert series.shape is None
 
@@ -82,7 +82,7 @@ def test_a_damaged_file_does_not_hide_the_others(tmp_path):
     save_all(slices(), tmp_path / "bad")
     (tmp_path / "bad" / "s2.dcm").write_bytes((tmp_path / "bad" / "s2.dcm").read_bytes()[:300])
     found = take_inventory(tmp_path)
-    assert "bad/s2.dcm" in {finding.where for finding in found.findings if finding.severity == "error"}
+    assert "bad/s2.dcm" in {finding.case for finding in found.findings if finding.severity == "error"}
     assert found.series
 
 
@@ -99,13 +99,13 @@ def test_phases_are_told_apart_with_their_values(tmp_path):
     (series,) = take_inventory(tmp_path).series
     (finding,) = [each for each in series.findings if each.severity == "error"]
     assert finding.code == "DICOM_SEVERAL_PHASES"
-    assert "TemporalPositionIdentifier (1; 2)" in finding.what
+    assert "TemporalPositionIdentifier (1; 2)" in finding.problem
 
 
 def test_free_text_that_tells_images_apart_is_not_repeated(tmp_path):
     twice("ConvolutionKernel", "Canary^Bird", "B30")(tmp_path)
     (series,) = take_inventory(tmp_path).series
-    assert not any("Canary" in finding.what for finding in series.findings)
+    assert not any("Canary" in finding.problem for finding in series.findings)
 
 
 def test_what_is_only_worth_knowing_is_no_note_of_the_reader(tmp_path):

@@ -196,7 +196,7 @@ def test_files_that_are_no_dicom_are_left_out_and_noted_by_name(series):
     volume = read_dicom(series.folder)
     np.testing.assert_array_equal(volume.array, series.array)
     assert codes(volume) == ["DICOM_JUNK_SKIPPED"]
-    assert "empty.dcm, notes.txt" in volume.notes[0].text
+    assert "empty.dcm, notes.txt" in volume.notes[0].problem
 
 
 def test_an_empty_file_named_like_the_slices_is_a_lost_slice(series):

@@ -67,7 +67,7 @@ class TestPicking:
         assert "--series 3:" in error.remedy
         (series,) = take_inventory(tmp_path / "mr").series
         (finding,) = [each for each in series.findings if each.code == error.code]
-        assert (finding.what, finding.remedy) == (error.problem, error.remedy)
+        assert (finding.problem, finding.remedy) == (error.problem, error.remedy)
 
     def test_a_series_without_a_number_is_named_by_the_end_of_its_uid(self, tmp_path):
         folder = two_echoes(tmp_path / "mr")

@@ -250,7 +250,7 @@ def test_voxels_that_are_not_finite_are_counted(saved):
     array[0, 0, :3] = np.nan, np.inf, -np.inf
     (note,) = read_nifti(saved(nifti_bytes(array))).notes
     assert note.code == "NONFINITE_VOXELS"
-    assert note.text.startswith("3 of 120 ")
+    assert note.problem.startswith("3 of 120 ")
 
 
 def test_values_beyond_float32_are_noted(saved):
