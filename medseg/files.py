@@ -71,9 +71,7 @@ def hold(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise LockedError(
-            "OUTPUT_LOCKED", folder, "another run is writing there", "wait for it, or give another folder"
-        ) from error
+        raise LockedError("OUTPUT_LOCKED", folder, "another run is writing there") from error
     except OSError as error:
         raise OutputError(
             "OUTPUT_UNWRITABLE", folder, error.strerror or str(error), "give a folder that you may write to"

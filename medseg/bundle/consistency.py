@@ -247,4 +247,4 @@ def _find_miscounts(config: Config, classes: int) -> Iterator[str]:
 
 
 def _wrong(place: str, told: str) -> BundleError:
-    return BundleError("BUNDLE_LABELS", place, told, "name the classes from 0 without gaps, alike everywhere")
+    return BundleError("BUNDLE_LABELS", place, told)

@@ -136,7 +136,7 @@ def check_weights(root: Path, base: Form, network: torch.nn.Module | None) -> It
     given = hashlib.sha256(path.read_bytes()).hexdigest()
     if recorded and recorded.lower() != given:
         told = f"their sha256 is {given[:16]}…, on record is {recorded[:16]}…"
-        yield as_finding(BundleError("WEIGHTS_CHANGED", path, told, "fetch them again, or correct the record"))
+        yield as_finding(BundleError("WEIGHTS_CHANGED", path, told))
     try:
         if network is not None:
             load_weights(network, path)
@@ -224,4 +224,4 @@ def _run(network: Any, shape: Sequence[int]) -> tuple[int, ...] | str:
 
 
 def _misfit(place: str, told: str) -> BundleError:
-    return BundleError("BUNDLE_SHAPES", place, told, "correct network_data_format in metadata.json, or the network")
+    return BundleError("BUNDLE_SHAPES", place, told)

@@ -58,9 +58,7 @@ class CaseLayout(FolderLayoutBase):
         target = self.output_dir / f"{name}{self.ending}"
         place = target.resolve()
         if self._taken.setdefault(place, image) != image or place in self._images | {Path(image).resolve()}:
-            raise OutputError(
-                "OUTPUT_COLLISION", target, "would overwrite an image or another mask", "give another output folder"
-            )
+            raise OutputError("OUTPUT_COLLISION", target, "would overwrite an image or another mask")
         target.parent.mkdir(parents=True, exist_ok=True)
         return target
 

@@ -135,7 +135,7 @@ def load_weights(network: torch.nn.Module, path: Path) -> torch.nn.Module:
     import torch
 
     if not path.is_file():
-        raise BundleError("WEIGHTS_MISSING", path, "there is no such file", "train the bundle, or fetch its weights")
+        raise BundleError("WEIGHTS_MISSING", path, "there is no such file")
     state = read_tensors(path, "not a file of tensors", "fetch or save it again")
     state = state.get("model", state) if isinstance(state, dict) else state
     if not isinstance(network, torch.nn.Module):
@@ -182,11 +182,10 @@ def _check_fits(expected: Mapping[str, Any], state: Any, path: Path) -> None:
             "WEIGHTS_MISMATCH",
             path,
             f"{len(wrong)} tensors do not fit the network: {'; '.join(wrong[:3])}",
-            "use the weights trained with this very network",
         )
     broken = [key for key, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]
     if broken:
-        raise BundleError("WEIGHTS_NONFINITE", path, f"NaN or Inf in {broken[0]}", "train or fetch them again")
+        raise BundleError("WEIGHTS_NONFINITE", path, f"NaN or Inf in {broken[0]}")
 
 
 def _read(root: Path, kind: str) -> tuple[Path, dict[str, Any]]:

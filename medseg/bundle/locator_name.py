@@ -87,7 +87,7 @@ def check_fits(locator: Bundle, bundle: Bundle) -> None:
 
 def refuse_locator(locator: Bundle, problem: str) -> BundleError:
     """The refusal of a locator."""
-    return BundleError("LOCATOR_UNFIT", locator.root, problem, "name another locator, or --locator none")
+    return BundleError("LOCATOR_UNFIT", locator.root, problem)
 
 
 def count_image_axes(bundle: Bundle) -> int:

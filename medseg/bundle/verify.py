@@ -187,7 +187,7 @@ def _split(root: Path) -> Iterator[Finding]:
     for first, second in (("train", "validation"), ("train", "test"), ("validation", "test")):
         if shared := sorted(parts[first] & parts[second]):
             problem = f"in {first} and {second}: {', '.join(shared[:3])}"
-            yield as_finding(DatasetError("SPLIT_LEAK", path, problem, "keep each patient's cases in one part"))
+            yield as_finding(DatasetError("SPLIT_LEAK", path, problem))
 
 
 def _locator(root: Path, base: Form) -> Iterator[Finding]:

@@ -72,11 +72,10 @@ def order_axes(array: NDArray, grid: Grid, case: object) -> NDArray:
             "AXES_AMBIGUOUS",
             case,
             f"an array of {stored} without an affine could be {names}",
-            "store it as (slices, rows, columns) where that differs, or with the image's 'affine' in the archive",
         )
     if array.ndim == len(grid.shape) == 3 and _count_slices(array.shape, grid.shape) is not None:
         problem = f"{_count_slices(array.shape, grid.shape)} slices, the image has {grid.shape[2]}"
-        raise GridError("SLICES_DIFFER", case, problem, "export image and mask of the same slices")
+        raise GridError("SLICES_DIFFER", case, problem)
     raise GridError(
         "GRID_MISMATCH",
         case,

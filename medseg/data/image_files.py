@@ -29,7 +29,7 @@ def find_images(folder: str | Path) -> list[Path]:
         ImageError: ``IMAGE_NOT_FOUND``: ``folder`` is no folder.
     """
     if not Path(folder).is_dir():
-        raise ImageError("IMAGE_NOT_FOUND", folder, "there is no such folder", "check the path")
+        raise ImageError("IMAGE_NOT_FOUND", folder, "there is no such folder")
     found: list[Path] = []
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -97,7 +97,7 @@ def locate(path: str | Path) -> tuple[Path, str]:
         file = Path(name) if part else whole
         if not (file.is_file() or file.is_dir()):
             problem = "it is neither a file nor a folder" if file.exists() else "there is no such file or folder"
-            raise ImageError("IMAGE_NOT_FOUND", path, problem, "check the path")
+            raise ImageError("IMAGE_NOT_FOUND", path, problem)
     except (OSError, ValueError) as error:
         raise ImageError("IMAGE_NOT_FOUND", repr(path), f"it is no usable path ({error})", "check it") from error
     return file, part

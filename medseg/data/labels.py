@@ -52,7 +52,7 @@ def convert_labels(array: NDArray, case: object) -> NDArray:
             raise LabelError("LABEL_NOT_INTEGER", case, problem, "store the mask's labels as integers")
     if array.size and array.min() < 0:
         problem = f"lowest label {int(array.min())}"
-        raise LabelError("LABEL_NEGATIVE", case, problem, "give background 0 and every structure a positive label")
+        raise LabelError("LABEL_NEGATIVE", case, problem)
     return array if np.issubdtype(array.dtype, np.integer) else shrink_integers(array, case)
 
 
@@ -98,7 +98,7 @@ def match_labels(
         text = f"{len(found)} grey values; those above {HALF_OF_255} are taken as label 1, the others as 0"
         return (array > HALF_OF_255).astype(np.uint8), (make_note("LABEL_THRESHOLDED", text),)
     problem = f"labels {_list_values(unexpected)} are not among {_list_values(sorted(values))}"
-    raise LabelError("LABEL_UNEXPECTED", case, problem, "correct the mask, or name these labels in the data set")
+    raise LabelError("LABEL_UNEXPECTED", case, problem)
 
 
 def has_soft_edges_only(array: NDArray) -> bool:

@@ -107,7 +107,7 @@ def interpret_labels(volume: Volume, values: Collection[int] | None, path: str |
     if volume.has_channels:
         if not is_picture or not (array == array[:1]).all():
             problem = f"{array.shape[0]} channels per voxel, one label was expected"
-            raise LabelError("LABEL_CHANNELS", path, problem, "store one label per voxel, not one channel per label")
+            raise LabelError("LABEL_CHANNELS", path, problem)
         array = array[0]
     is_8bit_picture = is_picture and array.dtype == np.uint8
     array = convert_labels(array, path)
@@ -159,7 +159,7 @@ def take_frame(volume: Volume, index: int, path: Path, has_time: bool) -> Volume
     count = volume.array.shape[0] if volume.has_channels and volume.array.ndim == 4 else 1
     if not has_time or index >= count:
         problem = f"frame {index} of {count} (counted from 0) in {path.name}"
-        raise ImageError("FRAME_NOT_FOUND", path, problem, "name a frame that a 4D NIfTI file holds")
+        raise ImageError("FRAME_NOT_FOUND", path, problem)
     if volume.array.ndim < 4:
         return volume
     # A copy lets the other frames go.
@@ -176,7 +176,7 @@ def _read(path: Path, part: str, known: Format, reader: Callable[..., Volume]) -
         volume = reader(path, *own)
     except (OSError, MemoryError) as error:
         problem = f"it cannot be read ({type(error).__name__}: {error})"
-        raise ImageError("IMAGE_UNREADABLE", path, problem, "check its permissions and the memory") from error
+        raise ImageError("IMAGE_UNREADABLE", path, problem) from error
     if own or not part:
         return volume
     if part.startswith("#t"):

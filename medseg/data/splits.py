@@ -295,9 +295,7 @@ def _check_groups_whole(split: Split, cases: Iterable[Case], split_file: str | P
     part_of = {name: part for part in SPLIT_PARTS for name in getattr(split, part)}
     divided = sorted(name for name, members in _group_cases(cases).items() if len({part_of[c.id] for c in members}) > 1)
     if divided:
-        raise DatasetError(
-            "SPLIT_LEAK", split_file, f"divides the groups {some_of(divided)}", "keep each patient's cases in one part"
-        )
+        raise DatasetError("SPLIT_LEAK", split_file, f"divides the groups {some_of(divided)}")
 
 
 def _split_error(path: object, problem: str) -> DatasetError:

@@ -62,7 +62,7 @@ def _check(array_hu: NDArray, affine: NDArray, folder: Path) -> None:
     elif not shear_cosine(affine) <= MOST_SHEAR:  # An affine with NaN is none either.
         problem = "the voxel axes are not perpendicular"
     if problem:
-        raise UsageError("CT_SERIES", folder, problem, "give an integer volume on a perpendicular grid")
+        raise UsageError("CT_SERIES", folder, problem)
 
 
 def _make_slice(stored: NDArray, lps: NDArray, index: int, seed_uid: str) -> Dataset:

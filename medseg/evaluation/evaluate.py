@@ -69,7 +69,7 @@ def evaluate(
     options = options or EvaluateOptions()
     if Path(masks).exists() and Path(masks).resolve() == Path(references).resolve():
         problem = "is given for the masks and for the references, so every score would be 1"
-        raise UsageError("SAME_FOLDER", masks, problem, "give the folder of masks first, then that of the references")
+        raise UsageError("SAME_FOLDER", masks, problem)
     pairing = pair_masks(Path(masks), Path(references))
     settings = {"masks": str(masks), "references": str(references), **options.to_record()}
     settings |= {"layout": pairing.layout} if pairing.layout else {}

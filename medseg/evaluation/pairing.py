@@ -231,7 +231,6 @@ def _make_ambiguous_error(case: str, references: list[str], masks: list[str]) ->
         "PAIR_AMBIGUOUS",
         case,
         f"references {sorted(references)} and masks {sorted(masks)} could belong together in several ways",
-        "keep one reference and one mask per case in the two folders",
     )
 
 
@@ -300,7 +299,7 @@ def find_named_images(source: Path) -> dict[str, Path]:
             )
         named[name] = path
     if not named:
-        raise InputError("INPUT_EMPTY", source, "the folder holds no images", "give the folder that holds the masks")
+        raise InputError("INPUT_EMPTY", source, "the folder holds no images")
     return named
 
 
@@ -330,4 +329,4 @@ def _name_by_path(path: Path, root: Path) -> str:
 
 
 def _make_absent_error(source: Path) -> InputError:
-    return InputError("INPUT_MISSING", source, "there is no such file or folder", "correct the path")
+    return InputError("INPUT_MISSING", source, "there is no such file or folder")

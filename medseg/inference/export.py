@@ -141,7 +141,7 @@ def _write_network(bundle: Bundle, description: Description, folder: Path) -> No
         _WRITERS[description.to](bundle.network, plan_batches(description), folder)
     except FAILURES as error:
         problem = f"{description.to} cannot take its network: {first_line(error)}"
-        raise BundleError("EXPORT_FAILED", bundle.root, problem, "export to another runtime") from error
+        raise BundleError("EXPORT_FAILED", bundle.root, problem) from error
 
 
 def _write_onnx(network: nn.Module, windowing: Windowing, folder: Path) -> None:

@@ -75,7 +75,7 @@ def check_network(bundle: Bundle, folder: Path) -> float:
     try:
         found = [measure_difference(bundle.network, each, windowing) for each in (alone, in_batch)]
     except FAILURES as error:
-        raise BundleError("EXPORT_FAILED", bundle.root, first_line(error), "export to another runtime") from error
+        raise BundleError("EXPORT_FAILED", bundle.root, first_line(error)) from error
     apart = float(np.max(found))  # Unlike max, NaN where one is.
     if not apart <= TOLERANCE:
         problem = f"{description.to}: logits differ by {apart:.2g} of the largest"

@@ -57,7 +57,7 @@ def read_earlier_masks(folder: Path) -> dict[str, dict[str, Any]]:
         made_by = {key: record[key] for key in _OF_A_RUN if key in record}
         return {str(case["mask"]): {**made_by, **case} for case in record["cases"] if case["mask"] is not None}
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise OutputError("OUTPUT_RECORD_UNREADABLE", path, first_line(error), "give another output folder") from error
+        raise OutputError("OUTPUT_RECORD_UNREADABLE", path, first_line(error)) from error
 
 
 def check_labels(
@@ -115,9 +115,7 @@ def choose_targets(cases: Sequence[Case], folder: Path, mask_format: str) -> dic
         target = folder / f"{case.id}{SEG_SUFFIX if mask_format == DICOM_SEG else _mask_suffix(case)}"
         names = {str(target).lower(), str(path_beside(target, "probabilities")).lower()}
         if target.resolve() in images or names & taken:
-            raise OutputError(
-                "OUTPUT_COLLISION", target, "would overwrite an image or another mask", "give another output folder"
-            )
+            raise OutputError("OUTPUT_COLLISION", target, "would overwrite an image or another mask")
         for file in (target, path_beside(target, "probabilities")):
             if file.exists() and path_below(target, folder) not in earlier:
                 raise OutputError(
@@ -144,7 +142,6 @@ def check_outside(folder: Path, images: Path) -> None:
             "OUTPUT_INSIDE_INPUT",
             folder,
             f"lies inside {images}, where its masks would be the next run's images",
-            "give a folder beside the images",
         )
 
 
@@ -170,7 +167,7 @@ def check_dicom(cases: Iterable[Case]) -> None:
         file, part = split_part(case.images[0])
         if (part and not part.startswith(SERIES_PART)) or not _is_dicom(Path(file)):
             problem = f"{case.images[0]} is no DICOM series, which a DICOM SEG must refer to"
-            raise UsageError("FORMAT_NEEDS_DICOM", case.id, problem, "leave --format out, or give DICOM series only")
+            raise UsageError("FORMAT_NEEDS_DICOM", case.id, problem)
 
 
 def find_source(case: Case) -> SourceSeries:

@@ -134,7 +134,5 @@ def _per_axis(values: Any, axes: int, slice_axis: int | None, across: Any) -> tu
     if slice_axis is not None and len(given) == axes - 1:
         given.insert(slice_axis, across)
     if len(given) != axes:
-        raise ImageError(
-            "IMAGE_DIMENSIONS", tuple(given), f"the image has {axes} axes", "give images with as many axes as windows"
-        )
+        raise ImageError("IMAGE_DIMENSIONS", tuple(given), f"the image has {axes} axes")
     return tuple(given)

@@ -209,7 +209,7 @@ def lay_windows(size: Sequence[int], plan: WindowPlan) -> Windows:
     """
     voxels = tuple(int(each) for each in size)
     if not all(voxels):
-        raise ImageError("IMAGE_EMPTY", voxels, "an axis has no voxels", "see how the image was cropped")
+        raise ImageError("IMAGE_EMPTY", voxels, "an axis has no voxels")
     return Windows(voxels, plan.roi, plan.overlap)
 
 
@@ -224,7 +224,7 @@ def _run_windows(corners: Sequence[Corner], image: Array, run: Run, plan: Window
     outputs = outputs if axis is None else outputs[(*[slice(None)] * axis, None)]
     if outputs.shape[0] != batch.shape[0] or outputs.shape[2:] != batch.shape[2:]:
         problem = f"windows of {tuple(batch.shape[2:])} voxels give {tuple(outputs.shape[2:])}"
-        raise ImageError("OUTPUT_RESIZED", "network", problem, "use a network that keeps its input's size")
+        raise ImageError("OUTPUT_RESIZED", "network", problem)
     return outputs
 
 

@@ -69,7 +69,7 @@ def one_hot_truth(logits: Tensor, target: Tensor) -> Tensor:
     is_label = logits.ndim == target.ndim > 2 and target.shape == (logits.shape[0], 1, *logits.shape[2:])
     if not (classes and logits.numel() and (is_label or target.shape == logits.shape)):
         found = f"logits {tuple(logits.shape)}, target {tuple(target.shape)}"
-        raise UsageError("LOSS_SHAPE", "target", found, "give labels (B, 1, …) or one-hot (B, C, …) for (B, C, …)")
+        raise UsageError("LOSS_SHAPE", "target", found)
     if not is_label:
         return _checked_one_hot(target.to(logits.dtype))
     labels = target.long()

@@ -321,9 +321,7 @@ def _state(run: PlannedRun, bundle: str, part: str) -> State:
         )
     if differing or reached > run.epochs:
         told = ", ".join(differing) or f"epochs ({reached} there, {run.epochs} asked for)"
-        raise UsageError(
-            "ROW_DIFFERS", run.folder, f"was trained with other settings: {told}", "give another output folder"
-        )
+        raise UsageError("ROW_DIFFERS", run.folder, f"was trained with other settings: {told}")
     return "scored" if reached == run.epochs and is_scored(run.folder, part) else "begun"
 
 

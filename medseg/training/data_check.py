@@ -88,7 +88,6 @@ def _check_labels(dataset: Dataset, values: list[int] | None, metadata: Config) 
             Path(dataset.root),
             f"read as {dataset.layout}, its masks hold the values {stored}; the bundle reads masks that hold "
             f"{', '.join(map(str, taken))}",
-            "use a bundle made for these values, or make one: see docs/reference/bundles.md",
         )
 
 

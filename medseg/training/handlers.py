@@ -128,7 +128,6 @@ class StepNames:
                 "LOSS_NONFINITE",
                 self._step,
                 f"the loss is {output['loss'].item()}",
-                "look for NaN in these images, lower learning_rate or set clip_norm, then --resume",
             )
 
     def _tell(self, engine: Engine, error: BaseException) -> NoReturn:

@@ -280,5 +280,4 @@ def check_validated(folder: Path) -> None:
             "NOT_VALIDATED",
             folder,
             "no epoch gave a validation metric",
-            "lower val_interval, or look at the validation labels",
         )

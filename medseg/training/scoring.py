@@ -134,4 +134,4 @@ def _describe_run(bundle: Bundle, data: Path, part: str) -> dict[str, Any]:
 
 
 def _failed(case: str, code: str, problem: str) -> ImageError:
-    return ImageError("SCORING_FAILED", case, f"{code}: {problem}", "see what the code means, then repeat")
+    return ImageError("SCORING_FAILED", case, f"{code}: {problem}")

@@ -148,7 +148,7 @@ def case_ids(choices: Sequence[Sequence[str]]) -> list[str]:
         raise DatasetError("CASE_TWICE", some_of(repeated), "more than one case has this id", "name each case once")
     for name in ids:
         if any(part in ("", ".", "..") for part in re.split(r"[/\\]", name)) or not name.isprintable():
-            raise DatasetError("CASE_ID_INVALID", repr(name), "would not be a file name", "give the case a plain id")
+            raise DatasetError("CASE_ID_INVALID", repr(name), "would not be a file name")
     return ids
 
 

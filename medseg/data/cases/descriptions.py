@@ -88,7 +88,6 @@ def resolve_inside(description: Path, text: str) -> str:
             "PATH_OUTSIDE",
             description,
             f"{text!r} leaves the data set's folder",
-            "move the file in and name it from there",
         )
     return str(description.parent / os.path.normpath(text))
 
@@ -182,7 +181,7 @@ def _find_nnunet_pairs(content: Mapping[str, Any], path: Path) -> tuple[Pair, ..
     if not pairs or alone or len(whole) != len(pairs) or expected != len(pairs):
         problem = f"{len(whole)} cases with {channels} channels and a mask, numTraining says {expected}"
         problem += f"; without a partner: {some_of(alone)}" if alone else ""
-        raise DatasetError("CASES_MISSING", path, problem, "complete imagesTr and labelsTr or correct dataset.json")
+        raise DatasetError("CASES_MISSING", path, problem)
     return pairs
 
 

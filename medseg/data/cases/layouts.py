@@ -68,7 +68,6 @@ def _recognise_folders(folder: Folder) -> Found | None:
             "MASK_FOLDERS_SEVERAL",
             folder.root,
             f"{' and '.join(path.name for path in several)} could all hold the reference masks",
-            "move the others away, or describe the cases in a dataset.json or dataset.csv",
         )
     masks = several[0]
     image_at, repeated = unique_names(Folder(images).images, lambda path: names_of(path, images)[1])
@@ -118,9 +117,7 @@ def _recognise_stacks(folder: Folder) -> Found | None:
 def _pair_pages(folder: Folder, volume: Path, labels: Path) -> list[Pair]:
     pages, label_pages = _count_pages(volume), _count_pages(labels)
     if pages != label_pages:
-        raise DatasetError(
-            "PAGES_DIFFER", volume, f"{pages} pages, but {labels.name} has {label_pages}", "export both stacks again"
-        )
+        raise DatasetError("PAGES_DIFFER", volume, f"{pages} pages, but {labels.name} has {label_pages}")
     if pages == 1:
         return [Pair(folder.names(volume), (str(volume),), str(labels))]
     names = folder.names(volume)
@@ -135,7 +132,7 @@ def _count_pages(path: Path) -> int:
         with Image.open(path) as opened:
             return int(getattr(opened, "n_frames", 1))
     except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise DatasetError("STACK_UNREADABLE", path, f"not a TIFF stack ({error})", "export the stack again") from error
+        raise DatasetError("STACK_UNREADABLE", path, f"not a TIFF stack ({error})") from error
 
 
 def _recognise_segmented_series(folder: Folder) -> Found | None:

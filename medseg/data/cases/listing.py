@@ -164,5 +164,4 @@ def check_present(path: Path, pairs: Iterable[Pair]) -> None:
             "FILES_MISSING",
             path,
             f"{len(missing)} files are not there: {some_of(missing)}",
-            "copy them or correct the paths",
         )

@@ -127,7 +127,7 @@ def _make_absolute(path: str | Path) -> Path:
 def _read_described(place: Path) -> Dataset | None:
     """The data set that a file or a file in the folder describes, or None."""
     if not place.exists():
-        raise DatasetError("NOT_FOUND", place, "there is no such file or folder", "check the path")
+        raise DatasetError("NOT_FOUND", place, "there is no such file or folder")
     if place.is_file():
         return read_table(place) if place.suffix.lower() == ".csv" else read_description(place)
     if (place / DESCRIPTION).is_file():

@@ -59,7 +59,6 @@ def recognise_acdc(folder: Folder) -> Found | None:
             folder.root,
             f"which frames of {len(problems)} 4D files are end-diastole and end-systole is not said: "
             f"{some_of(problems)}",
-            "put Info.cfg with the lines 'ED: N' and 'ES: N' beside each, or the frames as files of their own",
         )
     pairs = [pair for heart in hearts for pair in _pair_frames(heart, folder.root)]
     used = {path for pair in pairs for path in (*pair.images, pair.label)}

@@ -271,14 +271,14 @@ def _check_whole(header: FileDataset, file: BinaryIO, path: Path) -> None:
         return  # A mark and nothing behind it: no slice, and no part of one.
     last = header.get_item(list(header.keys())[-1]) if len(header) else None
     if last is None:
-        raise ImageError("IMAGE_TRUNCATED", path, "it holds no data set", "copy the file again from its source")
+        raise ImageError("IMAGE_TRUNCATED", path, "it holds no data set")
     if isinstance(last, RawDataElement) and last.length != UNDEFINED_LENGTH:
         end = last.value_tell + last.length
         total = file.seek(0, io.SEEK_END)
         file.seek(end)
         if end > total or file.read().strip(b"\0"):
             problem = f"its last element ends at byte {end}, the file at {total}"
-            raise ImageError("IMAGE_TRUNCATED", path, problem, "copy the file again from its source")
+            raise ImageError("IMAGE_TRUNCATED", path, problem)
 
 
 def _endless(path: Path) -> ImageError:

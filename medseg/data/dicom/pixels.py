@@ -194,7 +194,7 @@ def decode_frames(file: DicomFile) -> Iterator[NDArray]:
             yield apply_color_lut(frame, file.header) if is_palette else frame
     except DICOM_ERRORS as error:
         problem = f"the pixels cannot be decoded ({type(error).__name__}: {error})"
-        raise ImageError("DICOM_PIXELS", file.path, problem, "export the series again, uncompressed") from error
+        raise ImageError("DICOM_PIXELS", file.path, problem) from error
     if count != claimed:
         problem = f"{count} frames of pixels, the header says {claimed}"
         raise ImageError("DICOM_PIXELS", file.path, problem, "export the series again")
@@ -273,7 +273,7 @@ def _check_counts(file: DicomFile, frames: int, sizes: list[int]) -> None:
     check_budget(claimed, max(stored, -(-min(claimed, floor) // DEFLATE_LIMIT_RATIO)), True, file.path)
     if file.syntax == RLELossless and stored > RLE_MARGIN * claimed + 1024 * frames:
         problem = f"run lengths of {stored} bytes for {claimed} bytes of pixels"
-        raise ImageError("DICOM_PIXELS", file.path, problem, "export the series again, uncompressed")
+        raise ImageError("DICOM_PIXELS", file.path, problem)
 
 
 def _list_pieces(source: BinaryIO, file: DicomFile, place: PixelPlace) -> Iterator[tuple[int, int]]:
@@ -287,7 +287,7 @@ def _list_pieces(source: BinaryIO, file: DicomFile, place: PixelPlace) -> Iterat
         length = int.from_bytes(start[4:], "little")
         if start[:4] != ITEM or at + 8 + length > end:
             problem = "the compressed pixels end too early, or are no series of items"
-            raise ImageError("IMAGE_TRUNCATED", file.path, problem, "copy the file again from its source")
+            raise ImageError("IMAGE_TRUNCATED", file.path, problem)
         yield at + 8, length
         at += 8 + length
 

@@ -341,7 +341,7 @@ def _make_label_table(stored: StoredSegmentation, labels: dict[int, int]) -> NDA
 
 
 def _invalid(path: Path, problem: str) -> ImageError:
-    return ImageError("SEG_INVALID", path, problem, "export the segmentation again")
+    return ImageError("SEG_INVALID", path, problem)
 
 
 def _check_alike(frames: Sequence[Frame], path: Path) -> None:

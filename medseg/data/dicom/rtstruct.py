@@ -142,7 +142,7 @@ def _check_whole(file: DicomFile) -> None:
     for element in file.header.elements():
         if isinstance(element, RawDataElement) and len(element.value or b"") < element.length != UNDEFINED_LENGTH:
             problem = f"element {element.tag} needs {element.length} bytes, {len(element.value or b'')} are there"
-            raise ImageError("IMAGE_TRUNCATED", file.path, problem, "copy the file again from its source")
+            raise ImageError("IMAGE_TRUNCATED", file.path, problem)
     if "ROIContourSequence" not in file.header:
         raise ImageError("IMAGE_TRUNCATED", file.path, "it has no contours at all", "copy the file again")
 
@@ -153,7 +153,7 @@ def _find_source(file: DicomFile) -> SourceSeries:
     if series is None:
         named = f"SeriesInstanceUID {', '.join(uids)}" if uids else "and it does not say which"
         problem = f"the series that its contours were drawn on is not in or beside its folder ({named})"
-        raise ImageError("SERIES_MISSING", file.path, problem, "put that series into the folder of the structure set")
+        raise ImageError("SERIES_MISSING", file.path, problem)
     for item in file.header.get("StructureSetROISequence") or []:
         check_frame_of_reference(str(item.get("ReferencedFrameOfReferenceUID", "")), series, file.path)
     return series
@@ -321,7 +321,7 @@ def _list_notes(structure: Segment, on_slices: Iterable[int], planes: NDArray, l
 
 
 def _invalid(file: DicomFile, problem: str) -> ImageError:
-    return ImageError("CONTOUR_INVALID", file.path, problem, "export the structure set again")
+    return ImageError("CONTOUR_INVALID", file.path, problem)
 
 
 def _drop_copies(polygons: Iterable[NDArray[np.float64]]) -> list[NDArray[np.float64]]:

@@ -171,7 +171,7 @@ def _find_localizers(files: Sequence[DicomFile], case: Path) -> Iterator[Found]:
     scouts = [file.path for file in files if LOCALIZER in _read_words(file, "ImageType")]
     if scouts and len(scouts) < len(files):
         problem = f"{list_names(scouts)} of {len(files)} files are localizers"
-        yield ImageError("DICOM_LOCALIZER", case, problem, "move the localizers out of the folder")
+        yield ImageError("DICOM_LOCALIZER", case, problem)
     elif scouts:
         yield make_note("DICOM_LOCALIZER_ONLY", "the series is a localizer, an overview for planning the scan")
 
@@ -204,7 +204,7 @@ def _find_mixed_values(files: Sequence[DicomFile]) -> Iterator[Found]:
             if _read_words(file, keyword) != _read_words(usual, keyword):
                 own, other = (show_value(each.header.get(keyword)) for each in (file, usual))
                 problem = f"{keyword} is {own}, {usual.path.name} has {other}"
-                yield ImageError("DICOM_MIXED_VALUES", file.path, problem, "keep one kind of image per folder")
+                yield ImageError("DICOM_MIXED_VALUES", file.path, problem)
     references = {str(file.header.get("FrameOfReferenceUID", "")) for file in files}
     if len(references) > 1:
         text = f"the slices name {len(references)} frames of reference, whose coordinates may differ"

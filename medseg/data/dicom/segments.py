@@ -118,7 +118,7 @@ def _recognise(segment: Segment, names: Names, case: object) -> int | None:
     if len(found) > 1:
         told = " and ".join(_describe_label(value, names) for value in sorted(found))
         problem = f"segment {segment} (code {segment.code or 'none'}) could be {told}"
-        raise LabelError("SEGMENTS_AMBIGUOUS", case, problem, "give each segment the name or the code of one label")
+        raise LabelError("SEGMENTS_AMBIGUOUS", case, problem)
     return next(iter(found), None)
 
 

@@ -219,7 +219,7 @@ def _check_directory(file: DicomFile) -> None:
         parts = [value] if isinstance(value, str) else list(value or [])
         if any(not re.fullmatch(r"[A-Z0-9_]{1,8}", str(part)) for part in parts):
             problem = f"DICOMDIR refers to {parts}, which is no file name of eight letters or digits (PS3.10, 8.2)"
-            raise ImageError("DICOM_DIRECTORY", file.path, problem, "delete DICOMDIR after checking where it came from")
+            raise ImageError("DICOM_DIRECTORY", file.path, problem)
 
 
 def _find_lost_slices(contents: Contents) -> Iterator[ImageError]:

@@ -97,7 +97,7 @@ def find_mask_file(path: Path) -> Path | None:
     if len(found) > 1:
         named = ", ".join(each.name for each in found[:5])
         problem = f"it holds {len(found)} segmentations or structure sets, such as {named}"
-        raise ImageError("SEG_SEVERAL", path, problem, "give the file that is meant")
+        raise ImageError("SEG_SEVERAL", path, problem)
     return found[0] if found else None
 
 

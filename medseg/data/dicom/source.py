@@ -209,7 +209,7 @@ def check_frame_of_reference(uid: str, series: SourceSeries, case: Path) -> None
     """
     if uid and series.frame_of_reference and uid != series.frame_of_reference:
         problem = f"its positions are of frame of reference {uid}, those of its series of {series.frame_of_reference}"
-        raise ImageError("FRAME_OF_REFERENCE_DIFFERS", case, problem, "export it with the series that it was drawn on")
+        raise ImageError("FRAME_OF_REFERENCE_DIFFERS", case, problem)
 
 
 def _list_derivations(header: Dataset) -> Iterator[Dataset]:

@@ -220,13 +220,13 @@ def _doubled(ordered: Sequence[Frame], doubled: Sequence[int], case: Path) -> Im
         remedy = "keep one phase, echo or stack per folder"
         return ImageError("DICOM_SEVERAL_PHASES", case, problem, remedy)
     problem = f"{pair} lie at the same position"
-    return ImageError("DICOM_DUPLICATE_SLICE", case, problem, "keep one phase, echo or reconstruction per folder")
+    return ImageError("DICOM_DUPLICATE_SLICE", case, problem)
 
 
 def _uneven(case: Path, problem: str, ratio: float) -> ImageError:
     if ratio >= 1.5 and abs(ratio - round(ratio)) < 0.05:
         text = f"slices are missing ({round(ratio) - 1}): {problem}"
-        return ImageError("DICOM_MISSING_SLICE", case, text, "export the whole series again")
+        return ImageError("DICOM_MISSING_SLICE", case, text)
     remedy = "resample the series to even slices, or export another reconstruction"
     return ImageError("DICOM_IRREGULAR_SLICES", case, f"slices are uneven: {problem}", remedy)
 

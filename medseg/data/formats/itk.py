@@ -324,7 +324,7 @@ def _find_beside(path: Path, name: str) -> Path:
 
 
 def _header_error(case: object, problem: str) -> ImageError:
-    return ImageError("IMAGE_HEADER", case, problem, "write the image again with a tool that sets a correct header")
+    return ImageError("IMAGE_HEADER", case, problem)
 
 
 NRRD = Format("NRRD", (".nrrd", ".nhdr"), read_nrrd, read_nrrd_extent, write_itk, written=(".nrrd",))

@@ -139,7 +139,7 @@ def _read_header(source: io.BufferedReader, case: object) -> nib.Nifti1Header:
             kind, magic = kinds[size]
             block = start + source.read(size - 4)
             if len(block) < size:
-                raise ImageError("IMAGE_TRUNCATED", case, "the header is cut", "copy the file again from its source")
+                raise ImageError("IMAGE_TRUNCATED", case, "the header is cut")
             header = kind(block, endianness, check=False)
             if not bytes(header["magic"].tobytes()).startswith(magic):
                 raise _header_error(case, f"magic {header['magic'].tobytes()!r} is not {magic!r}")
@@ -161,7 +161,7 @@ def _dtype(header: nib.Nifti1Header, case: object) -> tuple[np.dtype, tuple[Find
     if code not in DTYPES:
         names = {1: "bits", 32: "complex", 128: "RGB", 1536: "float128", 1792: "complex", 2048: "complex", 2304: "RGBA"}
         problem = f"datatype {code} ({names.get(code, 'unknown')}) is not one real number per voxel"
-        raise ImageError("IMAGE_DTYPE", case, problem, "convert it to an integer or float image")
+        raise ImageError("IMAGE_DTYPE", case, problem)
     dtype = np.dtype(DTYPES[code]).newbyteorder(header.endianness)
     if bits == dtype.itemsize * 8:
         return dtype, ()
@@ -181,7 +181,7 @@ def _scaling(header: nib.Nifti1Header, case: object) -> tuple[float, float]:
         return 1.0, 0.0  # The standard: no scaling, whatever the intercept.
     if not np.isfinite([slope, intercept]).all():
         problem = f"scl_slope {slope:g}, scl_inter {intercept:g}"
-        raise ImageError("IMAGE_SCALING", case, problem, "set a slope of 1 and an intercept of 0, or the true ones")
+        raise ImageError("IMAGE_SCALING", case, problem)
     return slope, intercept
 
 

@@ -93,7 +93,7 @@ class Inflated(io.RawIOBase):
             block = self._inflater.decompress(data, limit)
         except isal_zlib.error as error:  # type: ignore[misc]  # The stubs do not say that it is an exception.
             problem = f"the compressed data is damaged ({error})"
-            raise ImageError("IMAGE_CORRUPT", self._case, problem, "copy the file again from its source") from error
+            raise ImageError("IMAGE_CORRUPT", self._case, problem) from error
         self._waiting = self._inflater.unconsumed_tail
         return block
 
@@ -133,7 +133,6 @@ def check_budget(claimed_bytes: int, stored_bytes: int, is_compressed: bool, cas
             "IMAGE_TOO_LARGE",
             case,
             f"{stored_bytes} bytes on disk would inflate to {claimed_bytes}",
-            "check the header; to accept it, store the image uncompressed",
         )
     check_memory(claimed_bytes, case)
 
@@ -235,4 +234,4 @@ def trailing_notes(source: io.BufferedReader, case: object) -> tuple[Finding, ..
 
 
 def _truncation_error(case: object, problem: str) -> ImageError:
-    return ImageError("IMAGE_TRUNCATED", case, problem, "copy the file again from its source")
+    return ImageError("IMAGE_TRUNCATED", case, problem)

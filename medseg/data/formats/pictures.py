@@ -104,7 +104,7 @@ def _open(path: Path) -> Iterator[Image.Image]:
         raise ImageError("IMAGE_TOO_LARGE", path, str(error) or "out of memory", remedy) from error
     except PARSER_ERRORS as error:
         problem = f"the picture is damaged ({error})"
-        raise ImageError("IMAGE_CORRUPT", path, problem, "copy the file again from its source") from error
+        raise ImageError("IMAGE_CORRUPT", path, problem) from error
 
 
 def _read_page(picture: Image.Image, path: Path, keeps_palette: bool) -> tuple[NDArray, list[Finding]]:
@@ -162,7 +162,7 @@ def _join_pages(arrays: list[NDArray], path: Path) -> NDArray:
     kinds = sorted({(array.shape, str(array.dtype)) for array in arrays})
     if len(kinds) > 1:
         problem = f"its {len(arrays)} pages differ in size or kind: {kinds[:4]}"
-        raise ImageError("IMAGE_PAGES_DIFFER", path, problem, "save each page as its own file")
+        raise ImageError("IMAGE_PAGES_DIFFER", path, problem)
     return np.stack(arrays, axis=-1)
 
 

@@ -197,7 +197,6 @@ def _check_comparable(rows: Mapping[str, Sequence[ScoredRun]]) -> None:
                 "CLASSES_DIFFER",
                 name,
                 f"has the classes {list(other[0].labels.values())}, {reference} has {list(labels.values())}",
-                "compare rows of one task",
             )
         if _list_cases(other) != cases:
             only = sorted(_list_cases(other) ^ cases)

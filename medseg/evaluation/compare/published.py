@@ -80,7 +80,7 @@ def read_published(path: str | Path) -> PublishedTable:
     """
     file = Path(path)
     if not file.is_file():
-        raise InputError("INPUT_MISSING", file, "there is no such file", "correct the path")
+        raise InputError("INPUT_MISSING", file, "there is no such file")
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
         reader = csv.DictReader([line for line in lines if line.strip() and not line.startswith("#")], strict=True)

@@ -229,7 +229,6 @@ def _draw_rows(
             "EXAMPLES_NONE",
             "examples",
             "no case has an image, a mask and a reference that can be drawn",
-            "give the folder of the images that were segmented",
         )
     rows = [_cut_planes(example) for _, example in drawn]
     classes = find_classes(

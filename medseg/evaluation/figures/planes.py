@@ -212,7 +212,7 @@ def _choose_cuts(scene: Scene) -> list[Cut]:
             cuts.append(Cut(view, int(np.argmax(shares[cut])) if shares[cut].any() else shape[cut] // 2))
     if not cuts:
         problem = f"{shape} voxels hold no plane"
-        raise GridError("PLANE_NONE", "overlay", problem, "give at least two voxels along two axes")
+        raise GridError("PLANE_NONE", "overlay", problem)
     return cuts
 
 

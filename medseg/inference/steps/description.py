@@ -122,7 +122,7 @@ def read_description(folder: Path) -> Description:
             raise ValueError(f"format {content['format']!r} is not {FORMAT}, which this medseg reads")
         description = _parsed(content)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise BundleError("EXPORT_UNREADABLE", path, first_line(error), "export the bundle again") from error
+        raise BundleError("EXPORT_UNREADABLE", path, first_line(error)) from error
     _check_files(folder, description)
     return description
 

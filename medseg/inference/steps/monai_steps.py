@@ -119,9 +119,7 @@ class MonaiSteps:
 
     def _check_loaded(self, image: MetaTensor, case: Case) -> None:
         if not isinstance(image, MetaTensor):
-            raise ImageError(
-                "PREPROCESSING_NOT_LOADING", case.id, "preprocessing does not start by loading", "put LoadImaged first"
-            )
+            raise ImageError("PREPROCESSING_NOT_LOADING", case.id, "preprocessing does not start by loading")
         wanted = 3 if isinstance(self.bundle.inferer, SliceInferer) else self.bundle.spatial_dims
         check_axes(len(image.meta["spatial_shape"]), wanted, case)
         if not TorchArrays().is_finite(image.as_tensor()):
@@ -211,7 +209,6 @@ def check_on_grid(labels: NDArray, pred: Any, original: Grid, case: Case) -> Non
             "OUTPUT_OFF_GRID",
             case.id,
             f"the mask has {labels.shape} voxels, the image {original.shape}, or it is not known where it lies",
-            "add Invertd to the bundle's postprocessing",
         )
 
 
