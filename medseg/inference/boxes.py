@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +17,6 @@ from scipy import sparse
 from medseg.geometry import Grid
 from medseg.inference.restore import AxisChange, narrow_to_axes
 from medseg.inference.windows import Windows
-
-if TYPE_CHECKING:
-    from monai.transforms import Compose
 
 AIR_HU = -980.0
 """Where the mean of a block of voxels is below, it is air; what lies between such blocks alone is cut off."""
@@ -35,34 +31,6 @@ EDGE_DECIMALS = 4
 """Where a box's edge lies nearer to a voxel's than so many decimals of a voxel tell, it lies there."""
 
 Box = tuple[slice, ...]
-
-
-def find_air_value(preprocessing: Compose) -> float | None:
-    """What AIR_HU becomes where intensities are scaled from a fixed range and by nothing else.
-
-    Args:
-        preprocessing: The steps of a bundle that takes Hounsfield units.
-
-    Returns:
-        None where they are scaled otherwise; only padding can be told from the image then.
-    """
-    from monai.transforms import (
-        CastToTyped,
-        EnsureChannelFirstd,
-        EnsureTyped,
-        LoadImaged,
-        Orientationd,
-        ScaleIntensityRanged,
-        Spacingd,
-    )
-
-    spatial = (LoadImaged, EnsureChannelFirstd, Orientationd, Spacingd, EnsureTyped, CastToTyped)
-    match [step for step in preprocessing.transforms if not isinstance(step, spatial)]:
-        case [ScaleIntensityRanged(scaler=scaler)] if scaler.clip and scaler.a_max > scaler.a_min:
-            b_min, b_max = scaler.b_min, scaler.b_max
-            share = (max(AIR_HU, scaler.a_min) - scaler.a_min) / (scaler.a_max - scaler.a_min)
-            return None if b_min is None or b_max is None else float(b_min + share * (b_max - b_min))
-    return None
 
 
 def choose_region(

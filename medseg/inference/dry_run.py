@@ -97,8 +97,9 @@ def dry_run(
     planner = _Planner(BundleRuntime(opened, options).passes, coarse)
     outcomes = {case.id: planner.outcome(case) for case in cases}
     threads = options.threads or torch.get_num_threads()
-    locator = coarse.bundle.name if coarse else None
-    return DryRun(outcomes, str(planner.passes.device), threads, tuple(planner.untimed), locator)
+    return DryRun(
+        outcomes, str(planner.passes.device), threads, tuple(planner.untimed), coarse.bundle.name if coarse else None
+    )
 
 
 class _Planner:

@@ -13,7 +13,6 @@ from torch import nn
 
 from medseg.bundle.load import Bundle, open_bundle
 from medseg.errors import BundleError, OutputError, check_known, first_line
-from medseg.inference.boxes import find_air_value
 from medseg.inference.export_check import check_network, check_pipeline, plan_batches
 from medseg.inference.prediction import EXPORT_NAME
 from medseg.inference.runtimes.conversion import convert_to_onnx, save_openvino_model
@@ -21,7 +20,7 @@ from medseg.inference.runtimes.exported_network import check_runtime
 from medseg.inference.runtimes.graph import FAILURES
 from medseg.inference.runtimes.network_runner import measure_footprint
 from medseg.inference.steps.description import NETWORK_FILES, Description, read_description, write_description
-from medseg.inference.steps.monai_steps import read_discretisation
+from medseg.inference.steps.monai_steps import find_air_value, read_discretisation
 from medseg.inference.steps.translate import (
     refuse,
     require,

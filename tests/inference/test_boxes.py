@@ -12,7 +12,6 @@ from medseg.inference.boxes import (
     MARGIN,
     bound_labels,
     choose_region,
-    find_air_value,
     find_box,
     find_outside_value,
     map_box,
@@ -22,6 +21,7 @@ from medseg.inference.boxes import (
 )
 from medseg.inference.restore import AxisChange, Discretisation, LabelRestorer, linear_weights
 from medseg.inference.slabs import Slab
+from medseg.inference.steps.monai_steps import find_air_value
 from medseg.inference.windows import Windows
 
 AIR = (1000 - 980) / 1600

@@ -10,7 +10,20 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.inferers import SliceInferer
-from monai.transforms import Activationsd, AsDiscrete, AsDiscreted, Compose, Invertd, Spacingd
+from monai.transforms import (
+    Activationsd,
+    AsDiscrete,
+    AsDiscreted,
+    CastToTyped,
+    Compose,
+    EnsureChannelFirstd,
+    EnsureTyped,
+    Invertd,
+    LoadImaged,
+    Orientationd,
+    ScaleIntensityRanged,
+    Spacingd,
+)
 from monai.transforms.inverse import TraceableTransform
 from numpy.typing import NDArray
 from torch import Tensor
@@ -19,7 +32,7 @@ from medseg.bundle.load import Bundle
 from medseg.data.cases import Case
 from medseg.errors import ImageError
 from medseg.geometry import Grid, is_same_grid, spacing_mm
-from medseg.inference.boxes import Box, find_air_value
+from medseg.inference.boxes import AIR_HU, Box
 from medseg.inference.input_checks import check_axes, check_channels, check_finite, check_spacing
 from medseg.inference.plan import Shapes
 from medseg.inference.prediction import read_labels
@@ -151,6 +164,24 @@ def read_discretisation(postprocessing: Compose) -> Discretisation | None:
                 return Discretisation("softmax", None, tuple(later))
             if is_plain and activate.sigmoid[0] and not choose.argmax[0] and threshold is not None:
                 return Discretisation("sigmoid", float(threshold), tuple(later))
+    return None
+
+
+def find_air_value(preprocessing: Compose) -> float | None:
+    """What AIR_HU becomes where intensities are scaled from a fixed range and by nothing else.
+
+    Args:
+        preprocessing: The steps of a bundle that takes Hounsfield units.
+
+    Returns:
+        None where they are scaled otherwise; only padding can be told from the image then.
+    """
+    spatial = (LoadImaged, EnsureChannelFirstd, Orientationd, Spacingd, EnsureTyped, CastToTyped)
+    match [step for step in preprocessing.transforms if not isinstance(step, spatial)]:
+        case [ScaleIntensityRanged(scaler=scaler)] if scaler.clip and scaler.a_max > scaler.a_min:
+            b_min, b_max = scaler.b_min, scaler.b_max
+            share = (max(AIR_HU, scaler.a_min) - scaler.a_min) / (scaler.a_max - scaler.a_min)
+            return None if b_min is None or b_max is None else float(b_min + share * (b_max - b_min))
     return None
 
 
