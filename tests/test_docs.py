@@ -239,7 +239,7 @@ def test_the_page_on_networks_names_every_network_option_and_published_size():
 
 
 def test_the_page_on_losses_names_every_loss_with_its_options():
-    from medseg.losses.loss_table import LOSSES
+    from medseg.losses import LOSSES
 
     page = text_of("reference/losses.md")
     for name, loss in LOSSES.items():
@@ -277,7 +277,7 @@ def test_the_train_page_shows_every_layout():
 
 
 def test_the_readme_names_every_network_loss_and_bundle():
-    from medseg.losses.loss_table import LOSSES
+    from medseg.losses import LOSSES
     from medseg.networks import MONAI_NETWORKS, NETWORKS
 
     readme = (ROOT / "README.md").read_text(encoding="utf8")

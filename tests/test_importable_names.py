@@ -16,8 +16,8 @@ from monai.transforms import Compose
 from torch import nn
 
 from medseg.bundle.config import iterate_texts, merge_files
-from medseg.bundle.dry_forward import build_sections
 from medseg.bundle.trust import SECTIONS
+from medseg.bundle.verify import build_sections
 from tests.conftest import ROOT
 
 FROZEN = ROOT / "tests" / "frozen_configs"

@@ -8,16 +8,21 @@ from pathlib import Path
 
 from medseg.checking.case_statistics import CaseStatistics, apply_case_rules, measure_case
 from medseg.checking.check_report import CheckReport, SeriesRow, summarise
-from medseg.checking.dataset_rules import apply_dataset_rules, drop_unlabelled_masks, take_white_as_one
+from medseg.checking.dataset_rules import (
+    apply_dataset_rules,
+    check_split,
+    drop_unlabelled_masks,
+    find_copies,
+    map_parts,
+    take_white_as_one,
+)
 from medseg.checking.open_leniently import Opened, open_leniently
 from medseg.checking.read_case import Expected, read_case
-from medseg.checking.split_rules import check_split, find_copies, map_parts
 from medseg.checking.usable_pairs import OnCase, look_at_each
 from medseg.data.cases import narrow_to_series
 from medseg.data.cases.case import Case, Dataset
 from medseg.data.dicom.file import ENDING_SHOWN
-from medseg.data.dicom.inventory import FolderInventory, Series, take_inventory
-from medseg.data.dicom.series import SHORTEST_ENDING, split_stack
+from medseg.data.dicom.series import SHORTEST_ENDING, FolderInventory, Series, split_stack, take_inventory
 from medseg.data.image_files import split_part
 from medseg.data.splits import Split
 from medseg.findings import WHOLE, Finding

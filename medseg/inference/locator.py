@@ -17,8 +17,7 @@ from monai.transforms import Compose, LoadImaged
 from numpy.typing import NDArray
 from scipy import sparse
 
-from medseg.bundle.load import Bundle, open_bundle
-from medseg.bundle.locator_name import check_fits, find_locator, refuse_locator
+from medseg.bundle.load import Bundle, check_fits, find_locator, open_bundle, refuse_locator
 from medseg.data.cases import Case
 from medseg.data.images import VolumeReader
 from medseg.errors import BundleError, UsageError

@@ -12,8 +12,7 @@ from typing import Any
 
 import medseg
 from medseg.bundle.config import CONFIG_KINDS, CONFIG_SUFFIXES, Config, read_config, value_at
-from medseg.bundle.load import read_tensors
-from medseg.bundle.locator_name import place_locator, read_locator
+from medseg.bundle.load import place_locator, read_locator, read_tensors
 from medseg.data.splits import Split, write_split
 from medseg.errors import BundleError, OutputError, UsageError
 from medseg.evaluation.runs import RUN_RECORD

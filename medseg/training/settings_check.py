@@ -14,7 +14,7 @@ from typing import Any
 from medseg.bundle.config import Config, resolve, value_at
 from medseg.errors import UsageError, check_known, first_line
 from medseg.findings import Finding, make_note
-from medseg.losses.loss_table import LOSSES, build_loss
+from medseg.losses import LOSSES, build_loss
 from medseg.networks import MONAI_NETWORKS, NETWORKS, UNET_OPTIONS
 from medseg.networks.unet import UNetSettings
 from medseg.training.optimisation import OPTIMIZERS, SCHEDULES

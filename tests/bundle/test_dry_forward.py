@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from medseg.bundle.config import read_forms
-from medseg.bundle.dry_forward import ANY_SIZE, MOST_VOXELS, build_sections, check_weights, size_of, try_networks
 from medseg.bundle.trust import SECTIONS
+from medseg.bundle.verify import ANY_SIZE, MOST_VOXELS, build_sections, check_weights, size_of, try_networks
 
 
 def base_of(bundle):

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from medseg.bundle.load import open_bundle
-from medseg.bundle.locator_name import (
+from medseg.bundle.load import (
     MARGIN_MM,
     check_fits,
     count_image_axes,
     find_locator,
+    open_bundle,
     place_locator,
     read_locator,
 )

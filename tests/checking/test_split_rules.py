@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medseg.checking.split_rules import check_split, find_copies, map_parts
+from medseg.checking.dataset_rules import check_split, find_copies, map_parts
 from medseg.data.cases.case import Case
 from medseg.data.splits import Split
 from tests.checking.conftest import SHAPE, image_of, mask_of, measured

@@ -15,8 +15,7 @@ import medseg
 from medseg.bundle.settings import read_settings
 from medseg.data.cases import open_images
 from medseg.data.read import read
-from medseg.networks import build_network
-from medseg.networks.network_table import PUBLISHED, count_parameters
+from medseg.networks import PUBLISHED, build_network, count_parameters
 from medseg.options import EvaluateOptions, TrainOptions
 from medseg.training.scoring import score_part
 from tests.conftest import ROOT

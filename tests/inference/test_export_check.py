@@ -4,22 +4,22 @@ import pytest
 
 from medseg.bundle.load import open_bundle
 from medseg.errors import BundleError
-from medseg.inference import export_check, predictor
+from medseg.inference import export as exporting
+from medseg.inference import predictor
 from medseg.inference.boxes import choose_region
-from medseg.inference.export import describe, export
-from medseg.inference.export_check import make_phantom
+from medseg.inference.export import describe, export, make_phantom
 from medseg.inference.predict import open_predictor
 from medseg.inference.windows import lay_windows
 from medseg.options import PredictOptions
 
 
 def test_an_export_that_disagrees_is_not_kept(tiny_bundle, tmp_path, monkeypatch):
-    monkeypatch.setattr(export_check, "TOLERANCE", -1.0)
+    monkeypatch.setattr(exporting, "TOLERANCE", -1.0)
     with pytest.raises(BundleError) as caught:
         export(tiny_bundle, tmp_path / "out", to="onnx")
     assert caught.value.code == "EXPORT_DISAGREES"
     monkeypatch.undo()
-    monkeypatch.setattr(export_check, "PROBABILITY_TOLERANCE", -1.0)
+    monkeypatch.setattr(exporting, "PROBABILITY_TOLERANCE", -1.0)
     with pytest.raises(BundleError) as caught:
         export(tiny_bundle, tmp_path / "out", to="onnx")
     assert caught.value.code == "EXPORT_DISAGREES"

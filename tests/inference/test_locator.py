@@ -13,8 +13,7 @@ import torch
 from medseg import predict
 from medseg.bundle.build import write_bundle
 from medseg.bundle.config import read_form
-from medseg.bundle.load import open_bundle
-from medseg.bundle.locator_name import check_fits
+from medseg.bundle.load import check_fits, open_bundle
 from medseg.bundle.verify import verify
 from medseg.cli import main
 from medseg.data.cases.case import Case

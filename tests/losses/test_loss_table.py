@@ -5,9 +5,9 @@ import torch
 from monai.losses import DiceCELoss
 
 from medseg.errors import UsageError
+from medseg.losses import LOSSES, build_loss
 from medseg.losses.base import SegmentationLoss
 from medseg.losses.entropy import BinaryCrossEntropy, Focal
-from medseg.losses.loss_table import LOSSES, build_loss
 from medseg.losses.overlap import Dice
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from medseg.networks.blocks import AttentionGate, ConvolutionBlock, Layers, crop
+from medseg.networks.unet import AttentionGate, ConvolutionBlock, Layers, crop
 
 LAYERS = Layers(spatial_dims=2)
 

@@ -5,14 +5,7 @@ import pytest
 import torch
 
 from medseg.errors import UsageError
-from medseg.networks.network_table import (
-    MONAI_NETWORKS,
-    NETWORKS,
-    PUBLISHED,
-    UNET_OPTIONS,
-    build_network,
-    count_parameters,
-)
+from medseg.networks import MONAI_NETWORKS, NETWORKS, PUBLISHED, UNET_OPTIONS, build_network, count_parameters
 from medseg.networks.unet import UNet
 
 NEEDS_EINOPS = ("SwinUNETR", "UNETR")

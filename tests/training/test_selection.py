@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from medseg.errors import UsageError
-from medseg.training.selection import Patience, Selection, WeightAverage
+from medseg.training.checkpoints import Patience, Selection, WeightAverage
 
 NUMBERS = st.lists(st.floats(0, 1) | st.just(math.nan), min_size=1, max_size=8)
 

@@ -252,7 +252,7 @@ def _open_openvino(folder: Path, threads: int | None) -> Run:
 
 
 _OPENERS: dict[str, Callable[[Path, int | None], Run] | str] = {
-    "torchscript": "medseg.inference.runtimes.torchscript:open_torchscript",
+    "torchscript": "medseg.inference.runtimes.torch_runtime:open_torchscript",
     "onnx": _open_onnx,
     "openvino": _open_openvino,
 }

@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from medseg.errors import ImageError, UsageError
@@ -88,3 +90,15 @@ def build_tensorrt(network: nn.Module, windowing: Windowing, cache: Path | None,
 
     example = torch.zeros(windowing.shape, device=next(network.parameters()).device)
     return Built(torch_tensorrt.compile(network, inputs=[example]))
+
+
+def open_torchscript(folder: Path, threads: int | None) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """The network of a folder, frozen, with so many of PyTorch's threads; None leaves them as they are."""
+    loaded = torch.jit.load(str(folder / "network.pt"), map_location="cpu").eval()
+    network = torch.jit.optimize_for_inference(torch.jit.freeze(loaded))
+
+    def run(windows: NDArray[np.float32]) -> NDArray[np.float32]:
+        with torch.inference_mode(), use_threads(threads):
+            return network(torch.from_numpy(windows)).numpy()
+
+    return run

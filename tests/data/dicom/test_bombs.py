@@ -19,7 +19,7 @@ CLAIMS = {
 
 READ_ALL = """
 import resource, sys, warnings
-from medseg.data.dicom.inventory import take_inventory
+from medseg.data.dicom.series import take_inventory
 from medseg.data.images import read
 from medseg.errors import ImageError
 warnings.simplefilter("ignore")

@@ -12,8 +12,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from medseg.data.dicom.inventory import take_inventory
-from medseg.data.dicom.series import read_dicom
+from medseg.data.dicom.series import read_dicom, take_inventory
 from medseg.errors import MedsegError
 from tests.dicom_folders import compress, enhanced, save, slices
 

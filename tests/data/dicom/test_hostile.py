@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medseg.data.dicom.inventory import take_inventory
+from medseg.data.dicom.series import take_inventory
 from medseg.data.read import read
 from medseg.errors import ImageError
 from tests.dicom_folders import AFFINE, TRUTH

@@ -2,8 +2,7 @@
 
 import os
 
-from medseg.data.dicom.inventory import FolderInventory, take_inventory
-from medseg.data.dicom.series import read_dicom
+from medseg.data.dicom.series import FolderInventory, read_dicom, take_inventory
 from tests.dicom_folders import (
     RTSTRUCT_CLASS,
     SR_CLASS,

@@ -12,9 +12,8 @@ from PIL import Image
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit, JPEGLosslessSV1
 
-from medseg.data.dicom.inventory import take_inventory
 from medseg.data.dicom.pixels import read_coded_size
-from medseg.data.dicom.series import read_dicom
+from medseg.data.dicom.series import read_dicom, take_inventory
 from medseg.demonstration.synthetic_ct import write_ct_series
 from medseg.errors import ImageError, MedsegError
 from tests.dicom_folders import edit, save, set_pixels, slices

@@ -10,9 +10,8 @@ from pydicom import Dataset, dcmread
 from medseg.data.cases import open_images
 from medseg.data.dicom.file import read_file
 from medseg.data.dicom.frames import list_frames
-from medseg.data.dicom.inventory import take_inventory
 from medseg.data.dicom.read_seg import read_segmentation
-from medseg.data.dicom.series import read_dicom
+from medseg.data.dicom.series import read_dicom, take_inventory
 from medseg.data.dicom.source import read_source
 from medseg.data.dicom.stacks import MOST_STACKS, find_stacks
 from medseg.data.dicom.write_seg import write_segmentation

@@ -23,8 +23,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from medseg.data.dicom.inventory import take_inventory
-from medseg.data.dicom.series import read_dicom
+from medseg.data.dicom.series import read_dicom, take_inventory
 from medseg.errors import ImageError
 from tests.dicom_folders import TRUTH, compress, edit, save, save_all, set_pixels, slices
 from tests.dicom_jpeg import PREDICTORS, blank_high_throughput, lossless_jpeg, twelve_bit_jpeg
