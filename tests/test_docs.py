@@ -84,7 +84,7 @@ def test_the_commands_of_the_check_page_run(tmp_path):
 
 
 def test_the_commands_of_the_page_on_checking_bundles_run(tmp_path):
-    run_blocks(DOCS / "how-to" / "bundle.md", tmp_path)
+    run_blocks(DOCS / "how-to" / "verify.md", tmp_path)
 
 
 def test_the_commands_of_the_export_page_run(started):
