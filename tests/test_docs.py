@@ -172,7 +172,7 @@ def test_every_option_of_a_verb_is_on_its_page(verb, capsys):
     assert not {option for option in options if f"`{option}" not in page}
 
 
-@pytest.mark.parametrize(("verb", "page"), [("verify", "bundle"), ("export", "export")])
+@pytest.mark.parametrize(("verb", "page"), [("verify", "verify"), ("export", "export")])
 def test_every_option_of_a_verb_for_bundles_is_on_its_page(verb, page, capsys):
     with pytest.raises(SystemExit):
         cli.main(["bundle", verb, "--help"])

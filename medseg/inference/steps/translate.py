@@ -286,12 +286,12 @@ def translate_windows(inferer: Inferer, spatial_dims: int) -> WindowPlan:
     require(isinstance(inferer, SlidingWindowInferer), name, "only sliding windows of a fixed size can be exported")
     window = SlidingWindow.of(inferer)  # type: ignore[arg-type]
     axes = spatial_dims + isinstance(inferer, SliceInferer)
-    windows = window.windows((LARGE,) * axes)
-    require(LARGE not in windows.roi, name, f"a window of the image's size (roi_size {window.roi_size})")
-    require(window.padding_mode in PADDING_MODES, name, f"padding_mode {window.padding_mode}")
     sigma = window.sigma_scale
     along = [float(sigma)] * axes if isinstance(sigma, float | int) else [float(each) for each in sigma]
     require(len(along) == axes, name, f"sigma_scale {sigma} for {axes} axes")
+    windows = window.windows((LARGE,) * axes)
+    require(LARGE not in windows.roi, name, f"a window of the image's size (roi_size {window.roi_size})")
+    require(window.padding_mode in PADDING_MODES, name, f"padding_mode {window.padding_mode}")
     require(window.slice_axis is None or window.slice_axis >= 0, name, f"spatial_dim {window.slice_axis}")
     return WindowPlan(
         roi=windows.roi,
