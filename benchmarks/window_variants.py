@@ -18,10 +18,10 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from medseg.allocator import keep_freed_memory
+from medseg.inference.monai_inferer import SlidingWindow
 from medseg.inference.restore import AxisChange, Discretisation, LabelRestorer
 from medseg.inference.runtimes.backends import Windowing, build_backend
 from medseg.inference.runtimes.graph_optimiser import optimise, split_head
-from medseg.inference.sliding_window import SlidingWindow
 
 MATMUL_SIZE = 2048
 MATMUL_REPEATS = 5

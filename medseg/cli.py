@@ -17,7 +17,7 @@ from difflib import get_close_matches
 from typing import Any
 
 import medseg
-from medseg import bundle_verbs, commands, scan_verbs
+from medseg import commands, print_bundle_verbs, print_scan_verbs
 from medseg.commands import Command
 from medseg.errors import MedsegError, UsageError, first_line
 
@@ -25,16 +25,16 @@ Verb = tuple[type[Command], Callable[[Any], int]]
 """What is typed behind a verb, and what runs it and returns the exit code."""
 
 VERBS: Mapping[str, Verb] = {
-    "predict": (commands.PredictCommand, scan_verbs.run_predict),
-    "evaluate": (commands.EvaluateCommand, scan_verbs.run_evaluate),
-    "train": (commands.TrainCommand, bundle_verbs.run_train),
-    "compare": (commands.CompareCommand, bundle_verbs.run_compare),
-    "check": (commands.CheckCommand, scan_verbs.run_check),
-    "demo": (commands.DemoCommand, scan_verbs.run_demo),
+    "predict": (commands.PredictCommand, print_scan_verbs.run_predict),
+    "evaluate": (commands.EvaluateCommand, print_scan_verbs.run_evaluate),
+    "train": (commands.TrainCommand, print_bundle_verbs.run_train),
+    "compare": (commands.CompareCommand, print_bundle_verbs.run_compare),
+    "check": (commands.CheckCommand, print_scan_verbs.run_check),
+    "demo": (commands.DemoCommand, print_scan_verbs.run_demo),
 }
 OF_BUNDLES: Mapping[str, Verb] = {
-    "verify": (commands.VerifyCommand, bundle_verbs.run_verify),
-    "export": (commands.ExportCommand, bundle_verbs.run_export),
+    "verify": (commands.VerifyCommand, print_bundle_verbs.run_verify),
+    "export": (commands.ExportCommand, print_bundle_verbs.run_export),
 }
 """The verbs below `medseg bundle`."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medseg.codes import Code
+from medseg.run_codes import Code
 
 # A row is two lines: what the code means, what to do. One argument on each line would make the table twice as long.
 # fmt: off

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from medseg.codes import BUNDLES, COMPARE, EXPORT, OUTPUTS, PREDICT, SETTINGS, TRAIN, Code, Severity
 from medseg.data_codes import CHECK, DATASETS, DICOM, DICOM_MASKS, EVALUATE, IMAGES
+from medseg.run_codes import BUNDLES, COMPARE, EXPORT, OUTPUTS, PREDICT, SETTINGS, TRAIN, Code, Severity
 
 GROUPS: Mapping[str, Mapping[str, Code]] = {
     "Settings and options": SETTINGS,

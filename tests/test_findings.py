@@ -7,8 +7,8 @@ from dataclasses import FrozenInstanceError, replace
 import pytest
 
 from medseg import errors
-from medseg.codes import SEVERITIES
 from medseg.findings import ALIASES, CODES, GROUPS, UNLISTED, WHOLE, Finding, canonical, explain, is_allowed, make_note
+from medseg.run_codes import SEVERITIES
 from tools.make_reference import PAGE, ROOT, TABLE_FILES, find_codes, main, make_page
 
 

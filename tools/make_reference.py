@@ -12,12 +12,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from medseg import errors
-from medseg.codes import Code
 from medseg.findings import ALIASES, GROUPS, canonical
+from medseg.run_codes import Code
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "reference" / "errors.md"
-TABLE_FILES = ("codes.py", "data_codes.py", "findings.py")
+TABLE_FILES = ("run_codes.py", "data_codes.py", "findings.py")
 """The table itself, in which every code stands."""
 
 CODE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
@@ -33,7 +33,7 @@ SECOND = ("Finding", "LeftOut")
 """Calls whose first or second argument is a code; of errors it is the first."""
 
 INTRODUCTION = """\
-<!-- Made by tools/make_reference.py of medseg/codes.py and medseg/data_codes.py; do not edit. -->
+<!-- Made by tools/make_reference.py of medseg/run_codes.py and medseg/data_codes.py; do not edit. -->
 
 # Errors and notes
 

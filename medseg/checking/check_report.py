@@ -12,8 +12,8 @@ import numpy as np
 
 import medseg
 from medseg.checking.case_statistics import CaseStatistics
-from medseg.codes import SEVERITIES, Severity
 from medseg.findings import Finding
+from medseg.run_codes import SEVERITIES, Severity
 from medseg.text import WIDTH, list_some, pluralise, wrap
 
 REPORT_SCHEMA = 1

@@ -21,11 +21,11 @@ from torch import nn
 from medseg.bundle.load import Bundle
 from medseg.data.deshear import is_sheared
 from medseg.data.volume import Extent
+from medseg.inference.monai_inferer import SlidingWindow
 from medseg.inference.plan import CasePlan, Shapes, count_allowed_bytes, fit_plan
 from medseg.inference.runtimes.backends import Choice, choose_backend
 from medseg.inference.runtimes.graph_optimiser import optimise, split_head
 from medseg.inference.runtimes.network_runner import Footprint, measure_footprint
-from medseg.inference.sliding_window import SlidingWindow
 from medseg.inference.steps.monai_steps import read_discretisation
 from medseg.options import PredictOptions
 

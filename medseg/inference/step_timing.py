@@ -13,13 +13,13 @@ from monai.data import MetaTensor
 
 from medseg.bundle.load import Bundle
 from medseg.data.formats.payload import open_source
+from medseg.inference.monai_inferer import SlidingWindow
 from medseg.inference.plan import CasePlan
 from medseg.inference.restore import AxisChange, LabelRestorer, linear_weights
 from medseg.inference.runtimes.network_runner import NetworkRunner
 from medseg.inference.runtimes.torch_runtime import make_noise
 from medseg.inference.runtimes.tuning import time_call
 from medseg.inference.slabs import Slab
-from medseg.inference.sliding_window import SlidingWindow
 from medseg.inference.steps.monai_steps import read_discretisation
 
 PIECE_VOXELS = 48

@@ -14,10 +14,10 @@ from medseg.data.cases.case import Case
 from medseg.data.read import read_extent
 from medseg.errors import ImageError
 from medseg.inference.bundle_plan import expect_shapes, fit_window, plan_case, plan_within_memory
+from medseg.inference.monai_inferer import SlidingWindow
 from medseg.inference.plan import Shapes, smaller_plans
 from medseg.inference.predict import open_predictor
 from medseg.inference.runtimes.network_runner import measure_allocation, measure_footprint
-from medseg.inference.sliding_window import SlidingWindow
 from medseg.inference.steps.monai_steps import measure_shapes
 from medseg.options import PredictOptions
 from tests.conftest import ball, save_nifti

@@ -25,8 +25,8 @@ from monai.transforms import (
 )
 
 from medseg.errors import ImageError
+from medseg.inference.monai_inferer import Slab
 from medseg.inference.restore import LabelRestorer, axis_changes
-from medseg.inference.sliding_window import Slab
 from medseg.inference.steps.monai_steps import read_discretisation
 
 RAS = Orientationd("image", "RAS", labels=None)

@@ -12,7 +12,7 @@ from monai.inferers import SliceInferer, SlidingWindowInferer
 from monai.inferers.utils import _get_scan_interval
 
 from medseg.errors import ImageError
-from medseg.inference.sliding_window import SlidingWindow
+from medseg.inference.monai_inferer import SlidingWindow
 from medseg.inference.windows import Windowing, WindowPlan, Windows, blend, importance, lay_windows
 
 SIZES = st.lists(st.integers(1, 24), min_size=3, max_size=3)

@@ -22,11 +22,11 @@ from torch.profiler import ProfilerActivity, profile
 from medseg.allocator import fit_allocator
 from medseg.bundle.load import Bundle
 from medseg.errors import UsageError
+from medseg.inference.monai_inferer import SlidingWindow
 from medseg.inference.runtimes.backends import Backend, Choice, build_backend, choose_backend
 from medseg.inference.runtimes.graph_optimiser import OptimisedNetwork, SplitNetwork, optimise, split_head
 from medseg.inference.runtimes.torch_runtime import check_one_tensor, make_noise, pick_device, use_threads
 from medseg.inference.slabs import Slab
-from medseg.inference.sliding_window import SlidingWindow
 from medseg.inference.windows import Windowing
 from medseg.options import PredictOptions
 

@@ -15,8 +15,8 @@ from monai.utils import get_equivalent_dtype
 
 from medseg.data.transforms import GreyToOneChanneld
 from medseg.errors import BundleError
+from medseg.inference.monai_inferer import SlidingWindow
 from medseg.inference.postprocess import KeepLargestd
-from medseg.inference.sliding_window import SlidingWindow
 from medseg.inference.steps.description import PADDING_MODES
 from medseg.inference.steps.numpy_steps import Step
 from medseg.inference.windows import WindowPlan

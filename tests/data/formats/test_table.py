@@ -108,7 +108,7 @@ def first_table(section):
 
 
 def endings_in(cell):
-    return re.findall(r"`(\.[a-z.]+)`", cell)
+    return re.findall(r"`(\.[a-z0-9.]+)`", cell)
 
 
 def test_the_page_lists_the_endings_of_each_format_that_is_read():

@@ -4,8 +4,8 @@ from monai.inferers import SlidingWindowInferer
 from monai.networks.nets import DynUNet, UNet
 from torch import nn
 
+from medseg.inference.monai_inferer import SlidingWindow
 from medseg.inference.runtimes.graph_optimiser import split_head
-from medseg.inference.sliding_window import SlidingWindow
 from medseg.networks import build_network
 
 WINDOW = (1, 1, 16, 16, 16)

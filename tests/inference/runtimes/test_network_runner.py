@@ -8,9 +8,9 @@ from torch import nn
 
 from medseg.bundle.load import open_bundle
 from medseg.errors import ImageError, UsageError
+from medseg.inference.monai_inferer import SlidingWindow
 from medseg.inference.runtimes.backends import Choice
 from medseg.inference.runtimes.network_runner import NetworkRunner
-from medseg.inference.sliding_window import SlidingWindow
 from medseg.options import PredictOptions
 
 CPU = PredictOptions(device="cpu", backend="torch")

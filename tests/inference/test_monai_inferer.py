@@ -8,7 +8,7 @@ from monai.data import MetaTensor
 from monai.inferers import SliceInferer, SlidingWindowInferer
 
 from medseg.errors import ImageError
-from medseg.inference.sliding_window import SlidingWindow
+from medseg.inference.monai_inferer import SlidingWindow
 
 SIZES = st.lists(st.integers(1, 24), min_size=3, max_size=3)
 SHARES = st.sampled_from([0, 0.25, 0.5, 0.75, (0.1, 0.3, 0.6)])
