@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
-from medseg.bundle.config import Config, find_bundle, find_config, read_config, read_forms, resolve, value_at
+from medseg.bundle.config import Config, find_bundle, find_config, merge_files, resolve, value_at
 from medseg.checking.check_report import CheckReport
 from medseg.checking.examine import Examined, examine
 from medseg.checking.fix import write_fixed
@@ -90,9 +90,7 @@ def check(
 
 def _read_configs(bundle: str | Path) -> dict[str, Config]:
     root = find_bundle(bundle)
-    base = read_forms(root)[0][0].configs
-    # A configuration that is not there, or cannot be read, is read once more for its error.
-    return {kind: base.get(kind) or read_config(find_config(root, kind)) for kind in ("train", "metadata")}
+    return {kind: merge_files(find_config(root, kind)) for kind in ("train", "metadata")}
 
 
 def merge_alike(examined: Examined) -> CheckReport:

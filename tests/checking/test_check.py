@@ -1,6 +1,9 @@
 """Each finding has data that bring it out; clean data bring out none."""
 
+import json
 import re
+import subprocess
+import sys
 import threading
 import warnings
 from pathlib import Path
@@ -14,7 +17,7 @@ from medseg.checking import check_report
 from medseg.checking.check import UNFIT, count_image_axes, expect, quiet_pydicom
 from medseg.data.cases.case import Case, Dataset, Labels
 from medseg.demonstration.synthetic_ct import write_ct_series
-from medseg.errors import DatasetError, UsageError
+from medseg.errors import BundleError, DatasetError, UsageError
 from medseg.findings import CODES, WHOLE
 from tests.checking.conftest import CASES, SHAPE, codes, image_of, mask_of
 from tests.checking.triggers import (
@@ -203,6 +206,22 @@ def test_other_channels_than_the_bundle_takes_are_those_of_all_cases(scans, tiny
     (finding,) = (each for each in report.findings if each.code in ("CHANNELS_DIFFER", "CHANNEL_COUNT"))
     assert finding.case == ""
     assert report.all_alike == 2
+
+
+def test_a_bundle_s_configuration_with_a_key_that_has_no_place_is_refused(scans, tiny_bundle):
+    path = tiny_bundle / "configs" / "train.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "nowhere::channel_names": ["CT"]}))
+    with pytest.raises(BundleError) as refused:
+        scans.check(bundle=tiny_bundle)
+    assert (refused.value.code, refused.value.case) == ("BUNDLE_UNREADABLE", str(path))
+    assert "nowhere::channel_names" in refused.value.problem
+
+
+def test_what_a_bundle_expects_is_read_without_monai_whatever_forms_it_has():
+    code = "import sys, medseg.checking.check as it; it._read_configs('acdc_mr_segmentation'); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert "medseg.bundle.config" in loaded
+    assert not {"monai", "torch"} & set(loaded)
 
 
 def metadata(axes, channels=1, labels=None):
