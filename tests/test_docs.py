@@ -212,6 +212,16 @@ def test_every_module_and_name_of_medseg_on_a_page_exists(page):
             found = getattr(found, name)
 
 
+@pytest.mark.parametrize(
+    "page", [*PAGES, ROOT / "benchmarks" / "README.md"], ids=lambda page: page.relative_to(ROOT).as_posix()
+)
+def test_every_file_of_the_project_on_a_page_exists(page):
+    named = re.findall(
+        r"`((?:medseg|tests|tools|benchmarks|docs)/[\w./-]+\.(?:py|md))`", page.read_text(encoding="utf8")
+    )
+    assert not {name for name in named if not (ROOT / name).is_file()}
+
+
 def test_the_export_page_names_every_step_that_can_be_exported():
     from medseg.inference.steps.numpy_steps import BEFORE, LATER
 
