@@ -31,11 +31,7 @@ def find_disagreements(forms: Sequence[Form]) -> Iterator[Finding]:
     twins = [
         form.name for form in both if form.name and not form.owns("inference") and _is_sound(of_form.get(form.name))
     ]
-    if (
-        errors
-        and twins
-        and value_at(both[0].configs["train"], "ckpt_dir") != value_at(both[0].configs["inference"], "ckpt_dir")
-    ):
+    if errors and twins and _trains_apart(both[0]):
         told = f"without a form another network is trained than inference.json has, which is form {twins[0]}'s"
         of_form[""] = [Finding(str(both[0].files["train"]), "FORM_OF_WEIGHTS", told, f"train the form {twins[0]}")]
     for found in of_form.values():

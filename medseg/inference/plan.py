@@ -56,11 +56,6 @@ class Shapes:
     is_resampled: bool = False
     is_along_axes: bool = True
 
-    @property
-    def network_voxels(self) -> int:
-        """Voxels of the image as the network takes it, one channel."""
-        return math.prod(self.network)
-
 
 class PassCost(Protocol):
     """What a pass of the network takes."""
@@ -265,7 +260,7 @@ def choose_fitting(plans: Iterable[CasePlan], most_bytes: int | None) -> CasePla
 
     Args:
         plans: At least one, each smaller than the one before.
-        most_bytes: What ``allowed_bytes`` says.
+        most_bytes: What ``count_allowed_bytes`` says.
 
     Raises:
         ImageError: ``MEMORY_BUDGET``: none does; the remedy names the size that would do.

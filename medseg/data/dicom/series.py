@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -329,9 +328,6 @@ def _add_intercepts(stack: NDArray, intercepts: Sequence[int]) -> NDArray:
         # Sums are right even where a term alone overflows: integers wrap around.
         np.add(plane, np.int64(intercept).astype(dtype), out=target, dtype=dtype, casting="unsafe")
     return result
-
-
-Severity = Literal["error", "warning", "info"]
 
 
 @dataclass(frozen=True)
