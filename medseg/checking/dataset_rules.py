@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from medseg.checking.case_statistics import MOST_COUNTED_LABELS, CaseStatistics, ImageStatistics
 from medseg.checking.read_case import WHITE, Expected, is_white_only
-from medseg.data.cases.case import Case, some_of
+from medseg.data.cases.case import Case
 from medseg.data.splits import Split
 from medseg.findings import WHOLE, Finding
 from medseg.geometry import NEAR_GRID_VOXELS, corner_distance_voxels
@@ -360,9 +360,11 @@ def check_split(split: Split, cases: Sequence[Case], others: Iterable[str] = ())
     unknown = sorted({case.id for case in cases} - set(part_of))
     absent = sorted(set(part_of) - {case.id for case in cases} - set(others))
     if unknown:
-        yield Finding(WHOLE, "SPLIT_PARTIAL", f"{pluralise(len(unknown), 'case')} in no part: {some_of(unknown, 5)}")
+        yield Finding(WHOLE, "SPLIT_PARTIAL", f"{pluralise(len(unknown), 'case')} in no part: {list_some(unknown, 5)}")
     if absent:
-        yield Finding(WHOLE, "SPLIT_PARTIAL", f"{pluralise(len(absent), 'name')} of no case here: {some_of(absent, 5)}")
+        yield Finding(
+            WHOLE, "SPLIT_PARTIAL", f"{pluralise(len(absent), 'name')} of no case here: {list_some(absent, 5)}"
+        )
 
 
 def find_copies(statistics: Sequence[CaseStatistics], part_of: Mapping[str, str]) -> Iterator[Finding]:

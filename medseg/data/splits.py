@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 
 from medseg.data.cases import datalist, open_dataset
-from medseg.data.cases.case import Case, Channels, select_channels, some_of
+from medseg.data.cases.case import Case, Channels, select_channels
 from medseg.data.read import read_mask
 from medseg.errors import DatasetError, UsageError
 from medseg.files import write_json
 from medseg.options import SPLIT_PARTS
+from medseg.text import list_some
 
 FRACTIONS = (0.7, 0.2, 0.1)
 Stratum = Callable[[Case], str]
@@ -140,7 +141,7 @@ def read_split(path: str | Path) -> Split:
     ids = [name for chunk in chunks for name in chunk]
     repeated = sorted({name for name in ids if ids.count(name) > 1}) if len(set(ids)) < len(ids) else []
     if repeated:
-        raise _split_error(path, f"these are named twice: {some_of(repeated)}")
+        raise _split_error(path, f"these are named twice: {list_some(repeated)}")
     if content.get("fingerprint", fingerprint(ids)) != fingerprint(ids):
         raise _split_error(path, "its ids are not those it was written with (fingerprint differs)")
     seed, how = content.get("seed"), str(content.get("how", "made by hand"))
@@ -171,8 +172,8 @@ def choose_split(
         raise DatasetError(
             "SPLIT_PARTIAL",
             split_file,
-            f"{len(unknown)} cases are not in the split ({some_of(unknown, 5)}), "
-            f"{len(absent)} of the split are not in the data set ({some_of(absent, 5)})",
+            f"{len(unknown)} cases are not in the split ({list_some(unknown, 5)}), "
+            f"{len(absent)} of the split are not in the data set ({list_some(absent, 5)})",
             "complete the data set, or draw a new split: leave the split file out (medseg train: --new-split)",
         )
     _check_groups_whole(split, cases, split_file)
@@ -295,7 +296,7 @@ def _check_groups_whole(split: Split, cases: Iterable[Case], split_file: str | P
     part_of = {name: part for part in SPLIT_PARTS for name in getattr(split, part)}
     divided = sorted(name for name, members in _group_cases(cases).items() if len({part_of[c.id] for c in members}) > 1)
     if divided:
-        raise DatasetError("SPLIT_LEAK", split_file, f"divides the groups {some_of(divided)}")
+        raise DatasetError("SPLIT_LEAK", split_file, f"divides the groups {list_some(divided)}")
 
 
 def _split_error(path: object, problem: str) -> DatasetError:

@@ -11,12 +11,12 @@ from medseg.bundle.config import Config, value_at
 from medseg.checking.check import count_image_axes
 from medseg.checking.read_case import WHITE
 from medseg.checking.usable_pairs import require_usable
-from medseg.data.cases.case import Dataset, select_channels, some_of
+from medseg.data.cases.case import Dataset, select_channels
 from medseg.data.labels import mask_reading
 from medseg.data.splits import Split, choose_split, keep_foreground, write_split
 from medseg.errors import DatasetError
 from medseg.options import TrainOptions
-from medseg.text import pluralise
+from medseg.text import list_some, pluralise
 
 CaseSeen = Callable[[str, int], None]
 
@@ -53,7 +53,7 @@ def check_data(dataset: Dataset, train: Config, metadata: Config, on_case: CaseS
     if _needs_mask(train):
         told.append(NEEDS_MASK)
     if dataset.unlabelled:
-        left_out = some_of(dataset.unlabelled, most=5)
+        left_out = list_some(dataset.unlabelled, most=5)
         told.append(f"{pluralise(len(dataset.unlabelled), 'image')} without a mask left out: {left_out}")
     return tuple(told)
 
@@ -82,7 +82,7 @@ def _check_labels(dataset: Dataset, values: list[int] | None, metadata: Config) 
     named = dataset.labels.names
     is_white = taken == [0, 1] and set(named) <= {0, WHITE}  # which the reading of masks takes for 0 and 1
     if named and max(named) != max(taken) and not is_white:
-        stored = some_of([f"{value} {name}" for value, name in sorted(named.items())], most=MOST_NAMED)
+        stored = list_some([f"{value} {name}" for value, name in sorted(named.items())], most=MOST_NAMED)
         raise DatasetError(
             "LABELS_DIFFER",
             Path(dataset.root),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from medseg.data.formats.nifti import NIFTI
 from medseg.errors import DatasetError
+from medseg.text import list_some
 
 GROUP_RULES = (
     re.compile(r"(?<![A-Za-z0-9])patient[-_]?\d+", re.IGNORECASE),
@@ -145,7 +146,7 @@ def case_ids(choices: Sequence[Sequence[str]]) -> list[str]:
     ids = distinct_names(choices)
     repeated = sorted(name for name, times in Counter(ids).items() if times > 1)
     if repeated:
-        raise DatasetError("CASE_TWICE", some_of(repeated), "more than one case has this id", "name each case once")
+        raise DatasetError("CASE_TWICE", list_some(repeated), "more than one case has this id", "name each case once")
     for name in ids:
         if any(part in ("", ".", "..") for part in re.split(r"[/\\]", name)) or not name.isprintable():
             raise DatasetError("CASE_ID_INVALID", repr(name), "would not be a file name")
@@ -161,12 +162,6 @@ def label_files(label: str | tuple[str, ...] | None) -> tuple[str, ...]:
     if label is None:
         return ()
     return (label,) if isinstance(label, str) else tuple(label)
-
-
-def some_of(names: Sequence[str], most: int = 50) -> str:
-    """Names joined for an error message, with a count of those left out."""
-    left_out = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + left_out
 
 
 def channel_count(wanted: Channels) -> int | None:
@@ -221,7 +216,7 @@ def select_channels(cases: Iterable[Case], named: Sequence[str], wanted: Channel
         if not case.images[0].lower().endswith(NIFTI.suffixes)
     ]
     if odd:
-        raise _channels_error(place, f"{count} images per case are needed for {_list_names(wanted)}: {some_of(odd)}")
+        raise _channels_error(place, f"{count} images per case are needed for {_list_names(wanted)}: {list_some(odd)}")
     return cases if is_whole else tuple(replace(case, images=_choose(case.images, order)) for case in cases)
 
 

@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from medseg.data.cases.case import Case, Dataset, Labels, some_of
+from medseg.data.cases.case import Case, Dataset, Labels
 from medseg.data.cases.layouts import recognise_nnunet
 from medseg.data.cases.listing import Folder, Pair, check_present, make_cases, names_in_list, one_or_more
 from medseg.data.image_files import is_present
 from medseg.errors import DatasetError, OutputError
 from medseg.files import write_text
+from medseg.text import list_some
 
 DESCRIPTION = "dataset.json"
 TABLE = "dataset.csv"
@@ -180,7 +181,7 @@ def _find_nnunet_pairs(content: Mapping[str, Any], path: Path) -> tuple[Pair, ..
     whole = [pair for pair in pairs if len(pair.images) == channels]
     if not pairs or alone or len(whole) != len(pairs) or expected != len(pairs):
         problem = f"{len(whole)} cases with {channels} channels and a mask, numTraining says {expected}"
-        problem += f"; without a partner: {some_of(alone)}" if alone else ""
+        problem += f"; without a partner: {list_some(alone)}" if alone else ""
         raise DatasetError("CASES_MISSING", path, problem)
     return pairs
 

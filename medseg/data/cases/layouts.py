@@ -14,12 +14,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from medseg.data.cases.case import some_of
 from medseg.data.cases.listing import Folder, Found, Pair, folder_names, group_channels, names_of, stem_of, unique_names
 from medseg.data.cases.publishers import recognise_acdc, recognise_brats, recognise_xrays
 from medseg.data.dicom.sniff import find_dicom_masks
 from medseg.data.image_files import find_masks
 from medseg.errors import DatasetError, ImageError
+from medseg.text import list_some
 
 IMAGE_FOLDERS = (
     *("images", "image", "imgs", "img", "imagesTr", "scans", "volumes"),
@@ -281,5 +281,5 @@ def _make_pair(place: Place, mask: Path, root: Path) -> Pair:
 
 
 def _describe_several(place: Place, masks: list[Path], root: Path) -> str:
-    named = some_of([mask.relative_to(root).as_posix() for mask in masks])
+    named = list_some([mask.relative_to(root).as_posix() for mask in masks])
     return f"{folder_names(place[0], root)[1]} has {len(masks)} masks: {named}"

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from medseg.data.cases.case import Case, Labels, case_ids, guess_group, label_files, some_of
+from medseg.data.cases.case import Case, Labels, case_ids, guess_group, label_files
 from medseg.data.image_files import SERIES_PART, find_images, image_stem, is_present, split_part
 from medseg.errors import DatasetError
+from medseg.text import list_some
 
 CHANNEL_ENDING = re.compile(r"_(\d{4})$")
 
@@ -163,5 +164,5 @@ def check_present(path: Path, pairs: Iterable[Pair]) -> None:
         raise DatasetError(
             "FILES_MISSING",
             path,
-            f"{len(missing)} files are not there: {some_of(missing)}",
+            f"{len(missing)} files are not there: {list_some(missing)}",
         )

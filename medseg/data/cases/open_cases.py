@@ -22,7 +22,6 @@ from medseg.data.cases.case import (
     channel_count,
     guess_group,
     select_channels,
-    some_of,
 )
 from medseg.data.cases.descriptions import DESCRIPTION, TABLE, read_description, read_table, write_dataset
 from medseg.data.cases.layouts import LAYOUTS, Layout
@@ -30,6 +29,7 @@ from medseg.data.cases.listing import Folder, Found, group_channels, make_cases,
 from medseg.data.cases.publishers import recognise_modalities
 from medseg.data.image_files import SERIES_PART, is_present
 from medseg.errors import DatasetError
+from medseg.text import list_some
 
 __all__ = ["Case", "Dataset", "Labels", "datalist", "open_dataset", "open_images", "write_dataset"]
 
@@ -186,7 +186,7 @@ def _check_whole(place: Path, layout: Layout, found: Found) -> None:
         raise DatasetError(
             "CASES_UNPAIRED",
             place,
-            f"read as {layout.name} ({layout.looks_like}), {len(rest)} are incomplete or left over: {some_of(rest)}",
+            f"read as {layout.name} ({layout.looks_like}), {len(rest)} are incomplete or left over: {list_some(rest)}",
             f"complete or remove them, or describe the cases in a {DESCRIPTION} or {TABLE}",
         )
 
@@ -195,7 +195,7 @@ def _lacking_error(place: Path, found: Found) -> DatasetError:
     return DatasetError(
         "CHANNELS_MISSING",
         place,
-        f"{len(found.lacking)} cases lack channels that others have: {some_of(found.lacking)}",
+        f"{len(found.lacking)} cases lack channels that others have: {list_some(found.lacking)}",
         "add the missing channels, or move the cases away",
     )
 
@@ -209,7 +209,7 @@ def _read_list(path: Path) -> list[Path]:
     images = [path.parent / line for line in lines if line and not line.startswith("#")]
     missing = [str(image) for image in images if not is_present(str(image))]
     if missing or not images:
-        problem = f"these are not there: {some_of(missing)}" if missing else "names no image"
+        problem = f"these are not there: {list_some(missing)}" if missing else "names no image"
         raise DatasetError(
             "LIST_INVALID", path, problem, "write one path on each line, absolute or from the list's folder"
         )
@@ -241,7 +241,7 @@ def _group_files(images: Iterable[Path], channels: int | None) -> list[tuple[Pat
             raise DatasetError(
                 "CHANNELS_MISSING",
                 folder,
-                f"{wanted} channels are wanted, but {some_of(wrong)}",
+                f"{wanted} channels are wanted, but {list_some(wrong)}",
                 "add the missing channels, or move the cases away",
             )
         items += [(place, tuple(str(file) for file in files)) for place, files in groups.items()]
@@ -268,7 +268,7 @@ def _no_cases_error(place: Path) -> DatasetError:
     files = sorted(p for p in place.rglob("*") if p.is_file()) if place.is_dir() else [place]
     suffixes = Counter("".join(p.suffixes[-2:]) if p.name.endswith(".gz") else p.suffix or "no suffix" for p in files)
     counts = ", ".join(f"{count} × {suffix}" for suffix, count in suffixes.most_common(8)) or "it is empty"
-    first = some_of([str(p.relative_to(place)) for p in files if p != place], most=5)
+    first = list_some([str(p.relative_to(place)) for p in files if p != place], most=5)
     known = "; ".join(f"{layout.name}: {layout.looks_like}" for layout in LAYOUTS)
     return DatasetError(
         "NO_CASES",

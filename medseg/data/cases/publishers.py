@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from medseg.data.cases.case import BRAIN_CHANNELS, Labels, modality_of, some_of
+from medseg.data.cases.case import BRAIN_CHANNELS, Labels, modality_of
 from medseg.data.cases.listing import Folder, Found, Pair, folder_names, names_of, one_or_more, stem_of
 from medseg.errors import DatasetError
+from medseg.text import list_some
 
 MASK = "mask"
 TUMOUR_MASKS = ("seg", "segm", "otmulticlass", "gold")
@@ -58,7 +59,7 @@ def recognise_acdc(folder: Folder) -> Found | None:
             "FRAMES_UNKNOWN",
             folder.root,
             f"which frames of {len(problems)} 4D files are end-diastole and end-systole is not said: "
-            f"{some_of(problems)}",
+            f"{list_some(problems)}",
         )
     pairs = [pair for heart in hearts for pair in _pair_frames(heart, folder.root)]
     used = {path for pair in pairs for path in (*pair.images, pair.label)}
@@ -227,4 +228,4 @@ def _list_unfit(masks: dict[str, list[Path]], root: Path) -> list[str]:
 
 
 def _list_paths(paths: Iterable[Path], root: Path) -> str:
-    return some_of([path.relative_to(root).as_posix() for path in paths])
+    return list_some([path.relative_to(root).as_posix() for path in paths])

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.data.cases.case import guess_group, some_of
+from medseg.data.cases.case import guess_group
 from medseg.errors import InputError, UsageError
 from medseg.evaluation.compare.comparison_text import format_comparison
 from medseg.evaluation.compare.paired_tests import PairedTest, average_ranks, compare_pairs
@@ -29,6 +29,7 @@ from medseg.evaluation.compare.rows import (
 from medseg.evaluation.runs import choose_part, find_runs
 from medseg.evaluation.summaries import FOREGROUND, average
 from medseg.findings import Finding
+from medseg.text import list_some
 
 _ALWAYS = (
     "Mean and sd over cases: every case once; with folds, each case by the fold that held it out.",
@@ -203,7 +204,7 @@ def _check_comparable(rows: Mapping[str, Sequence[ScoredRun]]) -> None:
             raise UsageError(
                 "CASES_DIFFER",
                 name,
-                f"{len(only)} cases are scored in only one of {name} and {reference}: {some_of(only, 5)}",
+                f"{len(only)} cases are scored in only one of {name} and {reference}: {list_some(only, 5)}",
                 "compare rows of one split, or train this one on the others' split",
             )
 
