@@ -9,8 +9,8 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from medseg.bundle.config import STUDY
-from medseg.bundle.inference_config import Config, evaluate_config, inference_config
+from medseg.bundle.config import STUDY, Config
+from medseg.bundle.inference_config import evaluate_config, inference_config
 from medseg.bundle.settings import Settings
 from medseg.bundle.train_config import multi_gpu_train_config, train_config
 from medseg.data.terminology import dump_terms

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from medseg.bundle.config import Config
 from medseg.bundle.settings import Settings
 from medseg.bundle.trust import READER
-
-Config = dict[str, Any]
 
 MASK_READER = "medseg.data.images.MaskReader"
 WRITER = "medseg.data.images.VolumeWriter"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from medseg.bundle.inference_config import Config, network_config, places, preprocessing, sliding_window, to_classes
+from medseg.bundle.config import Config
+from medseg.bundle.inference_config import network_config, places, preprocessing, sliding_window, to_classes
 from medseg.bundle.settings import AUGMENTATION, Settings
 
 KEYS = ["image", "label"]

@@ -13,7 +13,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.checking.read_case import WHITE, is_white_only, repair_labels
+from medseg.checking.read_case import repair_labels
 from medseg.data.align import put_on_grid
 from medseg.data.cases.case import Case
 from medseg.data.cases.listing import CHANNEL_ENDING
@@ -21,7 +21,7 @@ from medseg.data.deshear import SHEAR_CODES, deshear, is_sheared
 from medseg.data.formats.payload import GZIP_MAGIC
 from medseg.data.formats.table import WRITTEN
 from medseg.data.image_files import SERIES_PART, image_stem, split_part
-from medseg.data.labels import HALF_OF_255, has_soft_edges_only, label_values
+from medseg.data.labels import HALF_OF_255, WHITE, has_soft_edges_only, is_white_only, label_values
 from medseg.data.read import interpret_labels, read, read_stored_mask
 from medseg.data.volume import Volume
 from medseg.data.write import write

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.checking.case_statistics import MOST_COUNTED_LABELS, CaseStatistics, ImageStatistics
-from medseg.checking.read_case import WHITE, Expected, is_white_only
+from medseg.checking.read_case import Expected
 from medseg.data.cases.case import Case
+from medseg.data.labels import WHITE, is_white_only
 from medseg.data.splits import Split
 from medseg.findings import WHOLE, Finding
 from medseg.geometry import NEAR_GRID_VOXELS, corner_distance_voxels

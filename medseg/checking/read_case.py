@@ -18,7 +18,7 @@ from medseg.data.cases.case import Case
 from medseg.data.formats.payload import GZIP_MAGIC
 from medseg.data.formats.pictures import is_grey
 from medseg.data.image_files import split_part
-from medseg.data.labels import HALF_OF_255, has_soft_edges_only, label_values, match_labels
+from medseg.data.labels import HALF_OF_255, WHITE, has_soft_edges_only, label_values, match_labels
 from medseg.data.read import interpret_labels, read, read_stored_mask
 from medseg.data.volume import Volume
 from medseg.errors import GridError, LabelError, MedsegError, as_finding
@@ -28,7 +28,6 @@ from medseg.geometry import NEAR_GRID_VOXELS, SAME_GRID_VOXELS, Grid, corner_dis
 NEARLY = 1e-3
 """Floats within this of a whole number are that number, stored with rounding."""
 
-WHITE = 255
 NEAR_END = 16
 """Grey values this near to black or white are what lossy compression leaves of them."""
 MOST_VALUES = 256
@@ -103,11 +102,6 @@ def is_one_hot(channels: NDArray) -> bool:
             return False
         ones += is_one
     return bool((ones == 1).all())
-
-
-def is_white_only(values: tuple[int, ...]) -> bool:
-    """Whether a mask holds 255, and nothing else but 0."""
-    return WHITE in values and set(values) <= {0, WHITE}
 
 
 def _measure_distance_from_whole(array: NDArray) -> float:

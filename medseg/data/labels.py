@@ -11,6 +11,12 @@ from numpy.typing import NDArray
 
 from medseg.errors import LabelError
 from medseg.findings import Finding, make_note
+from medseg.text import list_some
+
+BACKGROUND = 0
+
+WHITE = 255
+"""What picture editors write for the one foreground class."""
 
 COUNTED_UP_TO = 1 << 20
 HALF_OF_255 = 127.5
@@ -19,6 +25,11 @@ EDGE_VALUES = (64, 191)
 
 MOST_EDGE = 0.05
 """A mask with a larger share of its pixels between EDGE_VALUES is a picture of something else."""
+
+
+def is_white_only(values: Collection[int]) -> bool:
+    """Whether a mask that holds these values holds 255, and nothing else but 0."""
+    return WHITE in values and set(values) <= {0, WHITE}
 
 
 def label_values(array: NDArray) -> list[int]:
@@ -92,9 +103,9 @@ def match_labels(
     unexpected = sorted(set(found) - {int(value) for value in values})
     if not unexpected:
         return array, ()
-    if set(values) == {0, 1} and set(found) <= {0, 255}:
-        return (array == 255).astype(np.uint8), (make_note("LABEL_MAPPED", "value 255 is taken as label 1"),)
-    if set(values) == {0, 1} and is_8bit_picture and found[-1] == 255 and has_soft_edges_only(array):
+    if set(values) == {0, 1} and set(found) <= {0, WHITE}:
+        return (array == WHITE).astype(np.uint8), (make_note("LABEL_MAPPED", "value 255 is taken as label 1"),)
+    if set(values) == {0, 1} and is_8bit_picture and found[-1] == WHITE and has_soft_edges_only(array):
         text = f"{len(found)} grey values; those above {HALF_OF_255} are taken as label 1, the others as 0"
         return (array > HALF_OF_255).astype(np.uint8), (make_note("LABEL_THRESHOLDED", text),)
     problem = f"labels {_list_values(unexpected)} are not among {_list_values(sorted(values))}"
@@ -154,7 +165,7 @@ def mask_reading(steps: Any) -> MaskReading:
 
 
 def _list_values(values: list[int]) -> str:
-    return ", ".join(str(value) for value in values[:12]) + (f" and {len(values) - 12} more" if values[12:] else "")
+    return list_some(list(map(str, values)), 12)
 
 
 def _as_list(value: Any) -> list[Any]:

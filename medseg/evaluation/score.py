@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.data.align import complete, put_on_grid
+from medseg.data.labels import WHITE, is_white_only
 from medseg.data.read import read_mask
 from medseg.data.volume import Volume
 from medseg.errors import DatasetError, ImageError, UsageError
@@ -26,9 +27,6 @@ from medseg.options import SLICE_AXES
 BACKGROUND_NAME = "background"
 IGNORED_NAME = "ignore"
 """Name of the value that marks voxels without a reference (nnU-Net); they count nowhere."""
-
-WHITE = 255
-"""What picture editors write for the one foreground class."""
 
 
 @dataclass(frozen=True)
@@ -167,18 +165,14 @@ def map_white(table: Tabulation, names: Mapping[int, str]) -> tuple[Tabulation, 
     if len(foreground) != 1 or WHITE in names:
         return table, []
     class_value, told = foreground[0], []
-    if _is_white(table.reference_values):
+    if is_white_only(table.reference_values):
         table = replace(table, reference_values=_replace_white(table.reference_values, class_value))
         told.append("reference")
-    if _is_white(table.prediction_values):
+    if is_white_only(table.prediction_values):
         table = replace(table, prediction_values=_replace_white(table.prediction_values, class_value))
         told.append("mask")
     what = f"is drawn in 0 and 255; 255 was read as {class_value} ({names[class_value]})"
     return table, [f"{role} {what}" for role in told]
-
-
-def _is_white(values: tuple[int, ...]) -> bool:
-    return WHITE in values and set(values) <= {0, WHITE}
 
 
 def _replace_white(values: tuple[int, ...], class_value: int) -> tuple[int, ...]:

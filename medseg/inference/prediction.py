@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medseg.data.labels import label_values
+from medseg.data.labels import BACKGROUND, label_values
 from medseg.errors import ImageError
 from medseg.findings import make_note
 from medseg.geometry import Grid
@@ -19,8 +19,6 @@ from medseg.geometry import Grid
 if TYPE_CHECKING:
     from medseg.data.cases import Case
     from medseg.data.terminology import Term
-
-BACKGROUND = 0
 
 EXPORT_NAME = "exported.json"
 """The file in which an exported bundle says what it is."""

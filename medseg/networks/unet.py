@@ -43,7 +43,7 @@ class Layers:
     Args:
         spatial_dims: 2 or 3.
         norm: A name in `NORMS`.
-        activation: A name in `ACTIVATIONS`.
+        activation: A name in `NONLINEARITIES`.
         is_padded: Whether a convolution keeps the size of its input.
     """
 

@@ -9,10 +9,9 @@ from typing import Any
 
 from medseg.bundle.config import Config, value_at
 from medseg.checking.check import count_image_axes
-from medseg.checking.read_case import WHITE
 from medseg.checking.usable_pairs import require_usable
 from medseg.data.cases.case import Dataset, select_channels
-from medseg.data.labels import mask_reading
+from medseg.data.labels import WHITE, mask_reading
 from medseg.data.splits import Split, choose_split, keep_foreground, write_split
 from medseg.errors import DatasetError
 from medseg.options import TrainOptions

@@ -10,16 +10,15 @@ from hypothesis.extra.numpy import arrays
 
 from medseg.checking.read_case import (
     MOST_VALUES,
-    WHITE,
     Expected,
     count_channels,
     interpret_mask,
     is_one_hot,
-    is_white_only,
     read_case,
     repair_labels,
 )
 from medseg.data.cases.case import Case
+from medseg.data.labels import WHITE
 from medseg.data.volume import Volume
 from tests.checking.conftest import AFFINE, codes, image_of, mask_of, one_hot_first, save
 from tests.checking.triggers import flipped, moved
@@ -193,10 +192,3 @@ def test_too_many_values_are_told_sooner_of_pictures():
     large = np.arange(MOST_VALUES + 1).reshape(1, -1)
     assert listed(interpreted(large)) == ["LABEL_TOO_MANY"]
     assert listed(interpreted(large[:, :-1])) == []
-
-
-@pytest.mark.parametrize(
-    ("values", "is_white"), [((0, 255), True), ((255,), True), ((0,), False), ((), False), ((0, 1, 255), False)]
-)
-def test_white_only_is_255_and_nothing_else_but_0(values, is_white):
-    assert is_white_only(values) is is_white

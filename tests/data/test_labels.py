@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from medseg.data.labels import COUNTED_UP_TO, convert_labels, label_values, mask_reading, shrink_integers
+from medseg.data.labels import COUNTED_UP_TO, convert_labels, is_white_only, label_values, mask_reading, shrink_integers
 from medseg.errors import LabelError
 
 SHAPES = arrays.array_shapes(min_dims=1, max_dims=3, max_side=6)
@@ -100,3 +100,10 @@ def test_two_mappings_are_one_after_the_other(first, second):
     expected = {value: second.get(first.get(value, value), first.get(value, value)) for value in range(7)}
     assert {value: found.renamed.get(value, value) for value in range(7)} == expected
     assert found.reaching == set(expected.values())
+
+
+@pytest.mark.parametrize(
+    ("values", "is_white"), [((0, 255), True), ((255,), True), ((0,), False), ((), False), ((0, 1, 255), False)]
+)
+def test_white_only_is_255_and_nothing_else_but_0(values, is_white):
+    assert is_white_only(values) is is_white

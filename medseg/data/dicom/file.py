@@ -25,6 +25,7 @@ from medseg.data.formats.payload import Inflated, check_budget
 from medseg.data.volume import PARSER_ERRORS
 from medseg.errors import ImageError
 from medseg.findings import Finding
+from medseg.text import list_some
 
 BARE_DEFLATE_WINDOW = -15
 
@@ -196,16 +197,6 @@ def show_value(value: object) -> str:
 def list_names(paths: Sequence[Path]) -> str:
     """Some file names, and how many more there are."""
     return list_some([path.name for path in paths], most=5)
-
-
-def list_some(texts: Sequence[str], most: int) -> str:
-    """The first of some texts, and how many more there are.
-
-    >>> list_some(["a", "b", "c"], most=2), list_some([], most=2)
-    ('a, b and 1 more', '')
-    """
-    more = f" and {len(texts) - most} more" if len(texts) > most else ""
-    return ", ".join(texts[:most]) + more
 
 
 def read_series_uid(header: Dataset) -> str:

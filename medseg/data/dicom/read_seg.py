@@ -20,7 +20,7 @@ from medseg.data.dicom.file import DicomFile, read_file, read_pixel_bytes, refus
 from medseg.data.dicom.frames import Frame, list_frames
 from medseg.data.dicom.pixels import read_frames
 from medseg.data.dicom.rtstruct import read_structure_set
-from medseg.data.dicom.segments import BACKGROUND, Segment, make_planes, match_labels, read_code_key
+from medseg.data.dicom.segments import Segment, make_planes, match_labels, read_code_key
 from medseg.data.dicom.sniff import LABELMAP_CLASS, STRUCTURE_SET_CLASS, read_storage_class
 from medseg.data.dicom.source import (
     SourceSeries,
@@ -31,6 +31,7 @@ from medseg.data.dicom.source import (
 )
 from medseg.data.dicom.stacks import DIRECTION_TOLERANCE, SPACING_TOLERANCE, STEP_TOLERANCE, build_affine
 from medseg.data.formats.payload import check_budget
+from medseg.data.labels import BACKGROUND
 from medseg.data.terminology import Names
 from medseg.data.volume import Volume, check_affine
 from medseg.errors import GridError, ImageError, LabelError

@@ -19,7 +19,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
 from medseg.data.dicom.file import UNDEFINED_LENGTH, DicomFile, read_file, refuse_unreadable
-from medseg.data.dicom.segments import BACKGROUND, Segment, make_planes, match_labels, read_code_key
+from medseg.data.dicom.segments import Segment, make_planes, match_labels, read_code_key
 from medseg.data.dicom.source import (
     SourceSeries,
     check_frame_of_reference,
@@ -27,6 +27,7 @@ from medseg.data.dicom.source import (
     read_contour_images,
     read_contour_series,
 )
+from medseg.data.labels import BACKGROUND
 from medseg.data.terminology import Names
 from medseg.data.volume import Volume
 from medseg.errors import ImageError, LabelError

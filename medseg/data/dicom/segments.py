@@ -16,13 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from medseg.data.dicom.file import list_some
 from medseg.data.formats.payload import check_memory
+from medseg.data.labels import BACKGROUND
 from medseg.data.terminology import Names, drop_modifier, make_key
 from medseg.errors import LabelError
 from medseg.findings import Finding, make_note
-
-BACKGROUND = 0
+from medseg.text import list_some
 
 
 @dataclass(frozen=True)

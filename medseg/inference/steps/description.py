@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import medseg
+from medseg.bundle.settings import ACTIVATIONS
 from medseg.data.terminology import Term, dump_terms, read_terms
 from medseg.errors import BundleError, first_line
 from medseg.files import write_json
@@ -26,7 +27,6 @@ NETWORK_FILES = {
     "onnx": ("network.onnx",),
     "openvino": ("network.xml", "network.bin"),
 }
-ACTIVATIONS = ("softmax", "sigmoid")
 BLENDING_MODES = ("constant", "gaussian")
 PADDING_MODES = ("constant", "reflect", "replicate", "circular")
 
