@@ -94,8 +94,8 @@ def explain(code: str) -> Code:
 
 
 def is_allowed(code: str, allow: Collection[str]) -> bool:
-    """Whether ``code`` is among those that are accepted knowingly, under whatever name they are given."""
-    return canonical(code) in map(canonical, allow)
+    """Whether ``code`` is among those that are accepted knowingly, or the only one, under whatever name it is given."""
+    return canonical(code) in map(canonical, [allow] if isinstance(allow, str) else allow)
 
 
 @dataclass(frozen=True)

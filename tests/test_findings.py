@@ -122,7 +122,16 @@ def test_earlier_names_lead_to_codes_of_today_in_one_step():
 
 
 @pytest.mark.parametrize(
-    ("allow", "is_accepted"), [((), False), (["RUN_EXISTS"], True), (["OUTPUT_EXISTS"], True), (["IMAGE_GRID"], False)]
+    ("allow", "is_accepted"),
+    [
+        ((), False),
+        ("", False),
+        (["RUN_EXISTS"], True),
+        (["OUTPUT_EXISTS"], True),
+        ("OUTPUT_EXISTS", True),
+        (["IMAGE_GRID"], False),
+        ("IMAGE_GRID", False),
+    ],
 )
 def test_a_code_is_allowed_under_either_name(allow, is_accepted):
     assert is_allowed("OUTPUT_EXISTS", allow) is is_accepted
