@@ -23,7 +23,7 @@ from medseg.data.read import read_mask
 from medseg.errors import DatasetError, UsageError
 from medseg.files import write_json
 from medseg.options import SPLIT_PARTS
-from medseg.text import list_some
+from medseg.text import list_some, pluralise
 
 FRACTIONS = (0.7, 0.2, 0.1)
 Stratum = Callable[[Case], str]
@@ -169,12 +169,15 @@ def choose_split(
         return split_cases(cases, fractions, seed)
     unknown, absent = sorted(ids - set(split.ids)), sorted(set(split.ids) - ids)
     if unknown or absent:
+        apart = (
+            (f"{pluralise(len(unknown), 'case')} in no part of the split", unknown),
+            (f"{pluralise(len(absent), 'name')} in the split of no case here", absent),
+        )
         raise DatasetError(
             "SPLIT_PARTIAL",
             split_file,
-            f"{len(unknown)} cases are not in the split ({list_some(unknown, 5)}), "
-            f"{len(absent)} of the split are not in the data set ({list_some(absent, 5)})",
-            "complete the data set, or draw a new split: leave the split file out (medseg train: --new-split)",
+            "; ".join(f"{text}: {list_some(names, 5)}" for text, names in apart if names),
+            "complete the data set, or draw a new split: medseg train --new-split; in Python, no split file",
         )
     _check_groups_whole(split, cases, split_file)
     return split

@@ -177,11 +177,14 @@ def test_a_split_file_of_another_data_set_is_left_aside(tmp_path):
     assert choose_split(made(10), file, (0.5, 0.5), seed=3) == split_cases(made(10), (0.5, 0.5), seed=3)
 
 
-@pytest.mark.parametrize("known", [made(9), made(11)])
-def test_a_split_file_of_some_of_the_cases_is_refused(tmp_path, known):
-    file = write_split(split_cases(known), tmp_path / "s.json")
-    with pytest.raises(DatasetError, match="SPLIT_PARTIAL"):
+@pytest.mark.parametrize(
+    ("known", "said"), [(9, "1 case in no part of the split: "), (11, "1 name in the split of no case here: ")]
+)
+def test_a_split_file_of_some_of_the_cases_is_refused(tmp_path, known, said):
+    file = write_split(split_cases(made(known)), tmp_path / "s.json")
+    with pytest.raises(DatasetError, match="SPLIT_PARTIAL") as refused:
         choose_split(made(10), file)
+    assert refused.value.problem.startswith(said) and ";" not in refused.value.problem
 
 
 def test_a_split_file_that_divides_a_patient_is_refused(tmp_path):
