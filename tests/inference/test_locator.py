@@ -21,7 +21,7 @@ from medseg.data.images import VolumeReader
 from medseg.data.splits import Split
 from medseg.errors import BundleError, UsageError
 from medseg.inference.dry_run import dry_run, format_plans
-from medseg.inference.export import describe
+from medseg.inference.export import describe, export
 from medseg.inference.locator import open_locator
 from medseg.inference.predict import open_predictor
 from medseg.networks import build_network
@@ -122,8 +122,10 @@ def test_a_sheared_scan_that_is_restored_whole_is_located_as_well(make, coarse, 
     assert "BOX_LOCATED: coarse_segmentation" in located.notes
 
 
-def test_a_sheared_scan_that_is_restored_whole_is_cropped_as_well(make, tmp_path):
+@pytest.mark.parametrize("is_exported", [False, True])
+def test_a_sheared_scan_that_is_restored_whole_is_cropped_as_well(make, tmp_path, is_exported):
     fine = make("fine", spacing_mm=(1.5, 1.5, 1.5))
+    bundle = export(fine, tmp_path / "exported", to="onnx").folder if is_exported else open_bundle(fine)
     image = np.zeros((64, 48, 40), np.float32)
     image[8:20, 6:18, 8:20] = 100
     case = Case("one", (str(save_nifti(image, tmp_path / "a.nii.gz", SHEARED)),), None, "one")
@@ -131,9 +133,7 @@ def test_a_sheared_scan_that_is_restored_whole_is_cropped_as_well(make, tmp_path
     for crop in (True, False):
         told = []
         options = PredictOptions(device="cpu", crop=crop)
-        found.append(
-            open_predictor(open_bundle(fine), options, lambda _, done, told=told: told.append(done))(case).labels
-        )
+        found.append(open_predictor(bundle, options, lambda _, done, told=told: told.append(done))(case).labels)
         counts.append(told[-1])
     assert np.array_equal(*found)
     assert found[0].any()
