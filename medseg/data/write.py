@@ -44,18 +44,17 @@ def write(array: ArrayLike, affine: ArrayLike, path: str | Path, *, has_channels
         OutputError: ``OUTPUT_UNWRITABLE`` or ``OUTPUT_NOT_VERIFIED``.
     """
     path = Path(path)
-    suffix = next((known for known in WRITTEN if path.name.lower().endswith(known)), None)
-    if suffix is None:
+    suffix = next((ending for ending in WRITTEN if path.name.lower().endswith(ending)), "")
+    known = WRITTEN.get(suffix)
+    if known is None or known.write is None:
         problem = f"no image format is written under the name {path.name!r}"
         raise UsageError("FORMAT_UNKNOWN", path, problem, f"use one of {', '.join(WRITTEN)}")
     volume = _make_storable(np.asarray(array), np.asarray(affine, dtype=float), has_channels, path)
-    known = WRITTEN[suffix]
     if refusal := known.refuse(volume, suffix):
         raise UsageError("FORMAT_UNFIT", path, refusal, "write .nii.gz, or .npz, which holds any array")
     temporary = path.with_name(f".{secrets.token_hex(6)}.tmp{suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        assert known.write is not None  # Only formats that are written stand in WRITTEN.
         known.write(volume, temporary)
         _flush(temporary)
         _verify(volume, known, temporary, path)
