@@ -1,6 +1,6 @@
 """The command line: parsers made of the verbs' dataclasses, what is typed read into these, and how a run ends.
 
-What a verb prints is in ``scan_verbs`` and ``bundle_verbs``.
+What a verb prints is in ``print_scan_verbs`` and ``print_bundle_verbs``.
 """
 
 from __future__ import annotations

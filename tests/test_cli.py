@@ -48,7 +48,7 @@ def test_only_the_command_line_prints():
 
     package = Path(medseg.__file__).parent
     found = {path.relative_to(package).as_posix() for path in package.rglob("*.py") if prints(path)}
-    assert found == {"cli.py", "scan_verbs.py", "bundle_verbs.py"}
+    assert found == {"cli.py", "print_scan_verbs.py", "print_bundle_verbs.py"}
 
 
 def test_the_public_names_are_these():
