@@ -57,6 +57,8 @@ def change_a_frame(path: Path) -> None:
     import pydicom
 
     dataset = pydicom.dcmread(path)
+    if dataset.file_meta.TransferSyntaxUID.is_compressed:
+        dataset.decompress()
     stored = bytearray(dataset.PixelData)
     stored[0] ^= 1
     dataset.PixelData = bytes(stored)

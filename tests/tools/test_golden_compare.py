@@ -10,8 +10,9 @@ import nibabel
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, SegmentationStorage, generate_uid
+from pydicom.uid import ExplicitVRLittleEndian, RLELossless, SegmentationStorage, generate_uid
 
 from tools.golden_compare import COMPARERS, SCORE_TOLERANCE, Rules, compare_arrays, differences
 from tools.golden_faults import SPOILERS, plant
@@ -78,6 +79,17 @@ def test_a_planted_fault_of_every_kind_is_seen(results, tmp_path, pattern):
     named = [fault for fault in seen if fault.startswith(SPOILERS[pattern].__name__)]
     assert named
     assert all(seen[fault] for fault in named)
+
+
+def test_a_planted_fault_in_compressed_pixels_is_seen(tmp_path):
+    (tmp_path / "old").mkdir()
+    save_seg(tmp_path / "old" / "seg.dcm")
+    dataset = dcmread(tmp_path / "old" / "seg.dcm")
+    dataset.compress(RLELossless)
+    dataset.save_as(tmp_path / "old" / "seg.dcm")
+    faults = plant(tmp_path / "old", tmp_path / "copy")
+    assert next(faults) == "change_a_frame in seg.dcm"
+    assert list(differences(tmp_path / "old", tmp_path / "copy", Rules()))
 
 
 def test_each_comparer_has_a_file_and_a_fault(results):
