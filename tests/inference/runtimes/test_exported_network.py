@@ -89,6 +89,14 @@ def free_plan(monkeypatch):
     return build
 
 
+def test_an_image_in_one_piece_goes_through_the_network_and_counts_as_a_window(monkeypatch):
+    runtime, counted = runtime_of(description(classes=3), monkeypatch), []
+    runtime.on_windows = counted.append
+    image = np.random.default_rng(0).normal(size=(1, 6, 5, 4)).astype(np.float32)
+    np.testing.assert_array_equal(runtime.run_whole(image), network(3)(image[None])[0])
+    assert counted == [1]
+
+
 def test_plans_get_smaller_by_the_batch_and_then_by_a_file(free_plan):
     plans = list(smaller_plans(free_plan(description())))
     assert [(plan.batch, plan.spill is not None) for plan in plans] == [(4, False), (1, False), (1, True)]
